@@ -1,0 +1,172 @@
+import { spawn } from 'node:child_process'
+import { closeSync, existsSync, openSync } from 'node:fs'
+import { mkdir, readFile, rm, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { boxPaths } from './component.ts'
+import { fingerprint } from './components/index.ts'
+import { type BoxConfig, portVariables } from './config.ts'
+import { ActionableError } from './errors.ts'
+import { openPort } from './ports.ts'
+import { type BoxStatus, isRunning, type ProcessIdentity, readStatus } from './status.ts'
+import { sweep } from './sweep.ts'
+
+const pollInterval = 200
+/** Longer than all components may take one after another. In milliseconds. */
+const startTimeout = 300_000
+/** Longer than the host process waits before it ends the box by force. In milliseconds. */
+const stopTimeout = 120_000
+
+/** The status of a running box; undefined when none runs under this name. */
+export async function runningBox(config: BoxConfig): Promise<BoxStatus | undefined> {
+  const status = await readStatus(config)
+  return status !== undefined && isRunning(status.host) ? status : undefined
+}
+
+/**
+ * Checks what would make a start fail later and less clearly.
+ *
+ * @throws ActionableError for the first thing that is in the way.
+ */
+export async function checkMachine(config: BoxConfig): Promise<void> {
+  if (process.platform !== 'linux') {
+    throw new ActionableError(
+      `the box needs Linux, this is ${process.platform}`,
+      'run it in a Linux virtual machine, or use a cluster you have: KUBE_CONTEXT=<context> make deploy',
+    )
+  }
+  if (process.getuid?.() !== 0) {
+    throw new ActionableError(
+      'the box makes namespaces and mounts, which needs root',
+      'run `sudo make up`, or use a cluster you have: KUBE_CONTEXT=<context> make deploy',
+    )
+  }
+  await mkdir(config.stateDir, { recursive: true })
+  const { bavail, bsize } = await statfs(config.stateDir)
+  const free = (bavail * bsize) / 2 ** 30
+  if (free < smallestDisk) {
+    throw new ActionableError(
+      `${config.stateDir} has ${free.toFixed(1)} GiB free; the box needs ${smallestDisk}`,
+      'free disk space, or set BOX_STATE_DIR to a larger disk',
+    )
+  }
+  for (const [name, variable] of Object.entries(portVariables)) {
+    const listener = await openPort(config.ports[name as keyof BoxConfig['ports']], variable)
+    listener.close()
+  }
+}
+
+/** Images, etcd's data and logs of a run, with room to spare. In GiB. */
+const smallestDisk = 3
+
+/**
+ * Starts the box and resolves when every component is ready.
+ *
+ * @param onStatus is called with every new status while it starts.
+ * @param signal stops the box again when aborted.
+ * @throws ActionableError naming what did not start and why.
+ */
+export async function startBox(
+  config: BoxConfig,
+  onStatus: (status: BoxStatus) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  await endRemains(config)
+  await rm(join(config.stateDir, 'status.json'), { force: true })
+  const { logs } = boxPaths(config)
+  await mkdir(logs, { recursive: true })
+  const logPath = join(logs, 'box.log')
+  const log = openSync(logPath, 'w')
+  const host = spawn(process.execPath, [join(import.meta.dirname, 'host.ts')], {
+    detached: true,
+    stdio: ['ignore', log, log],
+    env: { ...process.env, BOX_NAME: config.name },
+  })
+  closeSync(log)
+  host.unref()
+
+  const deadline = Date.now() + startTimeout
+  let seen = ''
+  while (true) {
+    if (signal.aborted) {
+      host.kill('SIGTERM')
+      await stopBox(config)
+      throw new ActionableError('stopped while the box was starting', 'run `make up` again')
+    }
+    const status = await readStatus(config)
+    if (status !== undefined) {
+      const now = JSON.stringify(status)
+      if (now !== seen) onStatus(status)
+      seen = now
+      if (status.phase === 'ready') return
+    }
+    if (host.exitCode !== null || host.signalCode !== null) {
+      const failure = status?.failure ?? hostFailure(await readFile(logPath, 'utf8'))
+      throw new ActionableError(failure.message, failure.nextStep)
+    }
+    if (Date.now() > deadline) {
+      await stopBox(config)
+      throw new ActionableError(
+        `the box was not ready after ${startTimeout / 1000} s`,
+        'see `eks-box logs box`, then run `make up` again',
+      )
+    }
+    await sleep(pollInterval)
+  }
+}
+
+/** What the host process printed before it could write a status. */
+function hostFailure(log: string): { message: string; nextStep: string } {
+  const message = /^error: (.*)$/m.exec(log)?.[1]
+  const nextStep = /^ next: (.*)$/m.exec(log)?.[1]
+  return {
+    message: message ?? 'the box ended before it said why',
+    nextStep: nextStep ?? 'see `eks-box logs box`',
+  }
+}
+
+/** Whether the running box is the one this checkout and environment describe. */
+export function isCurrent(config: BoxConfig, status: BoxStatus): boolean {
+  return status.fingerprint === fingerprint(config)
+}
+
+/** Stops the box and leaves its state for the next start; resolves when its last process has ended. */
+export async function stopBox(config: BoxConfig): Promise<void> {
+  const status = await readStatus(config)
+  if (status !== undefined && isRunning(status.host)) {
+    process.kill(status.host.pid, 'SIGTERM')
+    await ended(status.host, stopTimeout)
+  }
+  await endRemains(config)
+}
+
+/** Ends what a host process that was killed may have left, and cleans up after it. */
+async function endRemains(config: BoxConfig): Promise<void> {
+  const remains = (await readStatus(config))?.namespaces
+  if (remains !== undefined && isRunning(remains)) {
+    process.kill(remains.pid, 'SIGKILL')
+    await ended(remains, stopTimeout)
+  }
+  await sweep(config)
+}
+
+async function ended(identity: ProcessIdentity, timeout: number): Promise<void> {
+  const deadline = Date.now() + timeout
+  while (isRunning(identity)) {
+    if (Date.now() > deadline) {
+      throw new ActionableError(
+        `process ${identity.pid} of the box does not end`,
+        `see what it waits for with \`cat /proc/${identity.pid}/stack\``,
+      )
+    }
+    await sleep(50)
+  }
+}
+
+/** Stops the box and removes everything it ever wrote, the cluster's data included; the tools stay. */
+export async function removeBox(config: BoxConfig): Promise<boolean> {
+  const existed = existsSync(config.stateDir)
+  await stopBox(config)
+  await rm(config.stateDir, { recursive: true, force: true })
+  return existed
+}

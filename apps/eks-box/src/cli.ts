@@ -1,0 +1,221 @@
+#!/usr/bin/env node
+import { createReadStream, existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { Argument, Command } from 'commander'
+import { execa } from 'execa'
+import { Listr, type ListrTask } from 'listr2'
+import { checkMachine, isCurrent, removeBox, runningBox, startBox, stopBox } from './box.ts'
+import { boxPaths, COMPONENT_NAMES, type ComponentName } from './component.ts'
+import { type BoxConfig, kubeconfigPath, readConfig } from './config.ts'
+import { ActionableError, reportFailure } from './errors.ts'
+import { installPackages, missingPackages } from './packages.ts'
+import type { BoxStatus } from './status.ts'
+import { buildCache, buildTool, missingTools, programPath, TOOL_NAMES, TOOLS } from './tools.ts'
+
+const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1)} s`
+
+function installTasks(): ListrTask[] {
+  const missing = missingPackages()
+  if (missing.length === 0) return []
+  return [
+    {
+      title: `Install Debian packages: ${missing.join(', ')}`,
+      task: async (_, task) => {
+        const since = Date.now()
+        await installPackages()
+        task.title = `Installed ${missing.length} Debian packages (${seconds(since)})`
+      },
+    },
+  ]
+}
+
+function buildTasks(config: BoxConfig): ListrTask[] {
+  return missingTools(config).map((tool) => ({
+    title: `Build ${tool} from its Go modules (about ${TOOLS[tool].coldSeconds} s on 2 cores when cold)`,
+    task: async (_, task) => {
+      const since = Date.now()
+      await buildTool(config, tool, (line) => {
+        task.output = line
+      })
+      task.title = `Built ${tool} (${seconds(since)})`
+    },
+  }))
+}
+
+function startTask(config: BoxConfig, interrupt: AbortSignal): ListrTask {
+  return {
+    title: `Start box ${config.name}`,
+    task: async (_, task) => {
+      const since = Date.now()
+      await startBox(
+        config,
+        ({ components }) => {
+          const ready = components.filter(({ state }) => state === 'ready')
+          const starting = components.filter(({ state }) => state === 'starting').map(({ name }) => name)
+          task.output = `${ready.length} of ${components.length} ready; starting ${starting.join(', ')}`
+        },
+        interrupt,
+      )
+      task.title = `Started box ${config.name}: ${COMPONENT_NAMES.length} components ready (${seconds(since)})`
+    },
+  }
+}
+
+async function perform(tasks: ListrTask[]): Promise<void> {
+  // Plain lines where nobody watches; lines that redraw themselves where somebody does.
+  const renderer = process.stdout.isTTY && process.env['CI'] !== 'true' ? 'default' : 'simple'
+  await new Listr(tasks, {
+    renderer,
+    rendererOptions: { collapseErrors: false, showErrorMessage: false },
+    registerSignalListeners: false,
+  }).run()
+}
+
+async function up(config: BoxConfig): Promise<void> {
+  const interrupted = new AbortController()
+  process.once('SIGINT', () => interrupted.abort())
+  process.once('SIGTERM', () => interrupted.abort())
+
+  const running = await runningBox(config)
+  if (running?.phase === 'ready' && missingTools(config).length === 0 && isCurrent(config, running)) {
+    console.log(`box ${config.name} is up: nothing to build, ${running.components.length} components running`)
+    return
+  }
+  if (running !== undefined) await stopBox(config)
+  await checkMachine(config)
+  await perform([...installTasks(), ...buildTasks(config), startTask(config, interrupted.signal)])
+}
+
+async function down(config: BoxConfig): Promise<void> {
+  const existed = await removeBox(config)
+  console.log(existed ? `box ${config.name} is gone` : `there is no box ${config.name}`)
+}
+
+async function status(config: BoxConfig): Promise<void> {
+  const running = await runningBox(config)
+  if (running === undefined) {
+    throw new ActionableError(`box ${config.name} is not running`, 'start it with `make up`')
+  }
+  printStatus(config, running)
+  if (running.components.some(({ state, message }) => state !== 'ready' || message !== undefined)) {
+    process.exitCode = 1
+  }
+}
+
+function printStatus(config: BoxConfig, { phase, components }: BoxStatus): void {
+  console.log(`box ${config.name}: ${phase}\n`)
+  console.log(`${'COMPONENT'.padEnd(26)}${'STATE'.padEnd(12)}${'PID'.padEnd(8)}RESTARTS`)
+  for (const { name, state, pid, restarts, message, nextStep } of components) {
+    console.log(`${name.padEnd(26)}${state.padEnd(12)}${String(pid ?? '-').padEnd(8)}${restarts}`)
+    if (message !== undefined) console.log(`  ${message}`)
+    if (nextStep !== undefined) console.log(`  next: ${nextStep}`)
+  }
+  console.log(`
+service     http://127.0.0.1:${config.ports.service}
+API server  https://127.0.0.1:${config.ports.api}
+registry    http://127.0.0.1:${config.ports.registry}
+kubeconfig  ${kubeconfigPath(config)}
+logs        ${boxPaths(config).logs}
+process ids are the box's own: \`eks-box exec ps ax\` lists them`)
+}
+
+async function logs(config: BoxConfig, component: ComponentName | 'box', follow: boolean): Promise<void> {
+  const path = join(boxPaths(config).logs, `${component}.log`)
+  if (!existsSync(path)) {
+    throw new ActionableError(`${component} has no log in ${dirname(path)}`, 'start the box with `make up`')
+  }
+  if (follow) await execa('tail', ['-n', '+1', '-F', path], { stdio: 'inherit', reject: false })
+  else await pipeline(createReadStream(path), process.stdout, { end: false })
+}
+
+/** Runs a command inside the box's namespaces, where its addresses, mounts and process ids hold. */
+async function exec(config: BoxConfig, command: string[]): Promise<void> {
+  const pid = (await runningBox(config))?.namespaces?.pid
+  if (pid === undefined) {
+    throw new ActionableError(`box ${config.name} is not running`, 'start it with `make up`')
+  }
+  const inside = (name: string) => `/proc/${pid}/ns/${name}`
+  const result = await execa(
+    'nsenter',
+    [
+      `--mount=${inside('mnt')}`,
+      `--net=${inside('net')}`,
+      `--pid=${inside('pid_for_children')}`,
+      '--',
+      ...command,
+    ],
+    { stdio: 'inherit', reject: false },
+  )
+  process.exitCode = result.exitCode ?? 1
+}
+
+async function kubeconfig(config: BoxConfig): Promise<void> {
+  const path = kubeconfigPath(config)
+  if (!existsSync(path)) {
+    throw new ActionableError(`box ${config.name} has no kubeconfig yet`, 'start it with `make up`')
+  }
+  console.log(path)
+}
+
+/** Shell lines that put the pinned programs and the box's cluster within reach of the caller's shell. */
+function environment(config: BoxConfig): void {
+  const directories = new Set(
+    TOOL_NAMES.flatMap((tool) => TOOLS[tool].programs).map((program) =>
+      dirname(programPath(config, program)),
+    ),
+  )
+  console.log(`export KUBECONFIG='${kubeconfigPath(config)}'`)
+  console.log(`export PATH='${[...directories].join(':')}':"$PATH"`)
+}
+
+async function tools(config: BoxConfig, prune: boolean): Promise<void> {
+  await perform([...installTasks(), ...buildTasks(config)])
+  if (prune) {
+    await rm(buildCache(config), { recursive: true, force: true })
+    console.log(`removed ${buildCache(config)}; the built tools stay`)
+  }
+}
+
+const program = new Command('eks-box')
+  .description('A real Kubernetes cluster on this machine, shaped like the one on EKS')
+  .enablePositionalOptions()
+  .showHelpAfterError('run `eks-box --help` for the commands')
+
+const withConfig =
+  <Args extends unknown[]>(action: (config: BoxConfig, ...args: Args) => unknown) =>
+  async (...args: Args) => {
+    await action(readConfig(process.env), ...args)
+  }
+
+program.command('up').description('build what is missing and start the box').action(withConfig(up))
+program.command('down').description('stop the box and remove all it wrote').action(withConfig(down))
+program.command('status').description('tell how each component is').action(withConfig(status))
+program
+  .command('logs')
+  .description("print a component's log")
+  .addArgument(new Argument('<component>').choices([...COMPONENT_NAMES, 'box']))
+  .option('-f, --follow', 'go on with what is added')
+  .action(
+    withConfig((config, component: ComponentName | 'box', options: { follow?: boolean }) =>
+      logs(config, component, options.follow === true),
+    ),
+  )
+program.command('kubeconfig').description('print the path of the kubeconfig').action(withConfig(kubeconfig))
+program
+  .command('env')
+  .description('print shell lines that set KUBECONFIG and PATH')
+  .action(withConfig(environment))
+program
+  .command('exec')
+  .description('run a command inside the box')
+  .argument('<command...>')
+  .passThroughOptions()
+  .action(withConfig((config, command: string[]) => exec(config, command)))
+program
+  .command('tools')
+  .description('build the pinned tools')
+  .option('--prune', 'then remove the intermediate build results')
+  .action(withConfig((config, options: { prune?: boolean }) => tools(config, options.prune === true)))
+await program.parseAsync().catch(reportFailure)

@@ -1,0 +1,65 @@
+import { join } from 'node:path'
+
+/**
+ * What the box's cluster looks like. Where EKS fixes a value that its users cannot change, it is EKS's.
+ */
+
+/** The project's cluster and region; the same names in the box and on AWS. */
+export const CLUSTER_NAME = 'fastify-eks-cluster'
+export const REGION = 'eu-central-1'
+
+/** Service range EKS assigns to a cluster whose VPC is in 10.0.0.0/8 (EKS user guide, kubernetesNetworkConfig). */
+export const SERVICE_CIDR = '172.20.0.0/16'
+export const KUBERNETES_SERVICE_IP = '172.20.0.1'
+export const DNS_SERVICE_IP = '172.20.0.10'
+
+/** The node and its pods share one private subnet, as they do with the VPC CNI plugin. */
+export const NODE_IP = '10.0.32.10'
+export const POD_SUBNET = '10.0.33.0/24'
+export const NODE_ZONE = `${REGION}a`
+export const NODE_NAME = `ip-${NODE_IP.replaceAll('.', '-')}.${REGION}.compute.internal`
+
+/** Ports inside the box's own network namespace; nothing else listens there. */
+export const PORTS = {
+  apiserver: 6443,
+  controllerManager: 10257,
+  scheduler: 10259,
+  kubelet: 10250,
+  kubeletHealth: 10248,
+  proxyHealth: 10256,
+  etcdClient: 2379,
+  etcdPeer: 2380,
+  etcdHealth: 2381,
+  dns: 53,
+  dnsReady: 8181,
+  metricsServer: 4443,
+  registry: 5000,
+} as const
+
+/** Admission plugins that EKS enables on every platform version (EKS user guide, platform versions). */
+export const ADMISSION_PLUGINS = [
+  'NodeRestriction',
+  'ExtendedResourceToleration',
+  'NamespaceLifecycle',
+  'LimitRanger',
+  'ServiceAccount',
+  'TaintNodesByCondition',
+  'PodSecurity',
+  'Priority',
+  'DefaultTolerationSeconds',
+  'DefaultStorageClass',
+  'StorageObjectInUseProtection',
+  'PersistentVolumeClaimResize',
+  'RuntimeClass',
+  'CertificateApproval',
+  'CertificateSigning',
+  'CertificateSubjectRestriction',
+  'DefaultIngressClass',
+  'MutatingAdmissionWebhook',
+  'ValidatingAdmissionPolicy',
+  'ValidatingAdmissionWebhook',
+  'ResourceQuota',
+] as const
+
+/** What the cluster needs for the components that run beside it; applied at every start of the API server. */
+export const ADDONS_MANIFEST = join(import.meta.dirname, '..', 'manifests', 'addons.yaml')

@@ -1,0 +1,67 @@
+import { join } from 'node:path'
+import { PORTS } from '../cluster.ts'
+import { boxPaths, type Component } from '../component.ts'
+import { type BoxConfig, ECR_REGISTRY } from '../config.ts'
+import { PAUSE_IMAGE, pauseArchivePath } from '../tools.ts'
+
+export function containerdSocket(config: BoxConfig): string {
+  return join(boxPaths(config).run, 'containerd.sock')
+}
+
+/** The container runtime. ECR's host name leads to the box's registry, so image references stay production's. */
+export function containerd(config: BoxConfig): Component {
+  const paths = boxPaths(config)
+  const socket = containerdSocket(config)
+  const file = join(paths.config, 'containerd.toml')
+  const certs = join(paths.config, 'certs.d')
+  const cni = join(paths.config, 'cni')
+  const text = (value: string) => JSON.stringify(value)
+  return {
+    name: 'containerd',
+    after: ['registry'],
+    command: ['containerd', '--config', file],
+    files: {
+      [file]: `version = 2
+root = ${text(join(paths.data, 'containerd'))}
+state = ${text(join(paths.run, 'containerd'))}
+disabled_plugins = ["io.containerd.internal.v1.opt"]
+
+[grpc]
+  address = ${text(socket)}
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = ${text(PAUSE_IMAGE)}
+  # A machine may lack CAP_SYS_RESOURCE, without which lowering a score is refused and every pod fails.
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = ${text(cni)}
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = ${text(certs)}
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+`,
+      [join(certs, ECR_REGISTRY, 'hosts.toml')]: `server = "https://${ECR_REGISTRY}"
+
+[host."http://127.0.0.1:${PORTS.registry}"]
+  capabilities = ["pull", "resolve"]
+`,
+    },
+    probe: { kind: 'command', command: ['ctr', '--address', socket, 'version'] },
+    afterReady: [
+      ['ctr', '--address', socket, '--namespace', 'k8s.io', 'images', 'import', pauseArchivePath(config)],
+    ],
+    diagnoses: [
+      {
+        pattern: /overlayfs.*(not supported|invalid argument)|failed to mount overlay/,
+        cause: 'the file system of the state directory cannot carry overlay mounts',
+        nextStep: 'set BOX_STATE_DIR to a directory on ext4 or xfs',
+      },
+    ],
+  }
+}

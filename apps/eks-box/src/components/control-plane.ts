@@ -1,0 +1,122 @@
+import { join } from 'node:path'
+import { ADDONS_MANIFEST, ADMISSION_PLUGINS, NODE_IP, PORTS, SERVICE_CIDR } from '../cluster.ts'
+import { boxPaths, type Component } from '../component.ts'
+import type { BoxConfig } from '../config.ts'
+import { programPath } from '../tools.ts'
+import { kubectl } from './kubectl.ts'
+
+/** The API server, with EKS's admission plugins and service range. */
+export function apiserver(config: BoxConfig): Component {
+  const { pki } = boxPaths(config)
+  const at = (file: string) => join(pki, file)
+  return {
+    name: 'kube-apiserver',
+    after: ['etcd'],
+    command: [
+      programPath(config, 'kube-apiserver'),
+      `--advertise-address=${NODE_IP}`,
+      `--secure-port=${PORTS.apiserver}`,
+      `--tls-cert-file=${at('apiserver.crt')}`,
+      `--tls-private-key-file=${at('apiserver.key')}`,
+      `--client-ca-file=${at('ca.crt')}`,
+      `--etcd-servers=https://127.0.0.1:${PORTS.etcdClient}`,
+      `--etcd-cafile=${at('etcd/ca.crt')}`,
+      `--etcd-certfile=${at('apiserver-etcd-client.crt')}`,
+      `--etcd-keyfile=${at('apiserver-etcd-client.key')}`,
+      `--kubelet-client-certificate=${at('apiserver-kubelet-client.crt')}`,
+      `--kubelet-client-key=${at('apiserver-kubelet-client.key')}`,
+      // The node's name is no name any resolver here knows.
+      '--kubelet-preferred-address-types=InternalIP',
+      '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
+      `--service-account-key-file=${at('sa.pub')}`,
+      `--service-account-signing-key-file=${at('sa.key')}`,
+      `--service-cluster-ip-range=${SERVICE_CIDR}`,
+      '--authorization-mode=Node,RBAC',
+      `--enable-admission-plugins=${ADMISSION_PLUGINS.join(',')}`,
+      '--allow-privileged=true',
+      `--proxy-client-cert-file=${at('front-proxy-client.crt')}`,
+      `--proxy-client-key-file=${at('front-proxy-client.key')}`,
+      `--requestheader-client-ca-file=${at('front-proxy-ca.crt')}`,
+      '--requestheader-allowed-names=front-proxy-client',
+      '--requestheader-extra-headers-prefix=X-Remote-Extra-',
+      '--requestheader-group-headers=X-Remote-Group',
+      '--requestheader-username-headers=X-Remote-User',
+      // Extension API servers are reached at their endpoints, so metrics do not depend on kube-proxy.
+      '--enable-aggregator-routing=true',
+      '--profiling=false',
+    ],
+    files: {},
+    probe: { kind: 'http', url: `https://127.0.0.1:${PORTS.apiserver}/readyz`, insecure: true },
+    afterReady: [
+      kubectl(config, 'apply', '--server-side', '--force-conflicts', '--filename', ADDONS_MANIFEST),
+    ],
+    diagnoses: [
+      {
+        pattern:
+          /context deadline exceeded.*etcd|connection refused.*:2379|transport: Error while dialing.*2379/,
+        cause: 'the API server cannot reach etcd',
+        nextStep: '`eks-box logs etcd` shows why etcd does not answer',
+      },
+      {
+        pattern: /x509: certificate has expired/,
+        cause: "the box's certificates have expired (they hold for one year)",
+        nextStep: '`make down` then `make up` makes new ones',
+      },
+    ],
+  }
+}
+
+/** Runs the controllers, the HPA's among them, at their default periods and tolerances, which are EKS's. */
+export function controllerManager(config: BoxConfig): Component {
+  const { pki, kubeconfigs } = boxPaths(config)
+  const kubeconfig = join(kubeconfigs, 'controller-manager.conf')
+  return {
+    name: 'kube-controller-manager',
+    after: ['kube-apiserver'],
+    command: [
+      programPath(config, 'kube-controller-manager'),
+      '--bind-address=127.0.0.1',
+      `--kubeconfig=${kubeconfig}`,
+      `--authentication-kubeconfig=${kubeconfig}`,
+      `--authorization-kubeconfig=${kubeconfig}`,
+      `--client-ca-file=${join(pki, 'ca.crt')}`,
+      `--requestheader-client-ca-file=${join(pki, 'front-proxy-ca.crt')}`,
+      `--root-ca-file=${join(pki, 'ca.crt')}`,
+      `--cluster-signing-cert-file=${join(pki, 'ca.crt')}`,
+      `--cluster-signing-key-file=${join(pki, 'ca.key')}`,
+      `--service-account-private-key-file=${join(pki, 'sa.key')}`,
+      `--service-cluster-ip-range=${SERVICE_CIDR}`,
+      '--use-service-account-credentials=true',
+      // One instance: waiting for its own old lease would only make a restart slower.
+      '--leader-elect=false',
+      '--profiling=false',
+    ],
+    files: {},
+    probe: { kind: 'http', url: `https://127.0.0.1:${PORTS.controllerManager}/healthz`, insecure: true },
+    diagnoses: [],
+  }
+}
+
+/** Places pods on nodes. */
+export function scheduler(config: BoxConfig): Component {
+  const { pki, kubeconfigs } = boxPaths(config)
+  const kubeconfig = join(kubeconfigs, 'scheduler.conf')
+  return {
+    name: 'kube-scheduler',
+    after: ['kube-apiserver'],
+    command: [
+      programPath(config, 'kube-scheduler'),
+      '--bind-address=127.0.0.1',
+      `--kubeconfig=${kubeconfig}`,
+      `--authentication-kubeconfig=${kubeconfig}`,
+      `--authorization-kubeconfig=${kubeconfig}`,
+      `--client-ca-file=${join(pki, 'ca.crt')}`,
+      `--requestheader-client-ca-file=${join(pki, 'front-proxy-ca.crt')}`,
+      '--leader-elect=false',
+      '--profiling=false',
+    ],
+    files: {},
+    probe: { kind: 'http', url: `https://127.0.0.1:${PORTS.scheduler}/healthz`, insecure: true },
+    diagnoses: [],
+  }
+}

@@ -1,0 +1,33 @@
+import { join } from 'node:path'
+import { NODE_IP, PORTS } from '../cluster.ts'
+import { boxPaths, type Component } from '../component.ts'
+import type { BoxConfig } from '../config.ts'
+import { programPath } from '../tools.ts'
+
+/** Answers the cluster's names. The box has no way out, so there is nobody to forward other names to. */
+export function coredns(config: BoxConfig): Component {
+  const paths = boxPaths(config)
+  const file = join(paths.config, 'Corefile')
+  return {
+    name: 'coredns',
+    after: ['kube-apiserver'],
+    command: [programPath(config, 'coredns'), '-conf', file, '-dns.port', String(PORTS.dns)],
+    files: {
+      [file]: `.:${PORTS.dns} {
+    bind ${NODE_IP}
+    errors
+    ready 127.0.0.1:${PORTS.dnsReady}
+    kubernetes cluster.local in-addr.arpa {
+        kubeconfig ${join(paths.kubeconfigs, 'coredns.conf')}
+        pods insecure
+        ttl 30
+    }
+    cache 30
+    loadbalance
+}
+`,
+    },
+    probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.dnsReady}/ready` },
+    diagnoses: [],
+  }
+}

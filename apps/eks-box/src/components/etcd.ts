@@ -1,0 +1,50 @@
+import { join } from 'node:path'
+import { PORTS } from '../cluster.ts'
+import { boxPaths, type Component } from '../component.ts'
+import type { BoxConfig } from '../config.ts'
+import { programPath } from '../tools.ts'
+
+/** The cluster's store. Client certificates are required even on loopback, as EKS does between its parts. */
+export function etcd(config: BoxConfig): Component {
+  const { pki, data } = boxPaths(config)
+  const clientUrl = `https://127.0.0.1:${PORTS.etcdClient}`
+  const peerUrl = `https://127.0.0.1:${PORTS.etcdPeer}`
+  return {
+    name: 'etcd',
+    after: [],
+    command: [
+      programPath(config, 'etcd'),
+      '--name=box',
+      `--data-dir=${join(data, 'etcd')}`,
+      `--listen-client-urls=${clientUrl}`,
+      `--advertise-client-urls=${clientUrl}`,
+      `--listen-peer-urls=${peerUrl}`,
+      `--initial-advertise-peer-urls=${peerUrl}`,
+      `--initial-cluster=box=${peerUrl}`,
+      `--cert-file=${join(pki, 'etcd', 'server.crt')}`,
+      `--key-file=${join(pki, 'etcd', 'server.key')}`,
+      `--trusted-ca-file=${join(pki, 'etcd', 'ca.crt')}`,
+      '--client-cert-auth=true',
+      `--peer-cert-file=${join(pki, 'etcd', 'peer.crt')}`,
+      `--peer-key-file=${join(pki, 'etcd', 'peer.key')}`,
+      `--peer-trusted-ca-file=${join(pki, 'etcd', 'ca.crt')}`,
+      '--peer-client-cert-auth=true',
+      `--listen-metrics-urls=http://127.0.0.1:${PORTS.etcdHealth}`,
+      '--log-level=warn',
+    ],
+    files: {},
+    probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.etcdHealth}/health` },
+    diagnoses: [
+      {
+        pattern: /no space left on device|mvcc: database space exceeded/,
+        cause: "etcd has no room left for the cluster's state",
+        nextStep: 'free disk space, then `make up` again',
+      },
+      {
+        pattern: /crc mismatch|file is corrupted|failed to recover v3 backend|walpb/i,
+        cause: "etcd's data is damaged, as after a power cut on a disk that lies about flushing",
+        nextStep: '`make down` removes the damaged cluster, `make up` makes a new one',
+      },
+    ],
+  }
+}

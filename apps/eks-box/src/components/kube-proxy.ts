@@ -1,0 +1,38 @@
+import { join } from 'node:path'
+import { stringify } from 'yaml'
+import { NODE_NAME, PORTS } from '../cluster.ts'
+import { boxPaths, type Component } from '../component.ts'
+import type { BoxConfig } from '../config.ts'
+import { programPath } from '../tools.ts'
+
+/** Leads Service addresses to pods, in iptables mode as EKS's add-on does by default. */
+export function kubeProxy(config: BoxConfig): Component {
+  const paths = boxPaths(config)
+  const file = join(paths.config, 'kube-proxy.yaml')
+  return {
+    name: 'kube-proxy',
+    after: ['kube-apiserver'],
+    command: [programPath(config, 'kube-proxy'), `--config=${file}`, `--hostname-override=${NODE_NAME}`],
+    files: {
+      [file]: stringify({
+        apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+        kind: 'KubeProxyConfiguration',
+        mode: 'iptables',
+        clientConnection: { kubeconfig: join(paths.kubeconfigs, 'kube-proxy.conf') },
+        healthzBindAddress: `127.0.0.1:${PORTS.proxyHealth}`,
+        metricsBindAddress: '127.0.0.1:10249',
+        // The table's size belongs to the whole machine and may be read-only: leave it alone.
+        conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },
+      }),
+    },
+    probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.proxyHealth}/healthz` },
+    diagnoses: [
+      {
+        pattern:
+          /iptables.*(not found|executable file)|can't initialize iptables table|Table does not exist/i,
+        cause: 'the kernel or its iptables tools lack what kube-proxy needs',
+        nextStep: 'install iptables and load the kernel module nf_tables or ip_tables',
+      },
+    ],
+  }
+}

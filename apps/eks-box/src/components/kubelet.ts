@@ -1,0 +1,106 @@
+import { join } from 'node:path'
+import { stringify } from 'yaml'
+import { DNS_SERVICE_IP, NODE_IP, NODE_NAME, NODE_ZONE, POD_SUBNET, PORTS, REGION } from '../cluster.ts'
+import { boxPaths, type Component } from '../component.ts'
+import type { BoxConfig } from '../config.ts'
+import { programPath } from '../tools.ts'
+import { containerdSocket } from './containerd.ts'
+import { kubectl } from './kubectl.ts'
+
+/** Root of the cgroups the box's pods live in. */
+export function cgroupRoot(config: BoxConfig): string {
+  return `/eks-box-${config.name}`
+}
+
+/** Runs the pods. Pods have routed addresses of the node's subnet, as with the VPC CNI plugin. */
+export function kubelet(config: BoxConfig): Component {
+  const paths = boxPaths(config)
+  const file = join(paths.config, 'kubelet.yaml')
+  const resolvConf = join(paths.config, 'resolv.conf')
+  return {
+    name: 'kubelet',
+    after: ['kube-apiserver', 'containerd'],
+    command: [
+      programPath(config, 'kubelet'),
+      `--config=${file}`,
+      `--kubeconfig=${join(paths.kubeconfigs, 'kubelet.conf')}`,
+      `--root-dir=${join(paths.data, 'kubelet')}`,
+      `--cert-dir=${join(paths.data, 'kubelet-pki')}`,
+      `--hostname-override=${NODE_NAME}`,
+      `--node-ip=${NODE_IP}`,
+      `--node-labels=topology.kubernetes.io/region=${REGION},topology.kubernetes.io/zone=${NODE_ZONE}`,
+    ],
+    files: {
+      [file]: stringify({
+        apiVersion: 'kubelet.config.k8s.io/v1beta1',
+        kind: 'KubeletConfiguration',
+        containerRuntimeEndpoint: `unix://${containerdSocket(config)}`,
+        authentication: {
+          anonymous: { enabled: false },
+          webhook: { enabled: true },
+          x509: { clientCAFile: join(paths.pki, 'ca.crt') },
+        },
+        authorization: { mode: 'Webhook' },
+        clusterDNS: [DNS_SERVICE_IP],
+        clusterDomain: 'cluster.local',
+        resolvConf,
+        cgroupDriver: 'cgroupfs',
+        cgroupRoot: cgroupRoot(config),
+        failCgroupV1: false,
+        failSwapOn: false,
+        podLogsDir: join(paths.logs, 'pods'),
+        healthzBindAddress: '127.0.0.1',
+        healthzPort: PORTS.kubeletHealth,
+        // The disk is a person's, not a node's: neither evict pods nor delete images because it is 90 % full.
+        evictionHard: {
+          'memory.available': '100Mi',
+          'nodefs.available': '1Gi',
+          'imagefs.available': '1Gi',
+          'nodefs.inodesFree': '1%',
+        },
+        imageGCHighThresholdPercent: 100,
+      }),
+      [resolvConf]: `nameserver ${DNS_SERVICE_IP}\n`,
+      [join(paths.config, 'cni', '10-box.conflist')]: JSON.stringify(
+        {
+          cniVersion: '0.4.0',
+          name: 'box',
+          plugins: [
+            {
+              type: 'ptp',
+              ipam: {
+                type: 'host-local',
+                dataDir: join(paths.run, 'ipam'),
+                ranges: [[{ subnet: POD_SUBNET }]],
+                routes: [{ dst: '0.0.0.0/0' }],
+              },
+            },
+            { type: 'portmap', capabilities: { portMappings: true } },
+          ],
+        },
+        null,
+        2,
+      ),
+    },
+    probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.kubeletHealth}/healthz` },
+    afterReady: [kubectl(config, 'wait', '--for=condition=Ready', `node/${NODE_NAME}`, '--timeout=2s')],
+    diagnoses: [
+      {
+        pattern: /can't get final child's PID from pipe/,
+        cause:
+          'pod sandboxes cannot start: the machine denies CAP_SYS_RESOURCE and containerd did not heed it',
+        nextStep: 'report it with the output of `eks-box logs containerd`',
+      },
+      {
+        pattern: /cgroup.*(not exist|no such file)|failed to initialize top level QOS containers/i,
+        cause: 'the kubelet cannot use the cgroups of this machine',
+        nextStep: 'check that /sys/fs/cgroup is mounted and writable for root',
+      },
+      {
+        pattern: /running with swap on is not supported/,
+        cause: 'the kubelet refuses swap',
+        nextStep: 'turn swap off with `swapoff -a`',
+      },
+    ],
+  }
+}

@@ -1,0 +1,42 @@
+import { join } from 'node:path'
+import { NODE_IP, PORTS } from '../cluster.ts'
+import { boxPaths, type Component } from '../component.ts'
+import type { BoxConfig } from '../config.ts'
+import { programPath } from '../tools.ts'
+import { kubectl } from './kubectl.ts'
+
+/** Serves the resource metrics the HPA reads, every 15 s as the EKS add-on does. */
+export function metricsServer(config: BoxConfig): Component {
+  const paths = boxPaths(config)
+  const kubeconfig = join(paths.kubeconfigs, 'metrics-server.conf')
+  return {
+    name: 'metrics-server',
+    after: ['kube-apiserver', 'kubelet'],
+    command: [
+      programPath(config, 'metrics-server'),
+      `--bind-address=${NODE_IP}`,
+      `--secure-port=${PORTS.metricsServer}`,
+      `--cert-dir=${join(paths.run, 'metrics-server')}`,
+      `--kubeconfig=${kubeconfig}`,
+      `--authentication-kubeconfig=${kubeconfig}`,
+      `--authorization-kubeconfig=${kubeconfig}`,
+      `--requestheader-client-ca-file=${join(paths.pki, 'front-proxy-ca.crt')}`,
+      '--kubelet-preferred-address-types=InternalIP',
+      // The kubelet of the box signs its own serving certificate.
+      '--kubelet-insecure-tls',
+      '--metric-resolution=15s',
+    ],
+    files: {},
+    probe: { kind: 'http', url: `https://${NODE_IP}:${PORTS.metricsServer}/livez`, insecure: true },
+    afterReady: [
+      kubectl(
+        config,
+        'wait',
+        '--for=condition=Available',
+        'apiservice/v1beta1.metrics.k8s.io',
+        '--timeout=2s',
+      ),
+    ],
+    diagnoses: [],
+  }
+}

@@ -1,0 +1,90 @@
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { ActionableError } from './errors.ts'
+
+/** Where a box lives and how it is reached. Several boxes can run side by side under different names. */
+export interface BoxConfig {
+  /** Name of the box; part of its state directory and cgroup. */
+  name: string
+  /** Everything the box writes at run time: certificates, etcd data, logs, sockets. */
+  stateDir: string
+  /** Built tools, kept between boxes and keyed by their pins. */
+  cacheDir: string
+  /** Ports on 127.0.0.1 of this machine, forwarded into the box. */
+  ports: { api: number; registry: number; service: number }
+}
+
+/** The environment variable that chooses each port. */
+export const portVariables = {
+  api: 'BOX_API_PORT',
+  registry: 'BOX_REGISTRY_PORT',
+  service: 'BOX_SERVICE_PORT',
+} as const satisfies Record<keyof BoxConfig['ports'], string>
+
+/** NodePort inside the box that `ports.service` leads to; `helm/fastify-app/values-local.yaml` asks for it. */
+export const SERVICE_NODE_PORT = 30080
+
+/**
+ * The registry host of the production image references. `123456789012` is the account the AWS
+ * documentation and emulators use for examples; the region is the project's.
+ */
+export const ECR_REGISTRY = '123456789012.dkr.ecr.eu-central-1.amazonaws.com'
+
+// A unix socket path holds 107 bytes; the longest one below the state directory is containerd's shim socket.
+const longestStateDir = 60
+
+/**
+ * Reads the box's configuration from the environment.
+ *
+ * @throws ActionableError when a variable holds something the box cannot use.
+ */
+export function readConfig(env: NodeJS.ProcessEnv): BoxConfig {
+  const name = env['BOX_NAME'] ?? 'default'
+  if (!/^[a-z][a-z0-9-]{0,19}$/.test(name)) {
+    throw new ActionableError(
+      `BOX_NAME is "${name}", which is no box name`,
+      'use up to 20 lower-case letters, digits and dashes, starting with a letter',
+    )
+  }
+  const stateDir = resolve(env['BOX_STATE_DIR'] ?? '/var/lib/eks-box', name)
+  if (stateDir.length > longestStateDir) {
+    throw new ActionableError(
+      `the state directory ${stateDir} is too long for the unix sockets in it`,
+      `set BOX_STATE_DIR so that the path has at most ${longestStateDir} characters`,
+    )
+  }
+  const ports = {
+    api: readPort(env, portVariables.api, 6443),
+    registry: readPort(env, portVariables.registry, 5000),
+    service: readPort(env, portVariables.service, 8080),
+  }
+  if (new Set(Object.values(ports)).size !== Object.keys(ports).length) {
+    throw new ActionableError(
+      `the box's ports are not distinct: ${Object.values(ports).join(', ')}`,
+      `give ${Object.values(portVariables).join(', ')} different values`,
+    )
+  }
+  return {
+    name,
+    stateDir,
+    cacheDir: resolve(
+      env['BOX_CACHE_DIR'] ?? join(env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'eks-box'),
+    ),
+    ports,
+  }
+}
+
+function readPort(env: NodeJS.ProcessEnv, variable: string, fallback: number): number {
+  const text = env[variable]
+  if (text === undefined || text === '') return fallback
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < 1 || port > 65535) {
+    throw new ActionableError(`${variable} is "${text}", which is no port`, 'use a number from 1 to 65535')
+  }
+  return port
+}
+
+/** The kubeconfig an operator uses to reach the box's cluster; written by `up`. */
+export function kubeconfigPath(config: BoxConfig): string {
+  return join(config.stateDir, 'kubeconfig')
+}

@@ -1,0 +1,93 @@
+/**
+ * The box's inner process: runs inside the box's namespaces as the child of the host process, makes
+ * them into a node, supervises the components, and serves the host's loopback ports.
+ */
+import { connect, type Server, type Socket } from 'node:net'
+import { ensureCertificates } from './certificates.ts'
+import { PORTS } from './cluster.ts'
+import { boxPaths } from './component.ts'
+import { components } from './components/index.ts'
+import { type BoxConfig, readConfig, SERVICE_NODE_PORT } from './config.ts'
+import { ActionableError } from './errors.ts'
+import { prepareNode } from './node.ts'
+import { ask } from './probe.ts'
+import type { BoxPhase, BoxStatus, ComponentStatus } from './status.ts'
+import { Supervisor } from './supervisor.ts'
+
+/** What the inner process tells the host process. */
+export type Report =
+  | { kind: 'phase'; phase: BoxPhase; failure?: NonNullable<BoxStatus['failure']> }
+  | { kind: 'components'; components: ComponentStatus[] }
+
+/** What the host process tells the inner process; with `port` comes the listening socket itself. */
+export type Order = { kind: 'port'; port: keyof BoxConfig['ports'] } | { kind: 'stop' }
+
+/** Where each port of the machine's loopback leads inside the box. */
+const destinations: Record<keyof BoxConfig['ports'], number> = {
+  api: PORTS.apiserver,
+  registry: PORTS.registry,
+  service: SERVICE_NODE_PORT,
+}
+
+function report(message: Report): void {
+  process.send?.(message)
+}
+
+/**
+ * Leads the connections of `listener`, which was opened outside the box, to a port inside it. A
+ * socket keeps the network namespace it was made in, so no bridge, route or rule is needed outside.
+ */
+function forward(listener: Server, port: number): void {
+  listener.on('connection', (outer: Socket) => {
+    const inner = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
+    outer.allowHalfOpen = true
+    outer.pipe(inner).pipe(outer)
+    outer.on('error', () => inner.destroy())
+    // A refusal inside must look like one outside: reset, not a clean end.
+    inner.on('error', () => outer.resetAndDestroy())
+    outer.on('close', () => inner.destroy())
+    inner.on('close', () => outer.destroy())
+  })
+}
+
+const config = readConfig(process.env)
+const supervisor = new Supervisor(components(config), {
+  logDirectory: boxPaths(config).logs,
+  ask,
+  onChange: (components) => report({ kind: 'components', components }),
+  startTimeout: 120_000,
+  restartDelay: 500,
+})
+
+process.on('message', (order: Order, listener: Server) => {
+  if (order.kind === 'port') forward(listener, destinations[order.port])
+  else {
+    report({ kind: 'phase', phase: 'stopping' })
+    supervisor.stop().then(() => process.exit(0))
+  }
+})
+// Without its host process the box has no ports and nobody to stop it: it ends, and all in it with it.
+process.on('disconnect', () => process.exit(1))
+// Ctrl-C reaches the whole process group; the host process decides what it means.
+process.on('SIGINT', () => {})
+
+try {
+  await prepareNode(config)
+  await ensureCertificates(config)
+  await supervisor.start()
+  report({ kind: 'phase', phase: 'ready' })
+} catch (error) {
+  const failure =
+    error instanceof ActionableError
+      ? { message: error.message, nextStep: error.nextStep }
+      : { message: `the node could not be prepared: ${describe(error)}`, nextStep: 'see `eks-box logs box`' }
+  report({ kind: 'phase', phase: 'failed', failure })
+  console.error(error)
+  await supervisor.stop()
+  process.exit(1)
+}
+
+function describe(error: unknown): string {
+  if (error instanceof Error && 'shortMessage' in error) return String(error.shortMessage)
+  return error instanceof Error ? error.message : String(error)
+}

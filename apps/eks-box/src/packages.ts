@@ -1,0 +1,124 @@
+import { accessSync, constants, existsSync, statSync } from 'node:fs'
+import { delimiter, isAbsolute, join } from 'node:path'
+import { ExecaError, execa } from 'execa'
+import { ActionableError } from './errors.ts'
+
+/** A Debian package the box or the repository's checks need. */
+export interface Package {
+  name: string
+  /** A program looked for on PATH, or an absolute path: what is there counts, not who installed it. */
+  provides: string
+  why: string
+}
+
+/** The one list of Debian packages: `make doctor` reports it, `eks-box up` installs what is missing. */
+export const PACKAGES: readonly Package[] = [
+  { name: 'containerd', provides: 'containerd', why: "runs the node's containers" },
+  { name: 'runc', provides: 'runc', why: "starts containerd's containers" },
+  { name: 'containernetworking-plugins', provides: '/usr/lib/cni/bridge', why: 'gives pods their network' },
+  { name: 'iptables', provides: 'iptables', why: 'kube-proxy writes Service rules with it' },
+  { name: 'conntrack', provides: 'conntrack', why: 'kube-proxy drops stale connections with it' },
+  { name: 'iproute2', provides: 'ip', why: "sets up the box's network" },
+  { name: 'mount', provides: 'mount', why: "the kubelet mounts pods' volumes with it" },
+  { name: 'util-linux', provides: 'nsenter', why: "enters the box's namespaces" },
+  { name: 'tini', provides: 'tini', why: "reaps the processes in the box's namespace" },
+  { name: 'buildah', provides: 'buildah', why: 'builds the image where no Docker engine runs' },
+  { name: 'shellcheck', provides: 'shellcheck', why: 'lints the shell scripts' },
+]
+
+// Debian keeps these off the PATH of ordinary users, yet half of the programs above live there.
+const systemDirectories = ['/usr/local/sbin', '/usr/sbin', '/sbin']
+
+/** Whether `program` is an executable file on `path` or in a system directory; an absolute path need only exist. */
+export function isInstalled(program: string, path: string): boolean {
+  if (isAbsolute(program)) return existsSync(program)
+  return [...path.split(delimiter), ...systemDirectories].some((directory) =>
+    isExecutableFile(join(directory, program)),
+  )
+}
+
+function isExecutableFile(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return statSync(path).isFile()
+  } catch {
+    return false
+  }
+}
+
+/** Names of the packages of which this machine lacks the program or file, whatever distribution it runs. */
+export function missingPackages(packages = PACKAGES, env = process.env): string[] {
+  return packages.filter((entry) => !isInstalled(entry.provides, env['PATH'] ?? '')).map(({ name }) => name)
+}
+
+/** The one command that installs `packages`, to be copied into a root shell. */
+export function installCommand(packages: readonly string[]): string {
+  return `apt-get update && apt-get install -y --no-install-recommends ${packages.join(' ')}`
+}
+
+/**
+ * Installs the missing packages with apt-get; does nothing when none is missing.
+ *
+ * @returns the names of the packages it installed.
+ * @throws ActionableError when it may not (not root), cannot (no apt-get) or apt-get fails.
+ */
+export async function installPackages(packages = PACKAGES, env = process.env): Promise<string[]> {
+  const missing = missingPackages(packages, env)
+  if (missing.length === 0) return []
+  if (!isInstalled('apt-get', env['PATH'] ?? '')) {
+    throw new ActionableError(
+      `this machine lacks ${missing.join(', ')} and has no apt-get to install them with`,
+      'install them (Debian names) with the package manager of this system',
+    )
+  }
+  if (process.getuid?.() !== 0) {
+    throw new ActionableError(
+      `this machine lacks ${missing.join(', ')}`,
+      `run as root: ${installCommand(missing)}`,
+    )
+  }
+  // Debian starts and enables containerd's own service on installation. The box runs a containerd of its
+  // own, so that one must not run: masked while the package is configured, it cannot be started; disabled
+  // afterwards, it stays off at the next boot. The mask is gone then, so that whoever wants the service for
+  // something else simply enables it. A containerd that was here before is not missing and is left alone.
+  const keepServiceOff = missing.includes('containerd') && existsSync('/run/systemd/system')
+  if (keepServiceOff) await execa`systemctl mask --runtime containerd.service`
+  try {
+    await aptInstall(missing, env)
+  } finally {
+    if (keepServiceOff) await execa`systemctl unmask --runtime containerd.service`
+  }
+  if (keepServiceOff) await execa`systemctl disable containerd.service`
+
+  const stillMissing = missingPackages(packages, env)
+  if (stillMissing.length > 0) {
+    const files = packages.filter(({ name }) => stillMissing.includes(name)).map(({ provides }) => provides)
+    throw new ActionableError(
+      `apt-get reported success but ${files.join(', ')} cannot be found`,
+      `repair the packages: apt-get install --reinstall -y ${stillMissing.join(' ')}`,
+    )
+  }
+  return missing
+}
+
+async function aptInstall(packages: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
+  const apt = execa({ env: { ...env, DEBIAN_FRONTEND: 'noninteractive' }, extendEnv: false, all: true })
+  // Another apt may hold the lock, an unattended upgrade for one: wait two minutes for it.
+  const options = ['-y', '-q', '-o', 'DPkg::Lock::Timeout=120', '--no-install-recommends']
+  const install = () => apt`apt-get install ${options} ${packages}`
+  try {
+    // Absent or outdated package lists make the first try fail at once, before it changes anything.
+    await install().catch(async () => {
+      await apt`apt-get update -q`
+      await install()
+    })
+  } catch (cause) {
+    if (!(cause instanceof ExecaError)) throw cause
+    const errors = String(cause.all).match(/^E: .*$/gm)
+    throw new ActionableError(
+      `apt-get could not install ${packages.join(', ')}: ${errors?.join(' ') ?? cause.shortMessage}`,
+      `run it yourself to see all it says: ${installCommand(packages)}`,
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,19 @@
+import { rm, rmdir } from 'node:fs/promises'
+import { removeCgroups } from './cgroups.ts'
+import { boxPaths } from './component.ts'
+import { cgroupRoot } from './components/kubelet.ts'
+import type { BoxConfig } from './config.ts'
+import { CNI_STATE } from './node.ts'
+
+/**
+ * Removes what outlives the box's processes: its cgroups, and the empty directory that CNI asks for.
+ * Processes, mounts, interfaces and packet rules went with the namespaces.
+ */
+export async function sweep(config: BoxConfig): Promise<void> {
+  await removeCgroups(cgroupRoot(config))
+  await rm(boxPaths(config).run, { recursive: true, force: true })
+  await rmdir(CNI_STATE).catch((error: NodeJS.ErrnoException) => {
+    // Somebody else's CNI keeps its state there, or nobody ever made it.
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error
+  })
+}
