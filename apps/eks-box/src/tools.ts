@@ -32,6 +32,7 @@ export const TOOLS = {
   helm: { programs: ['helm'], coldSeconds: 90 },
   registry: { programs: ['registry'], coldSeconds: 60 },
   k6: { programs: ['k6'], coldSeconds: 50 },
+  compose: { programs: ['docker-compose'], coldSeconds: 50 },
   etcd: { programs: ['etcd'], coldSeconds: 20 },
   actionlint: { programs: ['actionlint'], coldSeconds: 5 },
   kubeconform: { programs: ['kubeconform'], coldSeconds: 5 },
@@ -42,7 +43,7 @@ export type Tool = keyof typeof TOOLS
 export type Program = (typeof TOOLS)[Tool]['programs'][number]
 
 /** Go names a program after its package; these packages have a name that says too little. */
-const renamed: Record<string, Program> = { server: 'etcd' }
+const renamed: Record<string, Program> = { server: 'etcd', cmd: 'docker-compose' }
 
 export const TOOL_NAMES = Object.keys(TOOLS) as Tool[]
 

@@ -1,0 +1,108 @@
+# The one entry. `make` lists every target; nothing here has a branch or a loop, that is TypeScript.
+
+ENV ?= local
+export ENV
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+export TURBO_TELEMETRY_DISABLED := 1
+export DO_NOT_TRACK := 1
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BOX := node apps/eks-box/src/cli.ts
+
+## Main job
+
+# Set up this machine, build, deploy, load, and watch it scale
+.PHONY: up
+up: box build push deploy
+	@$(MAKE) --no-print-directory loadtest ARGS=--until-scaled-down
+
+# Stop the box and remove everything it wrote (the built tools stay)
+.PHONY: down
+down: node_modules
+	@$(BOX) down
+
+# Lint, typecheck, unit tests, chart checks, and the end-to-end test in a box of its own
+.PHONY: test
+test: node_modules
+	@node scripts/src/checks.ts $(ONLY)
+
+# Check this machine's prerequisites and say how to get what is missing
+.PHONY: doctor
+doctor: node_modules
+	@node scripts/src/doctor.ts
+
+## Steps
+
+# Start the box: a real Kubernetes cluster on this machine
+.PHONY: box
+box: node_modules
+	@$(BOX) up
+
+# Build the service's image
+.PHONY: build
+build: node_modules
+	@node scripts/src/image.ts build
+
+# Push the image to the environment's registry
+.PHONY: push
+push: node_modules
+	@node scripts/src/image.ts push
+
+# Roll the image out with the chart; on failure say why and roll back
+.PHONY: deploy
+deploy: node_modules
+	@node scripts/src/deploy.ts
+
+# Send load and record how the service scales (ARGS=--help)
+.PHONY: loadtest
+loadtest: node_modules
+	@node loadtest/src/run.ts scaling $(ARGS)
+
+# Run the service from source, restarting on change
+.PHONY: dev
+dev: node_modules
+	@cd apps/fastify-api && node --watch src/server.ts
+
+## Looking in
+
+# How each component of the box is
+.PHONY: status
+status: node_modules
+	@$(BOX) status
+
+# A component's log: make logs C=kubelet
+.PHONY: logs
+logs: node_modules
+	@$(BOX) logs $(C)
+
+# Shell lines for KUBECONFIG and PATH: eval "$(make -s env)"
+.PHONY: env
+env: node_modules
+	@$(BOX) env
+
+## Development
+
+# Format and fix what the linter can
+.PHONY: fix
+fix: node_modules
+	@biome check --write .
+
+# Build the pinned tools without starting anything
+.PHONY: tools
+tools: node_modules
+	@$(BOX) tools
+
+# This list
+.PHONY: help
+help:
+	@awk '/^## /{printf "\n%s\n", substr($$0, 4)} /^# /{text=substr($$0, 3)} /^[a-z][a-z-]*:/{if (text) printf "  make %-10s %s\n", substr($$1, 1, length($$1)-1), text} !/^#/ && !/^\.PHONY/{text=""}' $(MAKEFILE_LIST)
+
+# Dependencies of this repository, Node itself included, from the lock file
+node_modules: package-lock.json
+	@command -v npm > /dev/null || { printf 'error: npm is not installed\n next: install Node 20 or newer with npm, for example `apt-get install nodejs npm`, then run the command again\n' >&2; exit 1; }
+	@PATH="$${PATH#*:}" npm ci --no-audit --no-fund --loglevel=error
+	@touch node_modules

@@ -1,0 +1,224 @@
+/**
+ * The box from birth to death, as an operator lives it: every step goes through the commands that the
+ * README names, in a box of its own beside whatever else runs on this machine.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
+import t from 'tap'
+import { runningBox } from '../src/box.ts'
+import { COMPONENT_NAMES, type ComponentName } from '../src/component.ts'
+import { cgroupRoot } from '../src/components/kubelet.ts'
+import { kubeconfigPath, portVariables, readConfig } from '../src/config.ts'
+import { openPort } from '../src/ports.ts'
+import { programPath } from '../src/tools.ts'
+import { traces } from './machine.ts'
+
+const repository = resolve(import.meta.dirname, '../../..')
+const minute = 60_000
+
+const listeners = await Promise.all(Object.values(portVariables).map((variable) => openPort(0, variable)))
+const freePorts = listeners.map((listener) => String((listener.address() as AddressInfo).port))
+for (const listener of listeners) listener.close()
+
+const environment: Record<string, string> = {
+  BOX_NAME: 'e2e',
+  ENV: 'local',
+  ...Object.fromEntries(
+    Object.values(portVariables).map((variable, index) => [variable, freePorts[index] ?? '']),
+  ),
+}
+const config = readConfig({ ...process.env, ...environment })
+const results = t.testdir()
+
+/** Runs a make target as an operator would; `failing` ones give back what they said. */
+async function make(target: string, extra: Record<string, string> = {}, failing = false) {
+  const result = await execa('make', ['--no-print-directory', target], {
+    cwd: repository,
+    env: { ...environment, ...extra },
+    all: true,
+    reject: false,
+  })
+  if (result.failed !== failing)
+    throw new Error(`make ${target} ended with ${result.exitCode}:\n${result.all}`)
+  return result.all
+}
+
+async function kubectl(...args: string[]): Promise<string> {
+  const { stdout } = await execa(programPath(config, 'kubectl'), [
+    '--kubeconfig',
+    kubeconfigPath(config),
+    ...args,
+  ])
+  return stdout
+}
+
+/** A load with its report; the caller judges what it asks of it. */
+async function load(scenario: string, args: string[], extra: Record<string, string> = {}) {
+  const file = join(results, `${scenario}-${Date.now()}.json`)
+  const { all } = await execa('node', ['loadtest/src/run.ts', scenario, '--summary', file, ...args], {
+    cwd: repository,
+    env: { ...environment, ...extra },
+    all: true,
+    reject: false,
+  })
+  if (!existsSync(file)) throw new Error(`the load test wrote no report:\n${all}`)
+  return { said: all, ...JSON.parse(readFileSync(file, 'utf8')) }
+}
+
+async function statusOf(name: ComponentName) {
+  return (await runningBox(config))?.components.find((component) => component.name === name)
+}
+
+/** Kills a component the hardest way and waits until the box has brought it back. */
+async function killAndRecover(name: ComponentName): Promise<void> {
+  const before = await statusOf(name)
+  if (before?.pid === undefined) throw new Error(`${name} is not running`)
+  await execa('node', ['apps/eks-box/src/cli.ts', 'exec', 'kill', '-9', String(before.pid)], {
+    cwd: repository,
+    env: environment,
+  })
+  const deadline = Date.now() + 3 * minute
+  for (;;) {
+    const now = await statusOf(name)
+    if (now?.state === 'ready' && now.restarts > before.restarts) return
+    if (Date.now() > deadline) throw new Error(`${name} did not come back: ${JSON.stringify(now)}`)
+    await sleep(200)
+  }
+}
+
+async function serves(): Promise<boolean> {
+  const response = await fetch(`http://127.0.0.1:${config.ports.service}/readyz`).catch(() => undefined)
+  return response?.status === 200
+}
+
+await make('down')
+const before = await traces(config.name, config.stateDir, cgroupRoot(config))
+t.teardown(() => make('down'))
+
+await t.test('an interrupted start leaves nothing running, and the next one recovers', async (t) => {
+  for (const pause of [300, 2000, 4500]) {
+    const up = execa('node', ['apps/eks-box/src/cli.ts', 'up'], {
+      cwd: repository,
+      env: environment,
+      reject: false,
+      all: true,
+    })
+    await sleep(pause)
+    up.kill('SIGINT')
+    const { exitCode, all } = await up
+    t.equal(exitCode, 1)
+    t.match(all, /error: stopped while the box was starting\n next: run `make up` again/)
+    t.equal(await runningBox(config), undefined)
+    const left = await traces(config.name, config.stateDir, cgroupRoot(config))
+    t.strictSame(left, before, `after ${pause} ms`)
+  }
+  await make('box')
+  t.match(await make('status'), /box e2e: ready/)
+})
+
+await t.test('starting a running box does no work and says so', async (t) => {
+  t.match(await make('box'), /box e2e is up: nothing to build/)
+})
+
+await t.test('the service is built, pushed and rolled out under its production name', async (t) => {
+  await make('build')
+  await make('push')
+  await make('deploy')
+  t.match(
+    await kubectl('--namespace=fastify-app', 'get', 'deployment/fastify-app', '-o=jsonpath={..image}'),
+    /^\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com\/fastify-app[:@]/,
+  )
+  t.ok(await serves())
+})
+
+await t.test('pods resolve names, and logs and exec reach them', async (t) => {
+  const pod = await kubectl('--namespace=fastify-app', 'get', 'pods', '-o=jsonpath={.items[0].metadata.name}')
+  const lookUp = "require('dns').lookup('fastify-app.fastify-app.svc.cluster.local',(e,a)=>console.log(e??a))"
+  t.match(
+    await kubectl('--namespace=fastify-app', 'exec', pod, '--', 'node', '-e', lookUp),
+    /^172\.20\.\d+\.\d+$/,
+  )
+  t.match(await kubectl('--namespace=fastify-app', 'logs', pod), /"msg"/)
+})
+
+await t.test(
+  'load makes the HPA scale from 2 replicas to at least 4 and back, without a failed request',
+  async (t) => {
+    const { summary, said } = await load('scaling', ['--until-scaled-down'])
+    t.comment(said)
+    t.equal(summary.failed, 0)
+    t.equal(summary.replicas.from, 2)
+    t.ok(summary.replicas.max >= 4, `${summary.replicas.max} replicas at the peak`)
+    t.type(summary.replicas.backSecond, 'number', 'back at 2')
+  },
+)
+
+await t.test('a rolling update loses no request', async (t) => {
+  const steady = load('steady', [], { RATE: '65', DURATION: '90s' })
+  for (let round = 0; round < 2; round++) {
+    await sleep(8000)
+    await kubectl('--namespace=fastify-app', 'rollout', 'restart', 'deployment/fastify-app')
+    await kubectl('--namespace=fastify-app', 'rollout', 'status', 'deployment/fastify-app', '--timeout=120s')
+  }
+  const { summary, said } = await steady
+  t.comment(said)
+  t.equal(summary.failed, 0)
+  t.ok(summary.requests >= 5000, `${summary.requests} requests`)
+})
+
+await t.test('requests keep flowing while the control plane is killed part by part', async (t) => {
+  const steady = load('steady', ['--no-cluster'], { RATE: '40', DURATION: '60s' })
+  for (const name of ['etcd', 'kube-apiserver', 'kube-scheduler', 'kube-controller-manager'] as const) {
+    await killAndRecover(name)
+  }
+  const { summary } = await steady
+  t.equal(summary.failed, 0)
+  t.ok(summary.requests >= 2000, `${summary.requests} requests`)
+})
+
+await t.test('every other component comes back when it is killed', async (t) => {
+  const controlPlane = ['etcd', 'kube-apiserver', 'kube-scheduler', 'kube-controller-manager']
+  for (const name of COMPONENT_NAMES.filter((candidate) => !controlPlane.includes(candidate))) {
+    await killAndRecover(name)
+    t.ok(await serves(), `the service answers after ${name} was killed`)
+  }
+  t.match(await make('status'), /box e2e: ready/)
+})
+
+await t.test('a deployment that cannot start says why and is rolled back', async (t) => {
+  const said = await make('deploy', { IMAGE_TAG: 'no-such-tag' }, true)
+  t.match(said, /error: .*no-such-tag/)
+  t.match(said, /next: /)
+  t.ok(await serves(), 'the former release still serves')
+})
+
+await t.test(
+  'a killed host process takes the whole box with it, and `up` brings all of it back',
+  async (t) => {
+    const box = await runningBox(config)
+    if (box === undefined) throw new Error('the box is not running')
+    process.kill(box.host.pid, 'SIGKILL')
+    while ((await traces(config.name, config.stateDir, cgroupRoot(config))).processes.length > 0)
+      await sleep(100)
+    await make('box')
+    const deadline = Date.now() + 3 * minute
+    while (!(await serves()) && Date.now() < deadline) await sleep(500)
+    t.ok(await serves(), 'the service is back without a new deployment')
+  },
+)
+
+await t.test('a second box on the same ports is refused with the holder of the port', async (t) => {
+  const said = await make('box', { BOX_NAME: 'second' }, true)
+  t.match(said, /error: port \d+ of 127\.0\.0\.1 is in use by .*\n next: .*BOX_/)
+  await make('down', { BOX_NAME: 'second' })
+})
+
+await t.test('down leaves nothing behind, and a second one has nothing to do', async (t) => {
+  t.match(await make('down'), /box e2e is gone/)
+  t.strictSame(await traces(config.name, config.stateDir, cgroupRoot(config)), before)
+  t.notOk(existsSync(config.stateDir))
+  t.match(await make('down'), /there is no box e2e/)
+})

@@ -1,0 +1,28 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { readConfig } from './config.ts'
+import { type BoxStatus, identify, isRunning, readStatus, writeStatus } from './status.ts'
+
+t.test('a process is recognised by its start, not by its pid alone', async (t) => {
+  const self = identify(process.pid)
+  if (self === undefined) throw new Error('this process has no entry in /proc')
+  t.ok(isRunning(self))
+  t.notOk(isRunning({ ...self, startTicks: self.startTicks - 1 }), 'an earlier process with the same pid')
+  t.equal(identify(2 ** 30), undefined)
+})
+
+t.test('a status is read as it was written', async (t) => {
+  const config = readConfig({ BOX_STATE_DIR: t.testdir().slice(0, 50), BOX_NAME: 'x' })
+  t.equal(await readStatus(config), undefined, 'no box, no status')
+  const status: BoxStatus = {
+    phase: 'ready',
+    host: { pid: 1, startTicks: 2 },
+    fingerprint: 'abc',
+    components: [{ name: 'etcd', state: 'ready', pid: 3, restarts: 0 }],
+  }
+  await writeStatus(config, status)
+  t.strictSame(await readStatus(config), status)
+  writeFileSync(join(config.stateDir, 'status.json'), '{"pha')
+  t.equal(await readStatus(config), undefined, 'what a power cut left half written counts as none')
+})

@@ -1,0 +1,113 @@
+/**
+ * `make test`: everything that must hold before a change lands, each step with its time.
+ * Arguments choose steps by name; none means all.
+ */
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { readConfig } from 'eks-box/config'
+import { ActionableError, reportFailure } from 'eks-box/errors'
+import { openApiPath, programPath } from 'eks-box/tools'
+import { execa } from 'execa'
+import { REPOSITORY_ROOT } from './environment.ts'
+
+interface Step {
+  name: string
+  what: string
+  command: readonly [string, ...string[]]
+  environment?: Readonly<Record<string, string>>
+}
+
+const box = readConfig(process.env)
+const program = (name: Parameters<typeof programPath>[1]) => programPath(box, name)
+const pinned = {
+  HELM: program('helm'),
+  KUBECONFORM: program('kubeconform'),
+}
+
+/** Shell scripts are few and have no ending; each is named here. */
+const shellScripts = ['.ci/run']
+
+const workflows = join('.github', 'workflows')
+
+const steps: readonly Step[] = [
+  {
+    name: 'tools',
+    what: 'build the pinned tools',
+    command: ['node', 'apps/eks-box/src/cli.ts', 'tools'],
+  },
+  {
+    name: 'workspaces',
+    what: 'lint, typecheck and unit tests of every workspace',
+    command: ['turbo', 'run', 'build', 'lint', 'typecheck', 'test', '--output-logs=errors-only', '--concurrency=1'],
+    environment: pinned,
+  },
+  {
+    name: 'chart',
+    what: "lint the chart, hold its manifests against Kubernetes' own schemas",
+    command: [
+      'node',
+      'scripts/src/check-chart.ts',
+      '--openapi',
+      openApiPath(box),
+      '--schemas',
+      join(box.cacheDir, 'schemas'),
+    ],
+    environment: pinned,
+  },
+  { name: 'shell', what: 'shellcheck', command: ['shellcheck', ...shellScripts] },
+  {
+    name: 'workflows',
+    what: 'actionlint',
+    command: [
+      program('actionlint'),
+      ...readdirSync(join(REPOSITORY_ROOT, workflows)).map((name) => join(workflows, name)),
+    ],
+  },
+  {
+    name: 'compose',
+    what: 'resolve docker-compose.yml',
+    command: [program('docker-compose'), '--file', 'docker-compose.yml', 'config', '--quiet'],
+  },
+  {
+    name: 'e2e',
+    what: 'the main job, faults and clean-up in a box of its own',
+    command: ['npm', 'run', '--silent', 'e2e', '--workspace=eks-box'],
+  },
+]
+
+async function runStep(step: Step): Promise<boolean> {
+  console.log(`\n== ${step.name}: ${step.what}`)
+  const since = performance.now()
+  const [file, ...args] = step.command
+  const { failed, shortMessage } = await execa(file, args, {
+    cwd: REPOSITORY_ROOT,
+    env: step.environment ?? {},
+    stdio: 'inherit',
+    reject: false,
+  })
+  const seconds = ((performance.now() - since) / 1000).toFixed(1)
+  console.log(`== ${step.name} ${failed ? `FAILED: ${shortMessage}` : 'passed'} (${seconds} s)`)
+  return !failed
+}
+
+async function runChecks(names: readonly string[]): Promise<void> {
+  const unknown = names.filter((name) => !steps.some((step) => step.name === name))
+  if (unknown.length > 0) {
+    throw new ActionableError(
+      `there is no check ${unknown.join(', ')}`,
+      `choose from: ${steps.map(({ name }) => name).join(', ')}`,
+    )
+  }
+  const chosen = steps.filter(({ name }) => names.length === 0 || names.includes(name))
+  const failed: string[] = []
+  for (const step of chosen) if (!(await runStep(step))) failed.push(step.name)
+
+  if (failed.length > 0) {
+    process.exitCode = 1
+    console.log(`\nfailed: ${failed.join(', ')}; run one alone with \`make test ONLY=${failed[0]}\``)
+  }
+  console.log(`\n${chosen.length - failed.length} passed, ${failed.length} failed`)
+}
+
+await runChecks(process.argv.slice(2)).catch(reportFailure)
