@@ -1,0 +1,54 @@
+import type { Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
+import fp from 'fastify-plugin'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Whether new requests are welcome: the server listens and is not about to stop. */
+    isReady(): boolean
+    /** Turns readiness off and asks every client to reconnect elsewhere; all requests are still served. */
+    startDraining(): void
+  }
+}
+
+/**
+ * How long a connection that was accepted just before the listener closed has to send its first bytes, in
+ * milliseconds: many round trips inside a region, little of the shutdown budget.
+ */
+const FIRST_BYTE_GRACE_MS = 1_000
+
+/** Lets connections end without losing a request; when to drain and when to close is the server's decision. */
+export default fp(
+  async (app) => {
+    const sockets = new Set<Socket>()
+    let draining = false
+
+    app.decorate('isReady', () => app.server.listening && !draining)
+    app.decorate('startDraining', () => {
+      draining = true
+    })
+
+    app.server.on('connection', (socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+    })
+
+    // On sending, not on arrival: requests that were in flight when draining began are told as well.
+    app.addHook('onSend', (_request, reply, _payload, done) => {
+      if (draining) reply.header('connection', 'close')
+      done()
+    })
+
+    app.addHook('preClose', async () => {
+      // Closing a listener resets the connections that the kernel has completed and nobody has accepted yet.
+      // Right after the event loop has polled there are none.
+      await setImmediate()
+      // Node ends connections that are idle between requests, but waits for ever for one that was opened in
+      // advance and never used.
+      setTimeout(() => {
+        for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
+      }, FIRST_BYTE_GRACE_MS).unref()
+    })
+  },
+  { name: 'draining' },
+)

@@ -1,0 +1,90 @@
+import { execFile } from 'node:child_process'
+import { chmodSync, existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { readConfig } from 'eks-box/config'
+import { programPath } from 'eks-box/tools'
+import t from 'tap'
+import { parsePoint, runK6 } from './k6.ts'
+import { LOADS } from './load.ts'
+import { thresholds } from './slo.ts'
+import { startService } from './test-servers.ts'
+
+const k6 = programPath(readConfig(process.env), 'k6')
+if (!existsSync(k6)) t.bailout(`these tests need k6, which is not built (${k6}): run \`npx eks-box tools\``)
+
+const script = (scenario: string) => join(import.meta.dirname, 'scenarios', `${scenario}.ts`)
+const run = promisify(execFile)
+
+t.test('lines of k6 are read for what matters', async (t) => {
+  const line = (metric: string, value: number, tags: Record<string, string>) =>
+    JSON.stringify({ metric, type: 'Point', data: { time: '2026-11-21T03:42:51.693280542Z', value, tags } })
+  const time = Date.UTC(2026, 10, 21, 3, 42, 51, 693)
+  const scenario = 'steady'
+  t.same(parsePoint(line('http_req_failed', 0, { scenario, status: '200' })), {
+    kind: 'request',
+    time,
+    failure: null,
+  })
+  t.match(parsePoint(line('http_req_failed', 1, { scenario, status: '503' })), { failure: 'HTTP 503' })
+  const refused = { scenario, status: '0', error: 'dial: connection refused' }
+  t.match(parsePoint(line('http_req_failed', 1, refused)), { failure: 'dial: connection refused' })
+  t.match(parsePoint(line('http_req_failed', 1, { scenario, status: '0' })), { failure: 'no answer' })
+  t.same(parsePoint(line('iteration_duration', 12.5, { scenario })), { kind: 'latency', time, ms: 12.5 })
+  t.same(parsePoint(line('dropped_iterations', 1, { scenario })), { kind: 'dropped', time })
+  t.equal(parsePoint(line('http_req_failed', 0, { group: '::setup', status: '200' })), undefined)
+  t.equal(parsePoint(line('http_req_waiting', 1, { scenario })), undefined)
+  t.equal(
+    parsePoint('{"type":"Metric","data":{"name":"http_req_failed"},"metric":"http_req_failed"}'),
+    undefined,
+  )
+})
+
+for (const scenario of ['scaling', 'steady'] as const) {
+  t.test(`k6 reads ${scenario} as it was meant`, async (t) => {
+    const { stdout } = await run(k6, ['inspect', script(scenario)])
+    const options = JSON.parse(stdout)
+    t.same(Object.keys(options.scenarios), [scenario])
+    t.equal(options.scenarios[scenario].executor, LOADS[scenario]({}).scenario.executor)
+    t.same(options.thresholds, thresholds(scenario))
+    t.equal(options.noConnectionReuse, scenario === 'scaling' ? true : null)
+  })
+}
+
+t.test('a scenario run by k6 alone probes its target and judges by its thresholds', async (t) => {
+  const service = await startService((request) => (request % 2 === 0 ? 500 : 200))
+  t.teardown(service.close)
+  const alone = (environment: Record<string, string>) =>
+    run(k6, ['run', '--quiet', '--no-usage-report', '--address', '', script('steady')], {
+      env: { ...process.env, RATE: '10', DURATION: '1s', ...environment },
+    })
+  await t.rejects(alone({ BASE_URL: '' }), { code: 108, stderr: /BASE_URL is not set/ })
+  await t.rejects(alone({ BASE_URL: 'http://127.0.0.1:1' }), {
+    code: 108,
+    stderr: /127.0.0.1:1.readyz is not ready/,
+  })
+  t.equal(service.requests, 0, 'no load without a target')
+  await t.rejects(alone({ BASE_URL: `${service.url}/` }), { code: 99, stdout: /✗ 'rate<=0.001'/ })
+  t.ok(service.requests >= 10)
+})
+
+t.test('k6 that fails is an error with its own words', async (t) => {
+  const failing = (program: string, signal = new AbortController().signal) =>
+    runK6({
+      program,
+      script: script('steady'),
+      environment: { ...process.env, BASE_URL: 'http://127.0.0.1:1' },
+      signal,
+      onPoint: () => t.fail('no points without load'),
+    })
+  await t.rejects(failing(k6), {
+    name: 'ActionableError',
+    message: /exit code 108: test aborted: .*127.0.0.1:1.readyz is not ready/,
+  })
+  await t.rejects(failing('/nowhere/k6'), { message: /k6 is not built/, nextStep: /eks-box tools/ })
+  const killed = join(t.testdir({ k6: '#!/bin/sh\nkill -9 $$\n' }), 'k6')
+  chmodSync(killed, 0o755)
+  await t.rejects(failing(killed), { message: /k6 stopped with signal SIGKILL/ })
+  await failing('/nowhere/k6', AbortSignal.abort())
+  await t.rejects(failing('/dev/null'), { code: 'EACCES' })
+})

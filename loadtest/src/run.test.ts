@@ -1,0 +1,212 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { Report } from './report.ts'
+import { kubeconfig, startCluster, startService } from './test-servers.ts'
+
+interface Outcome {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs the command as a user does; `onOutput` may signal it on the way. */
+async function loadtest(
+  args: string[],
+  environment: Record<string, string>,
+  onOutput: (stdout: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
+): Promise<Outcome> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'run.ts'), ...args], {
+    env: { ...process.env, KUBE_CONTEXT: '', ENV: '', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const outcome: Outcome = { code: null, stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk: Buffer) => {
+    outcome.stdout += chunk
+    onOutput(outcome.stdout, (signal) => child.kill(signal))
+  })
+  child.stderr.on('data', (chunk: Buffer) => {
+    outcome.stderr += chunk
+  })
+  await once(child, 'close')
+  outcome.code = child.exitCode
+  return outcome
+}
+
+function readReport(file: string): Report {
+  return JSON.parse(readFileSync(file, 'utf8')) as Report
+}
+
+/** A service with a cluster behind it, and the environment that leads to both. */
+async function startBoth(t: Test) {
+  const service = await startService()
+  const cluster = await startCluster()
+  t.teardown(service.close)
+  t.teardown(cluster.close)
+  const directory = t.testdir({ kubeconfig: kubeconfig(cluster.url) })
+  const environment = {
+    BASE_URL: service.url,
+    KUBECONFIG: join(directory, 'kubeconfig'),
+    KUBE_CONTEXT: 'fake',
+    PEAK_RATE: '40',
+    RAMP: '2s',
+    HOLD: '3s',
+  }
+  return { service, cluster, environment, file: join(directory, 'reports', 'run.json') }
+}
+
+t.test('steady counts every request, over new and over kept connections', async (t) => {
+  const service = await startService()
+  t.teardown(service.close)
+  const file = join(t.testdir(), 'run.json')
+  const environment = { BASE_URL: service.url, RATE: '20', DURATION: '6s' }
+  const { code, stdout, stderr } = await loadtest(['steady', '--no-cluster', '--summary', file], environment)
+  t.equal(stderr, '')
+  t.equal(code, 0)
+  const { summary, timeline, verdicts } = readReport(file)
+  t.equal(summary.requests, service.requests)
+  t.ok(Math.abs(summary.requests - 120) <= 2, 'as many as planned')
+  t.match(summary, { failed: 0, errorRate: 0, droppedIterations: 0, replicas: null })
+  t.match(timeline, [{ second: 5, failed: 0 }])
+  t.same(
+    verdicts.map(({ met }) => met),
+    [true, true, true],
+  )
+  t.same([...service.paths], ['/'])
+  t.ok(service.connections < service.requests, 'some connections carry two requests')
+  t.match(stdout, 'SLO met    error rate: 0')
+  t.match(readFileSync(file.replace('.json', '.md'), 'utf8'), '# Load test steady')
+})
+
+t.test('scaling is recorded up and down again', async (t) => {
+  const { service, cluster, environment, file } = await startBoth(t)
+  cluster.replicas = () => {
+    const idle = Date.now() - service.lastRequest > 1_000
+    const replicas = idle ? 2 : Math.min(2 + Math.floor(service.requests / 20), 5)
+    return { desired: replicas, ready: replicas }
+  }
+  const { code, stdout, stderr } = await loadtest(
+    ['scaling', '--until-scaled-down', '--summary', file],
+    environment,
+  )
+  t.equal(stderr, '')
+  t.equal(code, 0, stdout)
+  const { summary, verdicts, autoscaler } = readReport(file)
+  t.match(autoscaler, { deployment: 'app', minReplicas: 2, maxReplicas: 10 })
+  t.equal(summary.requests, service.requests)
+  t.equal(service.connections, service.requests, 'each request is a new connection')
+  t.same([...service.paths], ['/api/v1/work?ms=8'])
+  t.match(summary.replicas, { from: 2, max: 5, readySeconds: { 5: Number }, backSecond: Number })
+  t.match(verdicts.at(-1), { name: 'replicas within 600 s after the load', value: 2, met: true })
+  t.match(stdout, /back at 2 replicas after \d+ s/)
+})
+
+t.test('a load that scales nothing has missed its SLO', async (t) => {
+  const { environment, file } = await startBoth(t)
+  const { code, stdout } = await loadtest(['scaling', '--summary', file], environment)
+  t.equal(code, 1)
+  t.match(stdout, 'SLO MISSED ready replicas: 2 (bound >= 4)')
+})
+
+t.test('failed requests are counted by cause and miss the SLO', async (t) => {
+  const service = await startService((request) => (request % 10 === 0 ? 503 : 200))
+  t.teardown(service.close)
+  const file = join(t.testdir(), 'run.json')
+  const environment = { BASE_URL: service.url, RATE: '20', DURATION: '2s' }
+  const { code, stdout } = await loadtest(['steady', '--no-cluster', '--summary', file], environment)
+  t.equal(code, 1)
+  t.same(readReport(file).summary.failures, { 'HTTP 503': Math.floor(service.requests / 10) })
+  t.match(stdout, /SLO MISSED error rate: 0\.\d+ \(bound <= 0\.001\)/)
+})
+
+t.test('replicas that stay up miss the end, and the next run does not start on them', async (t) => {
+  const { cluster, environment, file } = await startBoth(t)
+  cluster.replicas = () => ({ desired: 3, ready: 3 })
+  const steady = { ...environment, RATE: '5', DURATION: '1s' }
+  const args = ['--settle-timeout', '3', '--summary', file]
+  const down = await loadtest(['steady', '--until-scaled-down', ...args], steady)
+  t.equal(down.code, 1)
+  t.match(down.stdout, 'SLO MISSED replicas within 3 s after the load: 3 (bound <= 2)')
+  const up = await loadtest(['scaling', ...args], environment)
+  t.equal(up.code, 2)
+  t.match(up.stdout, 'waiting up to 3 s for 2 replicas: 3 ready, 3 desired')
+  t.match(up.stderr, 'error: the release is not at its 2 replicas after 3 s: 3 ready, 3 desired')
+})
+
+t.test('an interrupted run stops its load, tells what it has, and gives no verdict', async (t) => {
+  const { service, environment, file } = await startBoth(t)
+  const long = { ...environment, RATE: '20', DURATION: '60s' }
+  let interrupted = false
+  const { code, stdout } = await loadtest(['steady', '--summary', file], long, (output, kill) => {
+    if (interrupted || !output.includes(' 5s ')) return
+    interrupted = true
+    kill('SIGINT')
+  })
+  const { requests } = service
+  t.equal(code, 130)
+  t.match(stdout, 'interrupted: no verdict')
+  const report = readReport(file)
+  t.match(report, { interrupted: true, verdicts: [] })
+  t.ok(report.summary.requests > 50)
+  await sleep(500)
+  t.equal(service.requests, requests, 'nothing is left that sends')
+})
+
+t.test('a second signal does not wait for anything', async (t) => {
+  const { service, environment, file } = await startBoth(t)
+  let interrupted = false
+  const { code } = await loadtest(['steady', '--summary', file], environment, (output, kill) => {
+    if (interrupted || !output.includes('req/s')) return
+    interrupted = true
+    kill('SIGINT')
+    kill('SIGTERM')
+  })
+  t.equal(code, 143)
+  const { requests } = service
+  await sleep(500)
+  t.equal(service.requests, requests, 'nothing is left that sends')
+})
+
+t.test('a cluster that goes away during the run leaves a gap, and no proof of scaling down', async (t) => {
+  const { service, cluster, environment, file } = await startBoth(t)
+  cluster.replicas = () => {
+    if (service.requests > 0) cluster.status = 500
+    return { desired: 2, ready: 2 }
+  }
+  const args = ['steady', '--until-scaled-down', '--settle-timeout', '1', '--summary', file]
+  const { code, stdout } = await loadtest(args, { ...environment, RATE: '10', DURATION: '6s' })
+  t.equal(code, 1)
+  t.match(stdout, /^ +5s +10.0 .* - +- +- +the Kubernetes API at .* answers 500/m)
+  t.match(stdout, 'SLO MISSED replicas within 1 s after the load: nothing measured (bound <= 2)')
+})
+
+t.test('what keeps it from running is one line and a next step', async (t) => {
+  const { service, cluster, environment, file } = await startBoth(t)
+  const fails = async (args: string[], changes: Record<string, string>, line: string) => {
+    const { code, stderr } = await loadtest(['--summary', file, ...args], { ...environment, ...changes })
+    t.equal(code, 2, line)
+    t.match(stderr, `error: ${line}`)
+    t.match(stderr, /^ next: |Allowed choices|whole seconds/m)
+    t.equal(stderr.trim().split('\n').length, /^ next: /m.test(stderr) ? 2 : 1)
+  }
+  cluster.conditions = [
+    { type: 'AbleToScale', status: 'True', reason: 'SucceededGetScale', message: '' },
+    { type: 'ScalingActive', status: 'False', reason: 'ScalingDisabled', message: 'no replicas' },
+  ]
+  await Promise.all([
+    fails(['steady'], { BASE_URL: 'http://127.0.0.1:1' }, 'http://127.0.0.1:1 does not answer'),
+    fails(['steady'], { RATE: 'many' }, 'RATE is "many"'),
+    fails(['steady'], { BOX_CACHE_DIR: t.testdirName }, 'k6 is not built'),
+    fails(['steady', '--no-cluster', '--until-scaled-down'], {}, '--until-scaled-down needs a cluster'),
+    fails(['steady', '--summary', '/dev/null/run.json'], {}, 'cannot make the directory of the report'),
+    fails(['soak'], {}, "command-argument value 'soak' is invalid"),
+    fails(['steady', '--settle-timeout', '0'], {}, "option '--settle-timeout <seconds>' argument '0'"),
+    fails(['scaling'], {}, 'the autoscaler of release fastify-app does not scale (ScalingDisabled)'),
+  ])
+  t.equal(service.requests, 0, 'no load was sent')
+  t.match(await loadtest(['scaling'], { BASE_URL: 'http://127.0.0.1:1' }), { code: 2 })
+  t.match(await loadtest(['--help'], {}), { code: 0, stderr: '', stdout: 'Usage: loadtest' })
+})

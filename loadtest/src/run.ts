@@ -1,0 +1,139 @@
+#!/usr/bin/env node
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { Argument, Command, InvalidArgumentError } from 'commander'
+import { readConfig } from 'eks-box/config'
+import { ActionableError, reportFailure } from 'eks-box/errors'
+import { programPath } from 'eks-box/tools'
+import { Cluster } from './cluster.ts'
+import { checkReady, loadKubeConfig, readBaseUrl } from './environment.ts'
+import { LOADS, type Load } from './load.ts'
+import { record } from './recorder.ts'
+import { formatMarkdown, formatSummary, type Report } from './report.ts'
+import { type ScenarioName, SLO } from './slo.ts'
+
+interface Options {
+  cluster: boolean
+  namespace: string
+  release: string
+  untilScaledDown: boolean
+  settleTimeout: number
+  summary?: string
+}
+
+const sloMissed = 1
+const couldNotRun = 2
+
+const program = new Command('loadtest')
+  .description('Sends load to the service, records how it scales, and judges it by its SLO.')
+  .addArgument(new Argument('<scenario>', 'the load to send').choices(Object.keys(SLO)))
+  .option('--no-cluster', 'send load only: for a target that is no Kubernetes cluster')
+  .option('--namespace <name>', 'namespace of the release', 'fastify-app')
+  .option('--release <name>', 'Helm release to watch', 'fastify-app')
+  .option('--until-scaled-down', 'go on recording until the replicas are back at their minimum', false)
+  .option(
+    '--settle-timeout <seconds>',
+    'how long to wait for the minimum, before and after',
+    readSeconds,
+    600,
+  )
+  .option('--summary <file>', 'where the JSON report goes (default: loadtest/results/); Markdown beside it')
+  .addHelpText(
+    'after',
+    `
+Environment:
+  ENV, KUBE_CONTEXT, BASE_URL  the box (ENV=local, default), or a kubeconfig context and the service's URL
+  PEAK_RATE, RAMP, HOLD        scaling: requests/s, climb and plateau (40, 60s, 90s)
+  RATE, DURATION               steady: requests/s and length (60, 90s)
+
+Exit code: 0 SLO met, ${sloMissed} SLO missed, ${couldNotRun} could not run, 128 + n stopped by signal n.`,
+  )
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : couldNotRun))
+
+const stop = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    process.exitCode = 128 + constants.signals[signal]
+    // The second one means now.
+    if (stop.signal.aborted) process.exit()
+    stop.abort()
+  })
+}
+
+try {
+  program.parse()
+  await run(program.processedArgs[0] as ScenarioName, program.opts<Options>())
+} catch (error) {
+  reportFailure(error)
+  // Not just the code: whatever still runs is of no use to anyone now.
+  process.exit(couldNotRun)
+}
+
+async function run(scenario: ScenarioName, options: Options): Promise<void> {
+  if (options.untilScaledDown && !options.cluster) {
+    throw new ActionableError('--until-scaled-down needs a cluster to watch', 'leave out --no-cluster')
+  }
+  const box = readConfig(process.env)
+  const load = planLoad(scenario)
+  const baseUrl = readBaseUrl(process.env, box)
+  const reportFile = prepareReportFile(scenario, options.summary)
+  await checkReady(baseUrl)
+  const report = await record({
+    scenario,
+    load,
+    baseUrl,
+    k6: programPath(box, 'k6'),
+    cluster: options.cluster
+      ? new Cluster(loadKubeConfig(process.env, box), options.namespace, options.release)
+      : null,
+    untilScaledDown: options.untilScaledDown,
+    settleSeconds: options.settleTimeout,
+    signal: stop.signal,
+    print: (line) => console.log(line),
+  })
+  console.log(['', ...formatSummary(report)].join('\n'))
+  writeReport(report, reportFile)
+  if (report.verdicts.some(({ met }) => !met)) process.exitCode = sloMissed
+}
+
+function planLoad(scenario: ScenarioName): Load {
+  try {
+    return LOADS[scenario](process.env)
+  } catch (error) {
+    throw new ActionableError((error as RangeError).message, 'correct it, or leave it out for the default', {
+      cause: error,
+    })
+  }
+}
+
+/** Makes the report's directory before any load is sent, so that no run ends with nowhere to go. */
+function prepareReportFile(scenario: ScenarioName, file: string | undefined): string {
+  const time = new Date().toISOString().replace(/[:.]/g, '-')
+  const path =
+    file === undefined
+      ? join(import.meta.dirname, '..', 'results', `${scenario}-${time}.json`)
+      : resolve(file)
+  try {
+    mkdirSync(dirname(path), { recursive: true })
+  } catch (error) {
+    throw new ActionableError(
+      `cannot make the directory of the report: ${(error as Error).message}`,
+      'name another file with --summary',
+      { cause: error },
+    )
+  }
+  return path
+}
+
+function writeReport(report: Report, file: string): void {
+  const markdown = `${file.replace(/\.json$/, '')}.md`
+  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)
+  writeFileSync(markdown, formatMarkdown(report))
+  console.log(`report: ${file} and ${markdown}`)
+}
+
+function readSeconds(text: string): number {
+  if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError('Use whole seconds, 1 to 99999.')
+  return Number(text)
+}

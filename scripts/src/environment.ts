@@ -1,0 +1,110 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { type BoxConfig, ECR_REGISTRY, kubeconfigPath } from 'eks-box/config'
+import { ActionableError } from 'eks-box/errors'
+import { programPath } from 'eks-box/tools'
+
+/** Root of the repository: image builds and the chart are addressed from here. */
+export const REPOSITORY_ROOT = resolve(import.meta.dirname, '../..')
+
+/** Release, namespace, ECR repository and image all carry the service's name. */
+export const SERVICE = 'fastify-app'
+
+const environments = ['local', 'dev', 'staging', 'prod'] as const
+export type EnvironmentName = (typeof environments)[number]
+
+/** Where an environment is and how it is reached; it chooses files and endpoints, never other code. */
+export interface Environment {
+  name: EnvironmentName
+  /** The environment's differences from the chart's defaults. */
+  valuesFile: string
+  /** Whether its cluster and registry are the box on this machine. */
+  usesBox: boolean
+}
+
+/** How clients of Kubernetes find the cluster: the box's own file, or a context of the user's. */
+export interface KubeAccess {
+  kubeconfig?: string
+  context?: string
+}
+
+/**
+ * Reads which environment is meant: `ENV`, local by default.
+ * With `KUBE_CONTEXT` a cluster of the user's own takes the box's place.
+ *
+ * @throws ActionableError when `ENV` names none.
+ */
+export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
+  const wanted = env['ENV'] || 'local'
+  const name = environments.find((known) => known === wanted)
+  if (!name) {
+    throw new ActionableError(`ENV is "${wanted}", which is no environment`, `use ${environments.join(', ')}`)
+  }
+  return {
+    name,
+    valuesFile: join(REPOSITORY_ROOT, 'helm', SERVICE, `values-${name}.yaml`),
+    usesBox: name === 'local' && !env['KUBE_CONTEXT'],
+  }
+}
+
+/**
+ * The repository of the image, as pods refer to it and, outside the box, as it is pushed to.
+ *
+ * @throws ActionableError when the environment has no box and `IMAGE_REPOSITORY` does not name it.
+ */
+export function imageRepository(environment: Environment, env: NodeJS.ProcessEnv): string {
+  if (environment.usesBox) return `${ECR_REGISTRY}/${SERVICE}`
+  const repository = env['IMAGE_REPOSITORY']
+  if (!repository) {
+    throw new ActionableError(
+      `ENV=${environment.name} ${environment.name === 'local' ? 'with KUBE_CONTEXT ' : ''}needs to know where its images are`,
+      `set IMAGE_REPOSITORY, for example IMAGE_REPOSITORY=${ECR_REGISTRY}/${SERVICE} with your account's number`,
+    )
+  }
+  if (!/^[a-z0-9.-]+(:\d+)?(\/[a-z0-9._-]+)+$/.test(repository)) {
+    throw new ActionableError(
+      `IMAGE_REPOSITORY is "${repository}", which is no image repository`,
+      'give host and path without a tag, in lower case: <registry host>/fastify-app',
+    )
+  }
+  return repository
+}
+
+/**
+ * How the environment's cluster is reached. Never the context that happens to be current: a deployment to
+ * the wrong cluster is worse than one that asks.
+ *
+ * @throws ActionableError when no cluster is named.
+ */
+export function kubeAccess(environment: Environment, box: BoxConfig, env: NodeJS.ProcessEnv): KubeAccess {
+  const context = env['KUBE_CONTEXT']
+  if (context) return { context }
+  if (!environment.usesBox) {
+    throw new ActionableError(
+      `ENV=${environment.name} needs to know which cluster to use`,
+      'set KUBE_CONTEXT to a context of your kubeconfig; for EKS, `aws eks update-kubeconfig` makes one',
+    )
+  }
+  const kubeconfig = kubeconfigPath(box)
+  if (!existsSync(kubeconfig)) {
+    throw new ActionableError('the box is not up', 'start it with `make up`')
+  }
+  return { kubeconfig }
+}
+
+/**
+ * The Helm 4 to use: the pinned one, or the one `HELM` names.
+ *
+ * @throws ActionableError when the pinned one is not built yet.
+ */
+export function helmProgram(box: BoxConfig, env: NodeJS.ProcessEnv): string {
+  if (env['HELM']) return env['HELM']
+  const program = programPath(box, 'helm')
+  if (!existsSync(program)) {
+    throw new ActionableError(
+      'the pinned helm is not built yet',
+      'build it with `make tools`, or set HELM to a Helm 4 of your own',
+    )
+  }
+  return program
+}
