@@ -39,7 +39,16 @@ const steps: readonly Step[] = [
   {
     name: 'workspaces',
     what: 'lint, typecheck and unit tests of every workspace',
-    command: ['turbo', 'run', 'build', 'lint', 'typecheck', 'test', '--output-logs=errors-only', '--concurrency=1'],
+    command: [
+      'turbo',
+      'run',
+      'build',
+      'lint',
+      'typecheck',
+      'test',
+      '--output-logs=errors-only',
+      '--concurrency=1',
+    ],
     environment: pinned,
   },
   {

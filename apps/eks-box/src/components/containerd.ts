@@ -46,7 +46,9 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
 `,
-      [join(certs, ECR_REGISTRY, 'hosts.toml')]: `server = "https://${ECR_REGISTRY}"
+      [join(certs, ECR_REGISTRY, 'hosts.toml')]:
+        `# No way leads out of the box, so what the registry lacks is not to be asked for elsewhere.
+server = "http://127.0.0.1:${PORTS.registry}"
 
 [host."http://127.0.0.1:${PORTS.registry}"]
   capabilities = ["pull", "resolve"]

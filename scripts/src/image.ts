@@ -1,0 +1,290 @@
+/** `make build` and `make push`: the service's image under a tag that is made from its content. */
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Command } from 'commander'
+import { type BoxConfig, readConfig } from 'eks-box/config'
+import { ActionableError, reportFailure } from 'eks-box/errors'
+import { ExecaError, execa } from 'execa'
+import { BASE_DOCKERFILE, resolveBaseImage, writeRootfs } from './base-image.ts'
+import {
+  type Environment,
+  imageRepository,
+  REPOSITORY_ROOT,
+  readEnvironment,
+  SERVICE,
+} from './environment.ts'
+
+const dockerfile = join('apps', 'fastify-api', 'Dockerfile')
+const bundle = join(REPOSITORY_ROOT, 'apps', 'fastify-api', 'dist')
+
+/** What the image's content comes from, the bundle apart. */
+interface Recipe {
+  platform: string
+  /** The base image's reference, or the pin of the one made from Debian packages. */
+  base: string
+}
+
+/**
+ * The image's tag: the same content gives the same tag, on every machine that has the same base. ECR's
+ * tags are immutable, so a tag must never come to mean something else.
+ *
+ * @throws ActionableError when the bundle is not built.
+ */
+export function contentTag(recipe: Recipe, bundleDirectory = bundle): string {
+  const files = existsSync(bundleDirectory) ? readdirSync(bundleDirectory).sort() : []
+  if (files.length === 0) {
+    throw new ActionableError("the service's bundle is not built", 'build it with `make build`')
+  }
+  const content = createHash('sha256').update(JSON.stringify(recipe))
+  content.update(readFileSync(join(REPOSITORY_ROOT, dockerfile)))
+  for (const file of files) content.update(file).update(readFileSync(join(bundleDirectory, file)))
+  return content.digest('hex').slice(0, 12)
+}
+
+/** A program that builds, keeps and pushes images. */
+interface Engine {
+  name: 'docker' | 'buildah'
+  /** The command and the options that come before its subcommand. */
+  command: readonly [string, ...string[]]
+}
+
+/** Docker where an engine answers: the client alone is often there without one. Else buildah. */
+async function findEngine(box: BoxConfig): Promise<Engine> {
+  const docker = await execa({ reject: false, timeout: 10_000 })`docker info`
+  if (!docker.failed) return { name: 'docker', command: ['docker'] }
+  const storage = join(box.cacheDir, 'buildah')
+  const buildah = await execa({ reject: false })`buildah --version`
+  if (buildah.failed) {
+    throw new ActionableError(
+      'there is neither a Docker engine nor buildah to build the image with',
+      'install buildah with `apt-get install -y buildah`, or start Docker',
+    )
+  }
+  return {
+    name: 'buildah',
+    command: ['buildah', '--root', join(storage, 'root'), '--runroot', join(storage, 'run')],
+  }
+}
+
+async function run(engine: Engine, args: readonly string[]): Promise<void> {
+  const [program, ...options] = engine.command
+  try {
+    await execa(program, [...options, ...args], { cwd: REPOSITORY_ROOT, all: true })
+  } catch (cause) {
+    if (!(cause instanceof ExecaError)) throw cause
+    throw engineFailure(engine, args[0] ?? '', String(cause.all), cause)
+  }
+}
+
+function engineFailure(
+  { name, command }: Engine,
+  step: string,
+  output: string,
+  cause: Error,
+): ActionableError {
+  const said = output.trimEnd().split('\n').at(-1) ?? ''
+  if (/no space left on device/.test(output)) {
+    return new ActionableError('the disk is full', 'free disk space, then run the command again', { cause })
+  }
+  if (/connection refused|ECONNREFUSED/.test(output)) {
+    return new ActionableError(`the registry does not answer: ${said}`, 'start the box with `make up`', {
+      cause,
+    })
+  }
+  if (/unauthorized|authentication required|no basic auth credentials|denied/i.test(output)) {
+    return new ActionableError(
+      `the registry refuses the push: ${said}`,
+      'log in first: aws ecr get-login-password | docker login --username AWS --password-stdin <registry host>',
+      { cause },
+    )
+  }
+  const storage = command[2]
+  return new ActionableError(
+    `${name} ${step} failed: ${said}`,
+    storage === undefined ? 'see what `docker` says of it' : `if its storage is damaged, remove ${storage}`,
+    { cause },
+  )
+}
+
+async function imageExists(engine: Engine, image: string): Promise<boolean> {
+  const [program, ...options] = engine.command
+  const inspect = engine.name === 'docker' ? ['image', 'inspect'] : ['inspect', '--type', 'image']
+  return !(await execa(program, [...options, ...inspect, image], { reject: false })).failed
+}
+
+async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
+  const since = Date.now()
+  const result = await work()
+  console.log(`${what} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
+  return result
+}
+
+const hostPlatform = `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`
+
+async function buildBundle(): Promise<void> {
+  const turbo = await execa({
+    cwd: REPOSITORY_ROOT,
+    all: true,
+    reject: false,
+  })`turbo run build --filter=fastify-api --output-logs=errors-only`
+  if (!turbo.failed) return
+  process.stderr.write(`${turbo.all}\n`)
+  throw new ActionableError("the service's bundle does not build", 'mend what is shown above')
+}
+
+/** The image of this checkout in the engine's own storage, built unless it is there already. */
+async function build(environment: Environment, box: BoxConfig): Promise<{ engine: Engine; tag: string }> {
+  await timed('bundle', buildBundle)
+  const engine = await findEngine(box)
+  // The box's node is this machine; the nodes on AWS are ARM64.
+  const platform = process.env['PLATFORM'] || (environment.usesBox ? hostPlatform : 'linux/arm64')
+  const base = await chooseBase(engine, box, platform)
+  const tag = contentTag({ platform, base: base.pin })
+  const image = `localhost/${SERVICE}:${tag}`
+  if (await imageExists(engine, image)) {
+    console.log(`image ${SERVICE}:${tag} is built already, nothing to do`)
+    return { engine, tag }
+  }
+  await timed(`image ${SERVICE}:${tag} by ${engine.name} for ${platform}`, async () => {
+    await base.prepare()
+    const reproducible = engine.name === 'docker' ? ['--provenance=false'] : ['--timestamp', '0']
+    await run(engine, [
+      'build',
+      ...['--platform', platform, '--file', dockerfile, '--tag', image],
+      ...['--build-arg', 'BUNDLE=prebuilt', ...base.buildArgs, ...reproducible, '.'],
+    ])
+  })
+  return { engine, tag }
+}
+
+interface Base {
+  /** Part of what the tag is made from. */
+  pin: string
+  buildArgs: string[]
+  /** Makes the base image where it is not there yet. */
+  prepare: () => Promise<void>
+}
+
+async function chooseBase(engine: Engine, box: BoxConfig, platform: string): Promise<Base> {
+  const given = process.env['BASE_IMAGE']
+  if (given) return { pin: given, buildArgs: ['--build-arg', `BASE_IMAGE=${given}`], prepare: async () => {} }
+  // Who runs an engine has a registry to pull the Dockerfile's own default from.
+  if (engine.name === 'docker') return { pin: 'default', buildArgs: [], prepare: async () => {} }
+  if (platform !== hostPlatform) {
+    throw new ActionableError(
+      `a base image for ${platform} cannot be made from this machine's packages (${hostPlatform})`,
+      'set BASE_IMAGE to an image with Node 24 that your registry serves, or start a Docker engine',
+    )
+  }
+  const packages = join(box.cacheDir, 'debian')
+  const base = await resolveBaseImage(packages)
+  const image = `localhost/node-base:${base.pin}`
+  const prepare = async () => {
+    if (await imageExists(engine, image)) return
+    const directory = await mkdtemp(join(box.cacheDir, 'base-'))
+    try {
+      const context = join(directory, 'rootfs')
+      await mkdir(context)
+      await writeRootfs(base, packages, context)
+      const file = join(directory, 'Dockerfile')
+      await writeFile(file, BASE_DOCKERFILE)
+      await run(engine, ['build', '--timestamp', '0', '--file', file, '--tag', image, context])
+    } finally {
+      await rm(directory, { recursive: true, force: true })
+    }
+  }
+  return { pin: base.pin, buildArgs: ['--build-arg', `BASE_IMAGE=${image}`], prepare }
+}
+
+async function push(environment: Environment, box: BoxConfig): Promise<void> {
+  const { engine, tag } = await build(environment, box)
+  const registry = `127.0.0.1:${box.ports.registry}`
+  const target = environment.usesBox
+    ? `${registry}/${SERVICE}:${tag}`
+    : `${imageRepository(environment, process.env)}:${tag}`
+  if (environment.usesBox && (await isPushed(registry, tag))) {
+    console.log(`image ${SERVICE}:${tag} is in the registry already, nothing to do`)
+    return
+  }
+  const image = `localhost/${SERVICE}:${tag}`
+  await timed(`pushed ${imageRepository(environment, process.env)}:${tag}`, async () => {
+    if (engine.name === 'docker') {
+      await run(engine, ['tag', image, target])
+      await run(engine, ['push', target])
+    } else {
+      await run(engine, ['push', `--tls-verify=${!environment.usesBox}`, image, `docker://${target}`])
+    }
+  })
+  if (environment.usesBox) console.log(`compressed size ${await compressedMegabytes(registry, tag)} MB`)
+}
+
+const manifestTypes = [
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+].join(', ')
+
+async function manifest(registry: string, tag: string, method: 'GET' | 'HEAD'): Promise<Response> {
+  try {
+    return await fetch(`http://${registry}/v2/${SERVICE}/manifests/${tag}`, {
+      method,
+      headers: { accept: manifestTypes },
+    })
+  } catch (cause) {
+    throw new ActionableError(`the registry ${registry} does not answer`, 'start the box with `make up`', {
+      cause,
+    })
+  }
+}
+
+async function isPushed(registry: string, tag: string): Promise<boolean> {
+  return (await manifest(registry, tag, 'HEAD')).ok
+}
+
+async function compressedMegabytes(registry: string, tag: string): Promise<string> {
+  const { layers } = (await (await manifest(registry, tag, 'GET')).json()) as { layers: { size: number }[] }
+  return (layers.reduce((sum, { size }) => sum + size, 0) / 1e6).toFixed(1)
+}
+
+/**
+ * The reference under which pods of `environment` pull this checkout's image; `IMAGE_TAG` names another.
+ *
+ * @throws ActionableError when the bundle is not built.
+ */
+export async function imageReference(
+  environment: Environment,
+  box: BoxConfig,
+  env: NodeJS.ProcessEnv,
+): Promise<{ repository: string; tag: string }> {
+  const repository = imageRepository(environment, env)
+  const given = env['IMAGE_TAG']
+  if (given) return { repository, tag: given }
+  const platform = env['PLATFORM'] || (environment.usesBox ? hostPlatform : 'linux/arm64')
+  const { pin } = await chooseBase(await findEngine(box), box, platform)
+  return { repository, tag: contentTag({ platform, base: pin }) }
+}
+
+if (import.meta.main) {
+  const withEnvironment =
+    (action: (environment: Environment, box: BoxConfig) => Promise<unknown>) => async () => {
+      await action(readEnvironment(process.env), readConfig(process.env))
+    }
+  const program = new Command('image')
+    .description(
+      "Builds and pushes the service's image. BASE_IMAGE, PLATFORM and IMAGE_REPOSITORY choose what and where.",
+    )
+    .showHelpAfterError()
+  program.command('build').description('build it unless it is built').action(withEnvironment(build))
+  program.command('push').description('push it unless it is there').action(withEnvironment(push))
+  program
+    .command('reference')
+    .description('print the reference that pods pull')
+    .action(
+      withEnvironment(async (environment, box) => {
+        const { repository, tag } = await imageReference(environment, box, process.env)
+        console.log(`${repository}:${tag}`)
+      }),
+    )
+  await program.parseAsync().catch(reportFailure)
+}
