@@ -24,6 +24,10 @@ const stopTimeout = 90_000
 
 const config = readConfig(process.env)
 
+// Heard from the first moment: a box whose start is interrupted must end in order as well.
+const stop = new AbortController()
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.abort())
+
 async function run(): Promise<void> {
   // The ports come first: they are also what keeps a second box of the same name from starting.
   const listeners = new Map(
@@ -36,6 +40,10 @@ async function run(): Promise<void> {
   await sweep(config)
   await createCgroups(cgroupRoot(config))
   await mkdir(CNI_STATE, { recursive: true })
+  if (stop.signal.aborted) {
+    await sweep(config)
+    process.exit(1)
+  }
 
   const inner = spawn(
     'unshare',
@@ -71,12 +79,12 @@ async function run(): Promise<void> {
   for (const [port, listener] of listeners) {
     inner.send({ kind: 'port', port } satisfies Order, listener, () => listener.close())
   }
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (inner.connected) inner.send({ kind: 'stop' } satisfies Order)
-      setTimeout(() => inner.kill('SIGKILL'), stopTimeout).unref()
-    })
+  const endInner = () => {
+    if (inner.connected) inner.send({ kind: 'stop' } satisfies Order)
+    setTimeout(() => inner.kill('SIGKILL'), stopTimeout).unref()
   }
+  if (stop.signal.aborted) endInner()
+  else stop.signal.addEventListener('abort', endInner)
 
   const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
     inner.on('error', (error) => {

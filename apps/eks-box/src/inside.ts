@@ -68,6 +68,7 @@ process.on('message', (order: Order, listener: Server) => {
 })
 // Without its host process the box has no ports and nobody to stop it: it ends, and all in it with it.
 process.on('disconnect', () => process.exit(1))
+if (!process.connected) process.exit(1)
 // Ctrl-C reaches the whole process group; the host process decides what it means.
 process.on('SIGINT', () => {})
 

@@ -47,14 +47,15 @@ const renamed: Record<string, Program> = { server: 'etcd', cmd: 'docker-compose'
 
 export const TOOL_NAMES = Object.keys(TOOLS) as Tool[]
 
-function modulePath(tool: Tool): string {
+/** Directory of a tool module: its go.mod and go.sum are the pin. */
+export function toolModule(tool: Tool): string {
   return join(import.meta.dirname, '..', 'tools', tool)
 }
 
 /** The version of Kubernetes that `tools/kubernetes/go.mod` pins, such as `v1.35.4`. */
 export function kubernetesVersion(): string {
   const pin = /k8s\.io\/kubernetes (v\d+\.\d+\.\d+)/.exec(
-    readFileSync(join(modulePath('kubernetes'), 'go.mod'), 'utf8'),
+    readFileSync(join(toolModule('kubernetes'), 'go.mod'), 'utf8'),
   )
   if (pin?.[1] === undefined) throw new TypeError('tools/kubernetes/go.mod pins no k8s.io/kubernetes')
   return pin[1]
@@ -64,7 +65,7 @@ export function kubernetesVersion(): string {
 export function toolDirectory(config: BoxConfig, tool: Tool): string {
   const pin = createHash('sha256')
   for (const file of ['go.mod', 'go.sum', 'main.go']) {
-    const path = join(modulePath(tool), file)
+    const path = join(toolModule(tool), file)
     if (existsSync(path)) pin.update(readFileSync(path))
   }
   return join(config.cacheDir, 'tools', `${tool}-${pin.digest('hex').slice(0, 12)}`)
@@ -134,7 +135,7 @@ export async function buildTool(
   const lines: string[] = []
   try {
     const build = execa('go', ['install', '-ldflags', linkerFlags.join(' '), packages], {
-      cwd: modulePath(tool),
+      cwd: toolModule(tool),
       env: environment,
       all: true,
     })
@@ -153,7 +154,7 @@ export async function buildTool(
   }
   if (tool === 'kubernetes') {
     const { stdout: source } = await execa('go', ['list', '-m', '-f', '{{.Dir}}', 'k8s.io/kubernetes'], {
-      cwd: modulePath(tool),
+      cwd: toolModule(tool),
       env: environment,
     })
     await copyFile(

@@ -22,8 +22,8 @@ const SAMPLE_INTERVAL_MS = 1_000
  *
  * The limits must never hide load from the autoscaler, which looks at CPU (70 % of a request of 100m). Delay
  * of the event loop is safe: it reaches seconds only when the pod has been using its whole CPU limit (200m),
- * far above the target; and as pressure needs a sample's length of blocking to
- * arise and one sample without it ends it, a pod that sheds is still busy at least half of the time, at or above its request. Event loop
+ * far above the target; and as pressure takes a sample's length of blocking to arise and ends with one sample
+ * without it, a pod that sheds is still busy at least half of the time, at or above its request. Event loop
  * utilisation is no measure here: the kernel stalling a throttled pod counts as utilised. Nor is resident
  * memory: it does not shrink again when load does, so that a pod would refuse for ever.
  */

@@ -1,0 +1,201 @@
+/** The server as a pod runs it: a process of its own, real sockets, real signals. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { Agent, get, request } from 'node:http'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+
+interface Server {
+  port: number
+  process: ChildProcess
+  /** Everything it wrote to standard output so far. */
+  output: () => string
+  /** Exit code and all that it wrote to standard error. */
+  ended: Promise<{ code: number | null; stderr: string }>
+}
+
+function run(t: Test, environment: Record<string, string>): Server {
+  const process_ = spawn(process.execPath, [join(import.meta.dirname, 'server.ts')], {
+    env: { ...process.env, HOST: '127.0.0.1', PORT: '0', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.teardown(() => process_.kill('SIGKILL'))
+  let output = ''
+  process_.stdout.on('data', (chunk) => {
+    output += chunk
+  })
+  const stderr = text(process_.stderr)
+  const ended = once(process_, 'exit').then(async ([code]) => ({ code, stderr: await stderr }))
+  return { port: 0, process: process_, output: () => output, ended }
+}
+
+async function start(t: Test, environment: Record<string, string> = {}): Promise<Server> {
+  const server = run(t, environment)
+  let match: RegExpExecArray | null = null
+  while (match === null) {
+    match = /Server listening at http:\/\/127\.0\.0\.1:(\d+)/.exec(server.output())
+    if (server.process.exitCode !== null) throw new Error(`the server ended: ${(await server.ended).stderr}`)
+    await sleep(10)
+  }
+  return { ...server, port: Number(match[1]) }
+}
+
+interface Answer {
+  status: number
+  connection: string | undefined
+}
+
+function ask(port: number, path: string, agent?: Agent): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const options = { port, path, host: '127.0.0.1', ...(agent === undefined ? {} : { agent }) }
+    get(options, (response) => {
+      response.resume()
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, connection: response.headers.connection }),
+      )
+    }).on('error', reject)
+  })
+}
+
+t.test(
+  'SIGTERM: not ready, still serving, then requests in flight finish and the exit is clean',
+  async (t) => {
+    const server = await start(t, { DRAIN_DELAY_MS: '500' })
+    t.equal((await ask(server.port, '/readyz')).status, 200)
+    const inFlight = ask(server.port, '/api/v1/delay/1500')
+    await sleep(100)
+    server.process.kill('SIGTERM')
+    await sleep(100)
+    t.equal((await ask(server.port, '/readyz')).status, 503)
+    t.strictSame(
+      await ask(server.port, '/'),
+      { status: 200, connection: 'close' },
+      'a new connection is served',
+    )
+    t.equal((await inFlight).status, 200)
+    t.equal((await server.ended).code, 0)
+    t.match(server.output(), /"msg":"draining.*"msg":"closing.*"msg":"closed"/s)
+  },
+)
+
+t.test('clients that keep connections lose no request across a shutdown', async (t) => {
+  const server = await start(t, { DRAIN_DELAY_MS: '700' })
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 })
+  t.teardown(() => agent.destroy())
+  let answered = 0
+  let draining = false
+  const failures: string[] = []
+  // Until the listener closes, as long as the endpoints of a Service need to move.
+  const stopAsking = sleep(600)
+  let asking = true
+  stopAsking.then(() => {
+    asking = false
+  })
+  const client = async () => {
+    while (asking) {
+      await ask(server.port, '/', agent).then(
+        () => answered++,
+        (error: Error) => failures.push(error.message),
+      )
+      if (answered > 20 && !draining) {
+        draining = true
+        server.process.kill('SIGTERM')
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: 8 }, client))
+  t.ok(draining)
+  t.ok(answered > 20)
+  t.strictSame(failures, [])
+  t.equal((await server.ended).code, 0)
+})
+
+t.test('a connection that was opened and never used does not hold up the exit', async (t) => {
+  const server = await start(t, { DRAIN_DELAY_MS: '0' })
+  const idle = connect(server.port, '127.0.0.1')
+  idle.on('error', () => {})
+  await once(idle, 'connect')
+  await ask(server.port, '/')
+  server.process.kill('SIGTERM')
+  t.equal((await server.ended).code, 0)
+})
+
+t.test('a second signal ends it at once and says so', async (t) => {
+  const server = await start(t, { DRAIN_DELAY_MS: '60000' })
+  server.process.kill('SIGTERM')
+  while (!server.output().includes('draining')) await sleep(10)
+  server.process.kill('SIGINT')
+  t.equal((await server.ended).code, 1)
+  t.match(server.output(), /second signal: exit at once/)
+})
+
+t.test('a request that does not end is given up after the shutdown timeout', async (t) => {
+  const server = await start(t, { DRAIN_DELAY_MS: '0', SHUTDOWN_TIMEOUT_MS: '300' })
+  const lost = ask(server.port, '/api/v1/delay/10000').catch((error: Error) => error.message)
+  await sleep(200)
+  server.process.kill('SIGTERM')
+  t.equal((await server.ended).code, 1)
+  t.match(server.output(), /requests were still in flight/)
+  t.match(await lost, /socket hang up|ECONNRESET/)
+})
+
+t.test('an error that nobody catches is logged before the process ends', async (t) => {
+  const throwing = "data:text/javascript,setTimeout(() => { throw new Error('out of the blue') }, 1500)"
+  const server = await start(t, {
+    NODE_OPTIONS: `${process.env['NODE_OPTIONS'] ?? ''} --import="${throwing}"`,
+  })
+  t.equal((await server.ended).code, 1)
+  t.match(server.output(), /"level":"fatal".*out of the blue/)
+})
+
+t.test('a defect at the start shows its trace', async (t) => {
+  const broken =
+    "data:text/javascript,import v8 from 'node:v8';import { syncBuiltinESMExports } from 'node:module';" +
+    "v8.getHeapStatistics = () => { throw new Error('no heap') };syncBuiltinESMExports()"
+  const { code, stderr } = await run(t, {
+    NODE_OPTIONS: `${process.env['NODE_OPTIONS'] ?? ''} --import="${broken}"`,
+  }).ended
+  t.equal(code, 1)
+  t.match(stderr, /Error: no heap\n\s+at /)
+})
+
+t.test('a bad setting is one line and exit 1', async (t) => {
+  const { code, stderr } = await run(t, { PORT: 'http' }).ended
+  t.equal(code, 1)
+  t.equal(stderr, 'fastify-api: PORT="http" must be an integer from 0 to 65535\n')
+})
+
+t.test('a port in use is one line and exit 1', async (t) => {
+  const holder = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => holder.close())
+  await once(holder, 'listening')
+  const { port } = holder.address() as AddressInfo
+  const { code, stderr } = await run(t, { PORT: String(port) }).ended
+  t.equal(code, 1)
+  t.match(stderr, new RegExp(`^fastify-api: cannot listen on HOST=127.0.0.1 PORT=${port}: .*\n$`))
+})
+
+t.test('what is not HTTP is refused and the connection dropped', async (t) => {
+  const server = await start(t, { DRAIN_DELAY_MS: '0' })
+  const socket = connect(server.port, '127.0.0.1')
+  socket.write('nonsense\r\n\r\n')
+  const answer = await text(socket)
+  t.match(answer, /^HTTP\/1\.1 400 Bad Request\r\n/)
+  t.match(answer, /application\/problem\+json/)
+
+  const headers = { 'x-large': 'x'.repeat(20_000) }
+  const status = await new Promise((resolve, reject) => {
+    request({ port: server.port, host: '127.0.0.1', headers }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    })
+      .on('error', reject)
+      .end()
+  })
+  t.equal(status, 431)
+  server.process.kill('SIGTERM')
+  t.equal((await server.ended).code, 0)
+})
