@@ -1,5 +1,8 @@
-import { writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { readConfig } from './config.ts'
 import { type BoxStatus, identify, isRunning, readStatus, writeStatus } from './status.ts'
@@ -10,6 +13,15 @@ t.test('a process is recognised by its start, not by its pid alone', async (t) =
   t.ok(isRunning(self))
   t.notOk(isRunning({ ...self, startTicks: self.startTicks - 1 }), 'an earlier process with the same pid')
   t.equal(identify(2 ** 30), undefined)
+})
+
+t.test('a process that has ended does not count as running while its parent has not noticed', async (t) => {
+  // The shell becomes `sleep`, which never asks about the child it was given.
+  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  t.teardown(() => parent.kill())
+  const pid = Number(String((await once(parent.stdout, 'data'))[0]))
+  while (!/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) await sleep(10)
+  t.equal(identify(pid), undefined)
 })
 
 t.test('a status is read as it was written', async (t) => {

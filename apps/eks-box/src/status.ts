@@ -46,6 +46,8 @@ export function identify(pid: number): ProcessIdentity | undefined {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     // The command name in parentheses may hold spaces; the fields after it do not.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // A process that has ended and that nobody has asked about yet keeps its entry.
+    if (fields[0] === 'Z') return undefined
     return { pid, startTicks: Number(fields[19]) }
   } catch {
     return undefined
