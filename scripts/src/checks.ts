@@ -48,6 +48,7 @@ const steps: readonly Step[] = [
       'test',
       '--output-logs=errors-only',
       '--concurrency=1',
+      '--continue',
     ],
     environment: pinned,
   },

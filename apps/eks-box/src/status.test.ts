@@ -17,7 +17,9 @@ t.test('a process is recognised by its start, not by its pid alone', async (t) =
 
 t.test('a process that has ended does not count as running while its parent has not noticed', async (t) => {
   // The shell becomes `sleep`, which never asks about the child it was given.
-  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const parent = spawn('sh', ['-c', 'sleep 1 & echo $!; exec sleep 60'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
   t.teardown(() => parent.kill())
   const pid = Number(String((await once(parent.stdout, 'data'))[0]))
   while (!/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) await sleep(10)

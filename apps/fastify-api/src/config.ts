@@ -42,7 +42,7 @@ const ConfigSchema = Type.Object({
       'them off.',
   }),
   PRESSURE_MAX_EVENT_LOOP_DELAY_MS: Type.Integer({
-    default: 3_000,
+    default: 1_000,
     minimum: 0,
     maximum: 60_000,
     description:
