@@ -79,6 +79,11 @@ status: node_modules
 logs: node_modules
 	@$(BOX) logs $(C)
 
+# Run a command inside the box: make exec CMD="iptables -t nat -S"
+.PHONY: exec
+exec: node_modules
+	@$(BOX) exec $(CMD)
+
 # Shell lines for KUBECONFIG and PATH: eval "$(make -s env)"
 .PHONY: env
 env: node_modules
@@ -95,6 +100,11 @@ fix: node_modules
 .PHONY: tools
 tools: node_modules
 	@$(BOX) tools
+
+# Remove the tools' intermediate build results, about 10 GB; the tools stay
+.PHONY: prune
+prune: node_modules
+	@$(BOX) tools --prune
 
 # This list
 .PHONY: help

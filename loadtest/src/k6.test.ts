@@ -11,7 +11,7 @@ import { thresholds } from './slo.ts'
 import { startService } from './test-servers.ts'
 
 const k6 = programPath(readConfig(process.env), 'k6')
-if (!existsSync(k6)) t.bailout(`these tests need k6, which is not built (${k6}): run \`npx eks-box tools\``)
+if (!existsSync(k6)) t.bailout(`these tests need k6, which is not built (${k6}): run \`make tools\``)
 
 const script = (scenario: string) => join(import.meta.dirname, 'scenarios', `${scenario}.ts`)
 const run = promisify(execFile)
@@ -81,7 +81,7 @@ t.test('k6 that fails is an error with its own words', async (t) => {
     name: 'ActionableError',
     message: /exit code 108: test aborted: .*127.0.0.1:1.readyz is not ready/,
   })
-  await t.rejects(failing('/nowhere/k6'), { message: /k6 is not built/, nextStep: /eks-box tools/ })
+  await t.rejects(failing('/nowhere/k6'), { message: /k6 is not built/, nextStep: /make tools/ })
   const killed = join(t.testdir({ k6: '#!/bin/sh\nkill -9 $$\n' }), 'k6')
   chmodSync(killed, 0o755)
   await t.rejects(failing(killed), { message: /k6 stopped with signal SIGKILL/ })

@@ -5,11 +5,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { boxPaths } from './component.ts'
 import { fingerprint } from './components/index.ts'
-import { type BoxConfig, portVariables } from './config.ts'
+import { type BoxConfig, DISK_NEEDED, portVariables } from './config.ts'
 import { ActionableError } from './errors.ts'
 import { openPort } from './ports.ts'
 import { type BoxStatus, isRunning, type ProcessIdentity, readStatus } from './status.ts'
 import { sweep } from './sweep.ts'
+import { missingTools } from './tools.ts'
 
 const pollInterval = 200
 /** Longer than all components may take one after another. In milliseconds. */
@@ -38,17 +39,12 @@ export async function checkMachine(config: BoxConfig): Promise<void> {
   if (process.getuid?.() !== 0) {
     throw new ActionableError(
       'the box makes namespaces and mounts, which needs root',
-      'run `sudo make up`, or use a cluster you have: KUBE_CONTEXT=<context> make deploy',
+      'run `sudo --preserve-env=PATH make up`, or use a cluster you have: KUBE_CONTEXT=<context> make deploy',
     )
   }
-  await mkdir(config.stateDir, { recursive: true })
-  const { bavail, bsize } = await statfs(config.stateDir)
-  const free = (bavail * bsize) / 2 ** 30
-  if (free < smallestDisk) {
-    throw new ActionableError(
-      `${config.stateDir} has ${free.toFixed(1)} GiB free; the box needs ${smallestDisk}`,
-      'free disk space, or set BOX_STATE_DIR to a larger disk',
-    )
+  await requireDisk(config.stateDir, DISK_NEEDED.run, 'the box needs', 'BOX_STATE_DIR')
+  if (missingTools(config).length > 0) {
+    await requireDisk(config.cacheDir, DISK_NEEDED.build, 'building the tools needs', 'BOX_CACHE_DIR')
   }
   for (const [name, variable] of Object.entries(portVariables)) {
     const listener = await openPort(config.ports[name as keyof BoxConfig['ports']], variable)
@@ -56,8 +52,16 @@ export async function checkMachine(config: BoxConfig): Promise<void> {
   }
 }
 
-/** Images, etcd's data and logs of a run, with room to spare. In GiB. */
-const smallestDisk = 3
+async function requireDisk(directory: string, needed: number, what: string, variable: string): Promise<void> {
+  await mkdir(directory, { recursive: true })
+  const { bavail, bsize } = await statfs(directory)
+  const free = (bavail * bsize) / 2 ** 30
+  if (free >= needed) return
+  throw new ActionableError(
+    `${directory} has ${free.toFixed(1)} GiB free; ${what} ${needed}`,
+    `free disk space, or set ${variable} to a larger disk`,
+  )
+}
 
 /**
  * Starts the box and resolves when every component is ready.
@@ -108,7 +112,7 @@ export async function startBox(
       await stopBox(config)
       throw new ActionableError(
         `the box was not ready after ${startTimeout / 1000} s`,
-        'see `eks-box logs box`, then run `make up` again',
+        'see `make logs C=box`, then run `make up` again',
       )
     }
     await sleep(pollInterval)
@@ -121,7 +125,7 @@ function hostFailure(log: string): { message: string; nextStep: string } {
   const nextStep = /^ next: (.*)$/m.exec(log)?.[1]
   return {
     message: message ?? 'the box ended before it said why',
-    nextStep: nextStep ?? 'see `eks-box logs box`',
+    nextStep: nextStep ?? 'see `make logs C=box`',
   }
 }
 

@@ -14,6 +14,11 @@ import { installPackages, missingPackages } from './packages.ts'
 import type { BoxStatus } from './status.ts'
 import { buildCache, buildTool, missingTools, programPath, TOOL_NAMES, TOOLS } from './tools.ts'
 
+// Plain lines where nobody watches; lines that redraw themselves where somebody does.
+const watched = process.stdout.isTTY && process.env['CI'] !== 'true'
+/** How often a long build tells how far it is, in milliseconds. */
+const progressInterval = watched ? 100 : 15_000
+
 const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1)} s`
 
 function installTasks(): ListrTask[] {
@@ -31,13 +36,16 @@ function installTasks(): ListrTask[] {
   ]
 }
 
-function buildTasks(config: BoxConfig): ListrTask[] {
+function buildTasks(config: BoxConfig, interrupt: AbortSignal): ListrTask[] {
   return missingTools(config).map((tool) => ({
     title: `Build ${tool} from its Go modules (about ${TOOLS[tool].coldSeconds} s on 2 cores when cold)`,
     task: async (_, task) => {
       const since = Date.now()
-      await buildTool(config, tool, (line) => {
-        task.output = line
+      let told = since
+      await buildTool(config, tool, interrupt, (progress) => {
+        if (Date.now() - told < progressInterval) return
+        told = Date.now()
+        task.output = progress
       })
       task.title = `Built ${tool} (${seconds(since)})`
     },
@@ -64,20 +72,22 @@ function startTask(config: BoxConfig, interrupt: AbortSignal): ListrTask {
 }
 
 async function perform(tasks: ListrTask[]): Promise<void> {
-  // Plain lines where nobody watches; lines that redraw themselves where somebody does.
-  const renderer = process.stdout.isTTY && process.env['CI'] !== 'true' ? 'default' : 'simple'
   await new Listr(tasks, {
-    renderer,
+    renderer: watched ? 'default' : 'simple',
     rendererOptions: { collapseErrors: false, showErrorMessage: false },
     registerSignalListeners: false,
   }).run()
 }
 
-async function up(config: BoxConfig): Promise<void> {
+/** Aborted by the first Ctrl-C; what runs then ends in order. */
+function interruption(): AbortSignal {
   const interrupted = new AbortController()
-  process.once('SIGINT', () => interrupted.abort())
-  process.once('SIGTERM', () => interrupted.abort())
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupted.abort())
+  return interrupted.signal
+}
 
+async function up(config: BoxConfig): Promise<void> {
+  const interrupt = interruption()
   const running = await runningBox(config)
   if (running?.phase === 'ready' && missingTools(config).length === 0 && isCurrent(config, running)) {
     console.log(`box ${config.name} is up: nothing to build, ${running.components.length} components running`)
@@ -85,7 +95,7 @@ async function up(config: BoxConfig): Promise<void> {
   }
   if (running !== undefined) await stopBox(config)
   await checkMachine(config)
-  await perform([...installTasks(), ...buildTasks(config), startTask(config, interrupted.signal)])
+  await perform([...installTasks(), ...buildTasks(config, interrupt), startTask(config, interrupt)])
 }
 
 async function down(config: BoxConfig): Promise<void> {
@@ -118,7 +128,7 @@ API server  https://127.0.0.1:${config.ports.api}
 registry    http://127.0.0.1:${config.ports.registry}
 kubeconfig  ${kubeconfigPath(config)}
 logs        ${boxPaths(config).logs}
-process ids are the box's own: \`eks-box exec ps ax\` lists them`)
+process ids are the box's own: \`make exec CMD="ps ax"\` lists them`)
 }
 
 async function logs(config: BoxConfig, component: ComponentName | 'box', follow: boolean): Promise<void> {
@@ -171,7 +181,7 @@ function environment(config: BoxConfig): void {
 }
 
 async function tools(config: BoxConfig, prune: boolean): Promise<void> {
-  await perform([...installTasks(), ...buildTasks(config)])
+  await perform([...installTasks(), ...buildTasks(config, interruption())])
   if (prune) {
     await rm(buildCache(config), { recursive: true, force: true })
     console.log(`removed ${buildCache(config)}; the built tools stay`)

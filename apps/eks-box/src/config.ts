@@ -14,6 +14,12 @@ export interface BoxConfig {
   ports: { api: number; registry: number; service: number }
 }
 
+/**
+ * Free disk that is needed, in GiB: to build every tool once (modules, intermediate results and programs),
+ * and to run a box (images, etcd's data, logs), each with room to spare.
+ */
+export const DISK_NEEDED = { build: 15, run: 3 } as const
+
 /** The environment variable that chooses each port. */
 export const portVariables = {
   api: 'BOX_API_PORT',

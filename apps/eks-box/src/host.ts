@@ -99,7 +99,7 @@ async function run(): Promise<void> {
   if (code !== 0 && status.failure === undefined) {
     status.failure = {
       message: `the box ended unexpectedly (${signal ?? `code ${code}`})`,
-      nextStep: 'see `eks-box logs box`, then run `make up` again',
+      nextStep: 'see `make logs C=box`, then run `make up` again',
     }
   }
   status.phase = status.failure === undefined ? 'stopped' : 'failed'

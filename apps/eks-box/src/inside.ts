@@ -81,7 +81,7 @@ try {
   const failure =
     error instanceof ActionableError
       ? { message: error.message, nextStep: error.nextStep }
-      : { message: `the node could not be prepared: ${describe(error)}`, nextStep: 'see `eks-box logs box`' }
+      : { message: `the node could not be prepared: ${describe(error)}`, nextStep: 'see `make logs C=box`' }
   report({ kind: 'phase', phase: 'failed', failure })
   console.error(error)
   await supervisor.stop()

@@ -90,7 +90,7 @@ t.test('a component that cannot start fails with what it said last', async (t) =
   ])
   await t.rejects(supervisor.start(), {
     message: 'etcd exited with code 3 before it was ready; it last said: the moon is in the way',
-    nextStep: /logs etcd/,
+    nextStep: /make logs C=etcd/,
   })
   t.equal(of('etcd')?.state, 'failed')
   t.equal(of('kube-apiserver')?.state, 'waiting', 'what depends on it is never started')

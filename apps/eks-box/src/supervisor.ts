@@ -212,7 +212,7 @@ export class Supervisor {
     const last = tail.trimEnd().split('\n').at(-1) ?? ''
     return {
       message: last === '' ? fallback : `${fallback}; it last said: ${last.slice(0, 300)}`,
-      nextStep: `see its log: \`eks-box logs ${component.name}\``,
+      nextStep: `see its log: \`make logs C=${component.name}\``,
     }
   }
 

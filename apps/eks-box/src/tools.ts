@@ -100,13 +100,15 @@ export function buildCache(config: BoxConfig): string {
  * Builds one tool module from source and installs its programs in `toolDirectory`, all or none.
  * An interrupted build goes on from where it was.
  *
- * @param onOutput receives the last line that the Go toolchain printed.
+ * @param interrupt ends the build when aborted.
+ * @param onProgress is told how far the build is, once for each package.
  * @throws ActionableError when the Go toolchain is missing or the build fails.
  */
 export async function buildTool(
   config: BoxConfig,
   tool: Tool,
-  onOutput: (line: string) => void,
+  interrupt: AbortSignal,
+  onProgress: (progress: string) => void,
 ): Promise<void> {
   const target = toolDirectory(config, tool)
   const unfinished = `${target}.unfinished`
@@ -133,19 +135,31 @@ export async function buildTool(
   }
   const packages = tool === 'pause' ? '.' : 'tool'
   const lines: string[] = []
+  let [downloaded, compiled] = [0, 0]
   try {
-    const build = execa('go', ['install', '-ldflags', linkerFlags.join(' '), packages], {
+    const build = execa('go', ['install', '-v', '-ldflags', linkerFlags.join(' '), packages], {
       cwd: toolModule(tool),
       env: environment,
       all: true,
+      cancelSignal: interrupt,
     })
     for await (const line of build.iterable({ from: 'all' })) {
       lines.push(line)
-      onOutput(line)
+      // With -v, Go names each package when it is done with it.
+      if (line.startsWith('go: downloading')) downloaded++
+      else compiled++
+      onProgress(`${downloaded} modules downloaded, ${compiled} packages compiled`)
     }
     await build
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true })
+    if (interrupt.aborted) {
+      throw new ActionableError(
+        `stopped while building ${tool}`,
+        'run the command again: it goes on from here',
+        { cause: error },
+      )
+    }
     throw buildFailure(tool, error, lines)
   }
   for (const built of await readdir(unfinished)) {

@@ -46,8 +46,8 @@ const ConfigSchema = Type.Object({
     minimum: 0,
     maximum: 60_000,
     description:
-      'Mean event loop delay of the last second, in milliseconds, above which requests are answered with ' +
-      '503; 0 switches it off. Keep it below the timeout of the liveness probe, which waits in the same queue.',
+      'Mean delay of the event loop, in milliseconds, above which requests are answered with 503; 0 ' +
+      'switches it off. A new connection, such as a probe, waits for several such delays.',
   }),
   PRESSURE_MAX_HEAP_USED_PERCENT: Type.Integer({
     default: 90,

@@ -55,7 +55,7 @@ export function apiserver(config: BoxConfig): Component {
         pattern:
           /context deadline exceeded.*etcd|connection refused.*:2379|transport: Error while dialing.*2379/,
         cause: 'the API server cannot reach etcd',
-        nextStep: '`eks-box logs etcd` shows why etcd does not answer',
+        nextStep: '`make logs C=etcd` shows why etcd does not answer',
       },
       {
         pattern: /x509: certificate has expired/,

@@ -89,7 +89,7 @@ export function kubelet(config: BoxConfig): Component {
         pattern: /can't get final child's PID from pipe/,
         cause:
           'pod sandboxes cannot start: the machine denies CAP_SYS_RESOURCE and containerd did not heed it',
-        nextStep: 'report it with the output of `eks-box logs containerd`',
+        nextStep: 'report it with the output of `make logs C=containerd`',
       },
       {
         pattern: /cgroup.*(not exist|no such file)|failed to initialize top level QOS containers/i,

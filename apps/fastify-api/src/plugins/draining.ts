@@ -11,6 +11,9 @@ declare module 'fastify' {
   }
 }
 
+/** Connections that the kernel completes and queues for one listener: Node's default for `backlog`. */
+const ACCEPT_QUEUE_LENGTH = 511
+
 /**
  * How long a connection that was accepted just before the listener closed has to send its first bytes, in
  * milliseconds: many round trips inside a region, little of the shutdown budget.
@@ -21,6 +24,7 @@ const FIRST_BYTE_GRACE_MS = 1_000
 export default fp(
   async (app) => {
     const sockets = new Set<Socket>()
+    let accepted = 0
     let draining = false
 
     app.decorate('isReady', () => app.server.listening && !draining)
@@ -29,6 +33,7 @@ export default fp(
     })
 
     app.server.on('connection', (socket) => {
+      accepted++
       sockets.add(socket)
       socket.once('close', () => sockets.delete(socket))
     })
@@ -40,9 +45,13 @@ export default fp(
     })
 
     app.addHook('preClose', async () => {
-      // Closing a listener resets the connections that the kernel has completed and nobody has accepted yet.
-      // Right after the event loop has polled there are none.
-      await setImmediate()
+      // Closing a listener resets the connections that nobody has accepted yet, and Node accepts one in a turn
+      // of the event loop. So turns are taken until one brings no connection; under constant arrival, until
+      // all that were waiting have had theirs.
+      for (let before = -1, turns = 0; accepted !== before && turns < ACCEPT_QUEUE_LENGTH; turns++) {
+        before = accepted
+        await setImmediate()
+      }
       // Node ends connections that are idle between requests, but waits for ever for one that was opened in
       // advance and never used.
       setTimeout(() => {

@@ -13,19 +13,19 @@ declare module 'fastify' {
 /** For routes that must answer at all times: a probe that fails under load makes Kubernetes remove capacity. */
 export function serveUnderPressure(): void {}
 
-/** How often the verdict is reviewed at most, in milliseconds; under-pressure's own default. */
+/** How often the verdict is reviewed, in milliseconds; under-pressure's own default. */
 const SAMPLE_INTERVAL_MS = 1_000
 
 /**
- * Answers 503 at once where waiting has become pointless, so that the queue, and with it the time that probes
- * wait, stays bounded.
+ * Answers 503 at once where waiting has become pointless, so that what does wait, the probes included, still
+ * gets an answer in time.
  *
  * The limits must never hide load from the autoscaler, which looks at CPU (70 % of a request of 100m). Delay
- * of the event loop is safe: it reaches seconds only when the pod has been using its whole CPU limit (200m),
- * far above the target; and as pressure takes a sample's length of blocking to arise and ends with one sample
- * without it, a pod that sheds is still busy at least half of the time, at or above its request. Event loop
- * utilisation is no measure here: the kernel stalling a throttled pod counts as utilised. Nor is resident
- * memory: it does not shrink again when load does, so that a pod would refuse for ever.
+ * of the event loop is safe: it reaches a second only when the pod has been using its whole CPU limit (200m),
+ * far above the target; and as it takes a blocked sample to begin shedding and one unblocked sample ends it,
+ * a pod that sheds is still busy at least half of the time, at or above its request. Event loop utilisation
+ * is no measure here: the kernel stalling a throttled pod counts as utilised. Nor is resident memory: it
+ * does not shrink again when load does, so that a pod would refuse for ever.
  */
 export default fp<{ config: Config }>(
   async (app, { config }) => {
