@@ -100,6 +100,13 @@ function engineFailure(
       { cause },
     )
   }
+  if (/did not resolve to an alias|pinging container registry|manifest unknown|no such host/.test(output)) {
+    return new ActionableError(
+      `the base image cannot be pulled: ${said}`,
+      'set BASE_IMAGE to an image with Node 24 that a registry of yours serves',
+      { cause },
+    )
+  }
   const storage = command[2]
   return new ActionableError(
     `${name} ${step} failed: ${said}`,
@@ -199,17 +206,16 @@ async function chooseBase(engine: Engine, box: BoxConfig, platform: string): Pro
 }
 
 async function push(environment: Environment, box: BoxConfig): Promise<void> {
+  const repository = imageRepository(environment, process.env)
   const { engine, tag } = await build(environment, box)
   const registry = `127.0.0.1:${box.ports.registry}`
-  const target = environment.usesBox
-    ? `${registry}/${SERVICE}:${tag}`
-    : `${imageRepository(environment, process.env)}:${tag}`
+  const target = environment.usesBox ? `${registry}/${SERVICE}:${tag}` : `${repository}:${tag}`
   if (environment.usesBox && (await isPushed(registry, tag))) {
     console.log(`image ${SERVICE}:${tag} is in the registry already, nothing to do`)
     return
   }
   const image = `localhost/${SERVICE}:${tag}`
-  await timed(`pushed ${imageRepository(environment, process.env)}:${tag}`, async () => {
+  await timed(`pushed ${repository}:${tag}`, async () => {
     if (engine.name === 'docker') {
       await run(engine, ['tag', image, target])
       await run(engine, ['push', target])

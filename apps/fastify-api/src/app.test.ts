@@ -185,3 +185,9 @@ t.test('under pressure work is refused with Retry-After, probes and metrics stil
   t.equal((await app.inject('/healthz')).statusCode, 200)
   t.equal((await app.inject('/metrics')).statusCode, 200)
 })
+
+t.test('a long delay that is allowed is not mistaken for pressure', async (t) => {
+  const { app } = await build(t, { PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '60000' })
+  // Each takes longer than the plugin's own sampling interval, which would find a sample without a value.
+  for (const _ of [1, 2, 3]) t.equal((await app.inject('/api/v1/work?ms=1000')).statusCode, 200)
+})

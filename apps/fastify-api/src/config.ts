@@ -47,7 +47,8 @@ const ConfigSchema = Type.Object({
     maximum: 60_000,
     description:
       'Mean delay of the event loop, in milliseconds, above which requests are answered with 503; 0 ' +
-      'switches it off. A new connection, such as a probe, waits for several such delays.',
+      'switches it off. A probe waits for two of them, one to be accepted and one to be read: keep this below ' +
+      'half of its timeout.',
   }),
   PRESSURE_MAX_HEAP_USED_PERCENT: Type.Integer({
     default: 90,

@@ -81,36 +81,50 @@ t.test(
   },
 )
 
-t.test('clients that keep connections lose no request across a shutdown', async (t) => {
-  const server = await start(t, { DRAIN_DELAY_MS: '700' })
+t.test('clients that keep asking until they are refused lose no request', async (t) => {
+  const server = await start(t, { DRAIN_DELAY_MS: '500' })
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
   t.teardown(() => agent.destroy())
-  let answered = 0
-  let draining = false
-  const failures: string[] = []
-  // Until the listener closes, as long as the endpoints of a Service need to move.
-  const stopAsking = sleep(600)
-  let asking = true
-  stopAsking.then(() => {
-    asking = false
-  })
-  const client = async () => {
-    while (asking) {
-      await ask(server.port, '/', agent).then(
-        () => answered++,
-        (error: Error) => failures.push(error.message),
-      )
-      if (answered > 20 && !draining) {
-        draining = true
-        server.process.kill('SIGTERM')
+  const statuses: number[] = []
+  const client = async (): Promise<string> => {
+    for (;;) {
+      try {
+        statuses.push((await ask(server.port, '/', agent)).status)
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).code ?? String(error)
       }
+      if (statuses.length === 100) server.process.kill('SIGTERM')
     }
   }
-  await Promise.all(Array.from({ length: 8 }, client))
-  t.ok(draining)
-  t.ok(answered > 20)
-  t.strictSame(failures, [])
+  const ends = await Promise.all(Array.from({ length: 8 }, client))
+  t.strictSame(new Set(ends), new Set(['ECONNREFUSED']), 'nothing fails before the listener has closed')
+  t.strictSame(new Set(statuses), new Set([200]))
   t.equal((await server.ended).code, 0)
+})
+
+t.test('requests that wait to be accepted when the listener closes are served', async (t) => {
+  const server = await start(t, { DRAIN_DELAY_MS: '0' })
+  const busy = ask(server.port, '/api/v1/work?ms=1000')
+  await sleep(200)
+  const waiting = Array.from({ length: 20 }, () => ask(server.port, '/'))
+  await sleep(200)
+  server.process.kill('SIGTERM')
+  for (const { status } of await Promise.all([busy, ...waiting])) t.equal(status, 200)
+  t.equal((await server.ended).code, 0)
+})
+
+t.test('a probe does not wait until all work is done', async (t) => {
+  const server = await start(t, { DRAIN_DELAY_MS: '0' })
+  const agent = new Agent({ keepAlive: true, maxSockets: 20 })
+  t.teardown(() => agent.destroy())
+  const clients = Array.from({ length: 20 })
+  // Connections first: what is under test is work that arrives all at once.
+  await Promise.all(clients.map(() => ask(server.port, '/api/v1/delay/300', agent)))
+  let done = 0
+  const work = clients.map(() => ask(server.port, '/api/v1/work?ms=50', agent).then(() => done++))
+  await ask(server.port, '/healthz')
+  t.ok(done < clients.length, `${done} of ${clients.length} pieces of work were done first`)
+  await Promise.all(work)
 })
 
 t.test('a connection that was opened and never used does not hold up the exit', async (t) => {
@@ -143,10 +157,12 @@ t.test('a request that does not end is given up after the shutdown timeout', asy
 })
 
 t.test('an error that nobody catches is logged before the process ends', async (t) => {
-  const throwing = "data:text/javascript,setTimeout(() => { throw new Error('out of the blue') }, 1500)"
+  const throwing =
+    "data:text/javascript,process.once('SIGUSR2', () => { throw new Error('out of the blue') })"
   const server = await start(t, {
     NODE_OPTIONS: `${process.env['NODE_OPTIONS'] ?? ''} --import="${throwing}"`,
   })
+  server.process.kill('SIGUSR2')
   t.equal((await server.ended).code, 1)
   t.match(server.output(), /"level":"fatal".*out of the blue/)
 })

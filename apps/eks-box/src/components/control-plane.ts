@@ -68,55 +68,49 @@ export function apiserver(config: BoxConfig): Component {
 
 /** Runs the controllers, the HPA's among them, at their default periods and tolerances, which are EKS's. */
 export function controllerManager(config: BoxConfig): Component {
-  const { pki, kubeconfigs } = boxPaths(config)
-  const kubeconfig = join(kubeconfigs, 'controller-manager.conf')
-  return {
-    name: 'kube-controller-manager',
-    after: ['kube-apiserver'],
-    command: [
-      programPath(config, 'kube-controller-manager'),
-      '--bind-address=127.0.0.1',
-      `--kubeconfig=${kubeconfig}`,
-      `--authentication-kubeconfig=${kubeconfig}`,
-      `--authorization-kubeconfig=${kubeconfig}`,
-      `--client-ca-file=${join(pki, 'ca.crt')}`,
-      `--requestheader-client-ca-file=${join(pki, 'front-proxy-ca.crt')}`,
-      `--root-ca-file=${join(pki, 'ca.crt')}`,
-      `--cluster-signing-cert-file=${join(pki, 'ca.crt')}`,
-      `--cluster-signing-key-file=${join(pki, 'ca.key')}`,
-      `--service-account-private-key-file=${join(pki, 'sa.key')}`,
-      `--service-cluster-ip-range=${SERVICE_CIDR}`,
-      '--use-service-account-credentials=true',
-      // One instance: waiting for its own old lease would only make a restart slower.
-      '--leader-elect=false',
-      '--profiling=false',
-    ],
-    files: {},
-    probe: { kind: 'http', url: `https://127.0.0.1:${PORTS.controllerManager}/healthz`, insecure: true },
-    diagnoses: [],
-  }
+  const { pki } = boxPaths(config)
+  return controlLoop(config, 'kube-controller-manager', 'controller-manager.conf', PORTS.controllerManager, [
+    `--root-ca-file=${join(pki, 'ca.crt')}`,
+    `--cluster-signing-cert-file=${join(pki, 'ca.crt')}`,
+    `--cluster-signing-key-file=${join(pki, 'ca.key')}`,
+    `--service-account-private-key-file=${join(pki, 'sa.key')}`,
+    `--service-cluster-ip-range=${SERVICE_CIDR}`,
+    '--use-service-account-credentials=true',
+  ])
 }
 
 /** Places pods on nodes. */
 export function scheduler(config: BoxConfig): Component {
+  return controlLoop(config, 'kube-scheduler', 'scheduler.conf', PORTS.scheduler, [])
+}
+
+function controlLoop(
+  config: BoxConfig,
+  name: 'kube-controller-manager' | 'kube-scheduler',
+  kubeconfigFile: string,
+  port: number,
+  flags: string[],
+): Component {
   const { pki, kubeconfigs } = boxPaths(config)
-  const kubeconfig = join(kubeconfigs, 'scheduler.conf')
+  const kubeconfig = join(kubeconfigs, kubeconfigFile)
   return {
-    name: 'kube-scheduler',
+    name,
     after: ['kube-apiserver'],
     command: [
-      programPath(config, 'kube-scheduler'),
+      programPath(config, name),
       '--bind-address=127.0.0.1',
       `--kubeconfig=${kubeconfig}`,
       `--authentication-kubeconfig=${kubeconfig}`,
       `--authorization-kubeconfig=${kubeconfig}`,
       `--client-ca-file=${join(pki, 'ca.crt')}`,
       `--requestheader-client-ca-file=${join(pki, 'front-proxy-ca.crt')}`,
+      // One instance: waiting for its own old lease would only make a restart slower.
       '--leader-elect=false',
       '--profiling=false',
+      ...flags,
     ],
     files: {},
-    probe: { kind: 'http', url: `https://127.0.0.1:${PORTS.scheduler}/healthz`, insecure: true },
+    probe: { kind: 'http', url: `https://127.0.0.1:${port}/healthz`, insecure: true },
     diagnoses: [],
   }
 }
