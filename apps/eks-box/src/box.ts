@@ -87,14 +87,20 @@ export async function startBox(
     env: { ...process.env, BOX_NAME: config.name },
   })
   closeSync(log)
+  const hostEnded = new Promise((resolve) => host.once('exit', resolve))
+  const abandon = async () => {
+    host.ref()
+    host.kill('SIGTERM')
+    await hostEnded
+    await endRemains(config)
+  }
   host.unref()
 
   const deadline = Date.now() + startTimeout
   let seen = ''
   while (true) {
     if (signal.aborted) {
-      host.kill('SIGTERM')
-      await stopBox(config)
+      await abandon()
       throw new ActionableError('stopped while the box was starting', 'run `make up` again')
     }
     const status = await readStatus(config)
@@ -109,7 +115,7 @@ export async function startBox(
       throw new ActionableError(failure.message, failure.nextStep)
     }
     if (Date.now() > deadline) {
-      await stopBox(config)
+      await abandon()
       throw new ActionableError(
         `the box was not ready after ${startTimeout / 1000} s`,
         'see `make logs C=box`, then run `make up` again',
