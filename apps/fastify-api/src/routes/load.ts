@@ -25,8 +25,8 @@ function burnCpu(ms: number): number {
 /** Load to order: CPU time and waiting, each bounded. */
 const load: FastifyPluginAsyncTypebox = async (app) => {
   // Work is done in order of arrival, one piece in a turn of the event loop. Done on arrival, all work that
-  // is waiting would share one turn, and as Node accepts one connection in a turn, a pod with forty busy
-  // clients would leave its probes waiting for half a minute. So they wait for one piece: under a CPU limit
+  // is waiting would share one turn; and as Node accepts one connection in a turn, a pod at its CPU limit with
+  // forty busy clients left its probes waiting for more than 15 s. This way a turn is one piece, under a limit
   // of 200m up to five times its `ms`.
   let turn = Promise.resolve()
   const nextTurn = () => {
