@@ -1,5 +1,7 @@
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
-import { helmCause, lastGood } from './deploy.ts'
+import { helmCause, lastGood, Release } from './deploy.ts'
 
 t.test('a rollback goes to the newest revision that was fully rolled out', async (t) => {
   t.equal(
@@ -32,4 +34,40 @@ fastify-app:
 
 t.test('any other failure is the last line without its preamble', async (t) => {
   t.equal(helmCause('walk\nError: UPGRADE FAILED: context deadline exceeded\n'), 'context deadline exceeded')
+})
+
+const kubeconfig = `apiVersion: v1
+kind: Config
+current-context: here
+clusters: [{ name: c, cluster: { server: "http://127.0.0.1:9" } }]
+users: [{ name: u, user: {} }]
+contexts: [{ name: here, context: { cluster: c, user: u } }]
+`
+
+/** A release seen through a helm that prints `output`, fails, and records what it was asked. */
+function releaseWith(directory: string, output: string): Release {
+  const helm = join(directory, 'helm')
+  writeFileSync(helm, `#!/bin/sh\necho "$1" >> ${directory}/asked\necho '${output}' >&2\nexit 1\n`)
+  chmodSync(helm, 0o755)
+  writeFileSync(join(directory, 'kubeconfig'), kubeconfig)
+  return new Release(helm, { kubeconfig: join(directory, 'kubeconfig') })
+}
+
+t.test('a release that does not exist has no revisions', async (t) => {
+  t.strictSame(await releaseWith(t.testdir(), 'Error: release: not found').history(), [])
+})
+
+t.test('a history that cannot be read is not taken for none: nothing is uninstalled', async (t) => {
+  const directory = t.testdir()
+  const release = releaseWith(directory, 'Error: Kubernetes cluster unreachable: i/o timeout')
+  await t.rejects(release.restore(), { message: /history cannot be read: Kubernetes cluster unreachable/ })
+  t.equal(readFileSync(join(directory, 'asked'), 'utf8'), 'history\n')
+})
+
+t.test('a context the kubeconfig does not have is refused with those it has', async (t) => {
+  const directory = t.testdir({ kubeconfig })
+  t.throws(() => new Release('helm', { kubeconfig: join(directory, 'kubeconfig'), context: 'there' }), {
+    message: 'KUBE_CONTEXT is "there", which your kubeconfig does not have',
+    nextStep: 'use here',
+  })
 })

@@ -1,7 +1,7 @@
 /** `make deploy`: rolls the image out with the chart, says why a rollout fails, and rolls back. */
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AppsV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node'
+import { ApiException, AppsV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node'
 import { type BoxConfig, readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { execa } from 'execa'
@@ -15,7 +15,7 @@ import {
   SERVICE,
 } from './environment.ts'
 import { imageReference } from './image.ts'
-import { type Ailment, describeAilment, diagnose } from './workload.ts'
+import { type Ailment, currentReplicaSet, describeAilment, diagnose, diagnoseReplicaSet } from './workload.ts'
 
 const namespace = SERVICE
 const selector = `app.kubernetes.io/instance=${SERVICE}`
@@ -54,7 +54,8 @@ export function helmCause(output: string): string {
   return last.replace(/^Error: (INSTALLATION FAILED: |UPGRADE FAILED: )?/, '')
 }
 
-class Release {
+/** The service's Helm release, and what Kubernetes knows of it. */
+export class Release {
   readonly #helm: string
   readonly #access: string[]
   readonly core: CoreV1Api
@@ -70,7 +71,7 @@ class Release {
     const kubeConfig = new KubeConfig()
     if (access.kubeconfig === undefined) kubeConfig.loadFromDefault()
     else kubeConfig.loadFromFile(access.kubeconfig)
-    if (access.context !== undefined) kubeConfig.setCurrentContext(access.context)
+    if (access.context !== undefined) selectContext(kubeConfig, access.context)
     this.core = kubeConfig.makeApiClient(CoreV1Api)
     this.apps = kubeConfig.makeApiClient(AppsV1Api)
   }
@@ -83,9 +84,15 @@ class Release {
     })
   }
 
+  /** The release's revisions, none when there is no release. Not to know is not the same as none: it throws. */
   async history(): Promise<Revision[]> {
-    const { failed, stdout } = await this.helm(['history', SERVICE, '--output', 'json'])
-    return failed ? [] : (JSON.parse(stdout) as Revision[])
+    const { failed, stdout, all } = await this.helm(['history', SERVICE, '--output', 'json'])
+    if (!failed) return JSON.parse(stdout) as Revision[]
+    if (/release: not found/.test(all)) return []
+    throw new ActionableError(
+      `the release's history cannot be read: ${helmCause(all)}`,
+      `once the cluster answers, see \`helm history ${SERVICE} --namespace ${namespace}\``,
+    )
   }
 
   /** Returns to the last revision that was rolled out; a release that never was is removed. */
@@ -112,31 +119,93 @@ class Release {
     return items[0]?.metadata?.generation
   }
 
+  /** What keeps the newest template's pods from being ready, the incurable first. */
   async ailments(): Promise<Ailment[]> {
-    const { items } = await this.core.listNamespacedPod({ namespace, labelSelector: selector })
-    return items.flatMap((pod) => diagnose(pod) ?? [])
+    const { items: deployments } = await this.apps.listNamespacedDeployment({
+      namespace,
+      labelSelector: selector,
+    })
+    const { items: sets } = await this.apps.listNamespacedReplicaSet({ namespace, labelSelector: selector })
+    const current = deployments[0] && currentReplicaSet(deployments[0], sets)
+    if (current === undefined) return []
+    const { items: pods } = await this.core.listNamespacedPod({
+      namespace,
+      labelSelector: `${selector},pod-template-hash=${current.metadata?.labels?.['pod-template-hash']}`,
+    })
+    return [diagnoseReplicaSet(current) ?? [], ...pods.map((pod) => diagnose(pod) ?? [])]
+      .flat()
+      .sort((a, b) => Number(b.final) - Number(a.final))
   }
 }
 
-/** Makes the namespace with the Pod Security level the chart's pods meet; keeps what others added to it. */
+function selectContext(kubeConfig: KubeConfig, context: string): void {
+  const known = kubeConfig.getContexts().map(({ name }) => name)
+  if (!known.includes(context)) {
+    throw new ActionableError(
+      `KUBE_CONTEXT is "${context}", which your kubeconfig does not have`,
+      known.length > 0 ? `use ${known.join(', ')}` : 'for EKS, `aws eks update-kubeconfig` makes one',
+    )
+  }
+  kubeConfig.setCurrentContext(context)
+}
+
+/**
+ * Makes the namespace with the Pod Security level the chart's pods meet, unless it is there. Being the first
+ * request of a deployment, it also tells whether the cluster answers. It asks for this one namespace only,
+ * which those may who are admins of nothing else.
+ */
 async function ensureNamespace(core: CoreV1Api): Promise<void> {
-  const labels = {
-    'kubernetes.io/metadata.name': namespace,
-    'pod-security.kubernetes.io/enforce': 'restricted',
+  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
+  try {
+    await core.readNamespace({ name: namespace })
+  } catch (failure) {
+    if (!(failure instanceof ApiException && failure.code === 404)) throw clusterFailure(failure)
+    await core.createNamespace({ body: { metadata: { name: namespace, labels } } }).catch((refusal) => {
+      throw clusterFailure(refusal)
+    })
   }
-  const { items } = await core.listNamespace({ fieldSelector: `metadata.name=${namespace}` })
-  if (items.length === 0) await core.createNamespace({ body: { metadata: { name: namespace, labels } } })
 }
 
-/** Watches the pods of a rollout; resolves when one has been beyond help for longer than `patience`. */
+/** Tells a cluster that refuses from one that is not there. */
+function clusterFailure(cause: unknown): ActionableError {
+  if (cause instanceof ApiException && cause.code === 401) {
+    return new ActionableError(
+      'the cluster does not accept your credentials',
+      'renew them (for EKS, `aws sts get-caller-identity` shows whom you are), then run `make deploy` again',
+      { cause },
+    )
+  }
+  if (cause instanceof ApiException) {
+    const said = /"message":("(?:[^"\\]|\\.)*")/.exec(String(cause.body))?.[1]
+    return new ActionableError(
+      `the cluster refuses: ${said === undefined ? `HTTP ${cause.code}` : JSON.parse(said)}`,
+      `ask its administrators for the right to deploy to the namespace ${namespace}`,
+      { cause },
+    )
+  }
+  // fetch says only that it failed; why is in its cause.
+  const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
+  return new ActionableError(
+    `the cluster does not answer: ${reason instanceof Error ? reason.message : String(reason)}`,
+    'start the box with `make up`, or check KUBE_CONTEXT with `kubectl get nodes`',
+    { cause },
+  )
+}
+
+/** Watches a rollout; resolves when a part of it has been beyond help for longer than `patience`. */
 async function hopeless(release: Release, stop: AbortSignal): Promise<Ailment | undefined> {
   const since = new Map<string, number>()
   while (!stop.aborted) {
     await sleep(pollInterval, undefined, { signal: stop }).catch(() => {})
-    const ailments = stop.aborted ? [] : await release.ailments().catch(() => [])
+    // A request that fails tells nothing about the pods: the next one may.
+    const ailments = stop.aborted ? undefined : await release.ailments().catch(() => undefined)
+    if (ailments === undefined) continue
+    for (const name of since.keys()) {
+      if (!ailments.some((ailment) => ailment.name === name)) since.delete(name)
+    }
     for (const ailment of ailments.filter(({ final }) => final)) {
-      const first = since.get(ailment.pod) ?? Date.now()
-      since.set(ailment.pod, first)
+      const first = since.get(ailment.name) ?? Date.now()
+      since.set(ailment.name, first)
       if (Date.now() - first >= patience) return ailment
     }
   }
@@ -147,7 +216,7 @@ async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
   confirmProduction(environment)
   const release = new Release(helmProgram(box, process.env), kubeAccess(environment, box, process.env))
   const { repository, tag } = await imageReference(environment, box, process.env)
-  await reachable(release)
+  await ensureNamespace(release.core)
   const since = Date.now()
 
   const history = await release.history()
@@ -156,7 +225,6 @@ async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
     console.log(`an earlier deployment was interrupted (revision ${newest.revision} is ${newest.status})`)
     console.log(await release.restore())
   }
-  await ensureNamespace(release.core)
   const before = await release.generation()
   await rollOut(release, environment, `${repository}:${tag}`)
 
@@ -188,29 +256,37 @@ async function rollOut(release: Release, environment: Environment, image: string
     return ailment
   })
   const interrupt = () => giveUp.abort()
-  process.once('SIGINT', interrupt)
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   const result = await upgrade
   done.abort()
-  process.removeListener('SIGINT', interrupt)
+  process.removeListener('SIGINT', interrupt).removeListener('SIGTERM', interrupt)
   const beyondHelp = await watching
   if (!result.failed) return
 
-  const ailments = beyondHelp === undefined ? await release.ailments() : [beyondHelp]
-  const [worst] = ailments
+  const worst = beyondHelp ?? (await release.ailments().catch(() => []))[0]
   if (worst !== undefined) console.error((await describeAilment(release.core, namespace, worst)).join('\n'))
-  const touched = (await release.history()).at(-1)?.status !== 'deployed'
-  const outcome = touched ? await release.restore() : 'nothing was changed'
   const cause =
     worst === undefined
       ? helmCause(result.isCanceled ? 'the deployment was interrupted' : result.all)
       : summarize(worst)
-  throw new ActionableError(`${image} was not rolled out: ${cause}; ${outcome}`, nextStep(worst))
+  const failed = `${image} was not rolled out: ${cause}`
+  const outcome = await undo(release).catch((failure: unknown) => {
+    if (!(failure instanceof ActionableError)) throw failure
+    throw new ActionableError(`${failed}; ${failure.message}`, failure.nextStep, { cause: failure })
+  })
+  throw new ActionableError(`${failed}; ${outcome}`, nextStep(worst))
+}
+
+/** Takes a failed rollout back; helm may have failed before it changed anything. */
+async function undo(release: Release): Promise<string> {
+  const untouched = (await release.history()).at(-1)?.status === 'deployed'
+  return untouched ? 'nothing was changed' : release.restore()
 }
 
 /** The cause in a few words; the whole message stands above it. */
-function summarize({ reason, message, pod }: Ailment): string {
+function summarize({ kind, name, reason, message }: Ailment): string {
   if (/ImagePull|InvalidImageName/.test(reason)) return 'the image cannot be pulled'
-  return `pod ${pod} is ${reason}, ${message.split('\n')[0]}`
+  return `${kind} ${name}: ${reason}, ${message.split('\n')[0]}`
 }
 
 function nextStep(ailment: Ailment | undefined): string {
@@ -227,19 +303,6 @@ function nextStep(ailment: Ailment | undefined): string {
       return 'mend what helm names, then run `make deploy` again'
     default:
       return 'mend what the events and log lines above show, then run `make deploy` again'
-  }
-}
-
-async function reachable(release: Release): Promise<void> {
-  try {
-    await release.core.listNamespace({ limit: 1 })
-  } catch (cause) {
-    const said = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
-    throw new ActionableError(
-      `the cluster does not answer: ${said}`,
-      'start the box with `make up`, or check KUBE_CONTEXT with `kubectl get nodes`',
-      { cause },
-    )
   }
 }
 

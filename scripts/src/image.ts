@@ -64,7 +64,12 @@ async function findEngine(box: BoxConfig): Promise<Engine> {
   }
   return {
     name: 'buildah',
-    command: ['buildah', '--root', join(storage, 'root'), '--runroot', join(storage, 'run')],
+    // Plain directories: unlike overlays they leave no mounts behind (which keep anyone from removing the
+    // cache) and work on any file system, a container's own overlay among them.
+    command: [
+      'buildah',
+      ...['--root', join(storage, 'root'), '--runroot', join(storage, 'run'), '--storage-driver', 'vfs'],
+    ],
   }
 }
 
@@ -100,7 +105,10 @@ function engineFailure(
       { cause },
     )
   }
-  if (/did not resolve to an alias|pinging container registry|manifest unknown|no such host/.test(output)) {
+  if (
+    step === 'build' &&
+    /did not resolve to an alias|pinging container registry|manifest unknown|no such host/.test(output)
+  ) {
     return new ActionableError(
       `the base image cannot be pulled: ${said}`,
       'set BASE_IMAGE to an image with Node 24 that a registry of yours serves',
@@ -156,29 +164,44 @@ async function build(environment: Environment, box: BoxConfig): Promise<{ engine
   }
   await timed(`image ${SERVICE}:${tag} by ${engine.name} for ${platform}`, async () => {
     await base.prepare()
+    const baseImage = base.image === undefined ? [] : ['--build-arg', `BASE_IMAGE=${base.image}`]
     const reproducible = engine.name === 'docker' ? ['--provenance=false'] : ['--timestamp', '0']
     await run(engine, [
       'build',
       ...['--platform', platform, '--file', dockerfile, '--tag', image],
-      ...['--build-arg', 'BUNDLE=prebuilt', ...base.buildArgs, ...reproducible, '.'],
+      ...['--build-arg', 'BUNDLE=prebuilt', ...baseImage, ...reproducible, '.'],
     ])
+    if (engine.name === 'buildah') await removeFormer(engine, [image, base.image])
   })
   return { engine, tag }
+}
+
+/**
+ * Removes the service's former images from buildah's storage, each a copy of some 150 MB, and what builds
+ * left of their stages.
+ */
+async function removeFormer(engine: Engine, keep: readonly (string | undefined)[]): Promise<void> {
+  const [program, ...options] = engine.command
+  const { stdout } = await execa(program, [...options, 'images', '--format', '{{.Name}}:{{.Tag}}'])
+  const former = stdout.split('\n').filter((name) => name.startsWith('localhost/') && !keep.includes(name))
+  if (former.length > 0) await run(engine, ['rmi', ...former])
+  await run(engine, ['rmi', '--prune', '--force'])
 }
 
 interface Base {
   /** Part of what the tag is made from. */
   pin: string
-  buildArgs: string[]
+  /** The base's reference; the Dockerfile's own default where there is none. */
+  image?: string
   /** Makes the base image where it is not there yet. */
   prepare: () => Promise<void>
 }
 
 async function chooseBase(engine: Engine, box: BoxConfig, platform: string): Promise<Base> {
   const given = process.env['BASE_IMAGE']
-  if (given) return { pin: given, buildArgs: ['--build-arg', `BASE_IMAGE=${given}`], prepare: async () => {} }
+  if (given) return { pin: given, image: given, prepare: async () => {} }
   // Who runs an engine has a registry to pull the Dockerfile's own default from.
-  if (engine.name === 'docker') return { pin: 'default', buildArgs: [], prepare: async () => {} }
+  if (engine.name === 'docker') return { pin: 'default', prepare: async () => {} }
   if (platform !== hostPlatform) {
     throw new ActionableError(
       `a base image for ${platform} cannot be made from this machine's packages (${hostPlatform})`,
@@ -202,7 +225,7 @@ async function chooseBase(engine: Engine, box: BoxConfig, platform: string): Pro
       await rm(directory, { recursive: true, force: true })
     }
   }
-  return { pin: base.pin, buildArgs: ['--build-arg', `BASE_IMAGE=${image}`], prepare }
+  return { pin: base.pin, image, prepare }
 }
 
 async function push(environment: Environment, box: BoxConfig): Promise<void> {
@@ -215,15 +238,27 @@ async function push(environment: Environment, box: BoxConfig): Promise<void> {
     return
   }
   const image = `localhost/${SERVICE}:${tag}`
-  await timed(`pushed ${repository}:${tag}`, async () => {
+  const send = async () => {
     if (engine.name === 'docker') {
       await run(engine, ['tag', image, target])
       await run(engine, ['push', target])
     } else {
       await run(engine, ['push', `--tls-verify=${!environment.usesBox}`, image, `docker://${target}`])
     }
-  })
+  }
+  try {
+    await timed(`pushed ${repository}:${tag}`, send)
+  } catch (failure) {
+    if (!isImmutableTag(failure)) throw failure
+    console.log(`image ${repository}:${tag} is in the registry already, nothing to do`)
+  }
   if (environment.usesBox) console.log(`compressed size ${await compressedMegabytes(registry, tag)} MB`)
+}
+
+/** ECR refuses to write a tag twice. Ours stand for one content, so what it has is what was to be pushed. */
+function isImmutableTag(failure: unknown): boolean {
+  const cause = failure instanceof ActionableError ? failure.cause : undefined
+  return cause instanceof ExecaError && /already exists.*immutable/s.test(String(cause.all))
 }
 
 const manifestTypes = [

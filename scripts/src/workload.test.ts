@@ -1,8 +1,15 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { CoreV1Api, KubeConfig, type V1ContainerStatus, type V1Pod } from '@kubernetes/client-node'
+import {
+  CoreV1Api,
+  KubeConfig,
+  type V1ContainerStatus,
+  type V1Deployment,
+  type V1Pod,
+  type V1ReplicaSet,
+} from '@kubernetes/client-node'
 import t from 'tap'
-import { describeAilment, diagnose } from './workload.ts'
+import { currentReplicaSet, describeAilment, diagnose, diagnoseReplicaSet } from './workload.ts'
 
 function pod(container: Partial<V1ContainerStatus>, rest: Partial<V1Pod> = {}): V1Pod {
   const status: V1ContainerStatus = {
@@ -28,7 +35,8 @@ t.test('a ready pod has nothing', async (t) => {
 t.test('an image that cannot be pulled is beyond help', async (t) => {
   const waiting = { reason: 'ImagePullBackOff', message: 'Back-off pulling image "a:b"' }
   t.strictSame(diagnose(pod({ state: { waiting } })), {
-    pod: 'app-1',
+    kind: 'pod',
+    name: 'app-1',
     reason: 'ImagePullBackOff',
     message: 'Back-off pulling image "a:b"',
     final: true,
@@ -41,7 +49,8 @@ t.test('a crash is told with its exit code and leads to the log of the life that
     lastState: { terminated: { exitCode: 1, reason: 'Error' } },
   })
   t.strictSame(diagnose(crashed), {
-    pod: 'app-1',
+    kind: 'pod',
+    name: 'app-1',
     reason: 'CrashLoopBackOff',
     message: 'the container exited with code 1',
     final: true,
@@ -110,7 +119,8 @@ t.test('the description holds the last events in order and the last lines logged
     { name: 'u' },
   )
   const lines = await describeAilment(kubeConfig.makeApiClient(CoreV1Api), 'ns', {
-    pod: 'app-1',
+    kind: 'pod',
+    name: 'app-1',
     reason: 'CrashLoopBackOff',
     message: 'the container exited with code 1',
     final: true,
@@ -125,4 +135,69 @@ t.test('the description holds the last events in order and the last lines logged
     '    first',
     '    last',
   ])
+})
+
+function deployment(observedGeneration: number): V1Deployment {
+  return {
+    metadata: { uid: 'd', generation: 4, annotations: { 'deployment.kubernetes.io/revision': '2' } },
+    status: { observedGeneration },
+  }
+}
+
+function replicaSet(revision: string, owner = 'd'): V1ReplicaSet {
+  return {
+    metadata: {
+      name: `app-${owner}${revision}`,
+      annotations: { 'deployment.kubernetes.io/revision': revision },
+      ownerReferences: [{ uid: owner, apiVersion: 'apps/v1', kind: 'Deployment', name: 'app' }],
+    },
+  }
+}
+
+t.test('a rollout is judged by the pods of its own template, not by those it replaces', async (t) => {
+  const sets = [replicaSet('1'), replicaSet('2', 'other'), replicaSet('2')]
+  t.equal(currentReplicaSet(deployment(4), sets)?.metadata?.name, 'app-d2')
+})
+
+t.test('before the controller has seen the new template, no pod is of it', async (t) => {
+  t.equal(currentReplicaSet(deployment(3), [replicaSet('1'), replicaSet('2')]), undefined)
+})
+
+t.test('pods that nobody lets the controller make are told with the refusal', async (t) => {
+  const condition = { type: 'ReplicaFailure', reason: 'FailedCreate', message: 'violates PodSecurity' }
+  const failing = {
+    ...replicaSet('2'),
+    status: { replicas: 0, conditions: [{ ...condition, status: 'True' }] },
+  }
+  t.strictSame(diagnoseReplicaSet(failing), {
+    kind: 'replica set',
+    name: 'app-d2',
+    reason: 'FailedCreate',
+    message: 'violates PodSecurity',
+    final: true,
+  })
+  const healed = {
+    ...replicaSet('2'),
+    status: { replicas: 0, conditions: [{ ...condition, status: 'False' }] },
+  }
+  t.equal(diagnoseReplicaSet(healed), undefined)
+})
+
+t.test('events and logs that cannot be read do not stand in the way', async (t) => {
+  const kubeConfig = new KubeConfig()
+  // Port 9 is "discard": nobody listens there.
+  kubeConfig.loadFromClusterAndUser(
+    { name: 'c', skipTLSVerify: true, server: 'http://127.0.0.1:9' },
+    { name: 'u' },
+  )
+  const lines = await describeAilment(kubeConfig.makeApiClient(CoreV1Api), 'ns', {
+    kind: 'pod',
+    name: 'app-1',
+    reason: 'Crashed',
+    message: 'the container exited with code 1',
+    final: false,
+    logs: { container: 'app', previous: false },
+  })
+  t.match(lines[2], /they cannot be read/)
+  t.match(lines[4], /its log cannot be read/)
 })

@@ -1,9 +1,17 @@
-import type { CoreV1Api, CoreV1Event, V1ContainerStatus, V1Pod } from '@kubernetes/client-node'
+import type {
+  CoreV1Api,
+  CoreV1Event,
+  V1ContainerStatus,
+  V1Deployment,
+  V1Pod,
+  V1ReplicaSet,
+} from '@kubernetes/client-node'
 
-/** A pod that does not get ready, as far as its status tells why. */
+/** What keeps a rollout from getting ready, as far as the status of its objects tells. */
 export interface Ailment {
-  pod: string
-  /** The kubelet's or scheduler's one-word reason, such as `ImagePullBackOff`. */
+  kind: 'pod' | 'replica set'
+  name: string
+  /** The one-word reason of kubelet, scheduler or controller, such as `ImagePullBackOff`. */
   reason: string
   message: string
   /** Whether waiting longer is pointless. */
@@ -23,6 +31,40 @@ const finalReasons = new Set([
   'RunContainerError',
 ])
 
+/**
+ * The replica set of the template that `deployment` has now, the only one whose pods tell how a rollout goes:
+ * those of older templates may be the very fault that the rollout mends. Undefined while the controller has
+ * not yet acted on the newest template.
+ */
+export function currentReplicaSet(
+  deployment: V1Deployment,
+  replicaSets: readonly V1ReplicaSet[],
+): V1ReplicaSet | undefined {
+  const revision = 'deployment.kubernetes.io/revision'
+  const { metadata, status } = deployment
+  if ((status?.observedGeneration ?? 0) < (metadata?.generation ?? 0)) return undefined
+  return replicaSets.find(
+    (set) =>
+      set.metadata?.ownerReferences?.some(({ uid }) => uid === metadata?.uid) &&
+      set.metadata.annotations?.[revision] === metadata?.annotations?.[revision],
+  )
+}
+
+/** What keeps pods from being made at all: an admission rule or a quota that refuses them. */
+export function diagnoseReplicaSet(replicaSet: V1ReplicaSet): Ailment | undefined {
+  const failure = replicaSet.status?.conditions?.find(
+    ({ type, status }) => type === 'ReplicaFailure' && status === 'True',
+  )
+  if (failure === undefined) return undefined
+  return {
+    kind: 'replica set',
+    name: replicaSet.metadata?.name ?? '',
+    reason: failure.reason ?? '',
+    message: failure.message ?? '',
+    final: true,
+  }
+}
+
 /** What keeps `pod` from being ready; undefined when it is ready, on its way out, or simply starting. */
 export function diagnose(pod: V1Pod): Ailment | undefined {
   const name = pod.metadata?.name ?? ''
@@ -36,17 +78,18 @@ export function diagnose(pod: V1Pod): Ailment | undefined {
   )
   if (unscheduled === undefined) return undefined
   // A node may still be on its way: on AWS, Karpenter launches one for exactly such a pod.
-  return { pod: name, reason: 'Unschedulable', message: unscheduled.message ?? '', final: false }
+  return { kind: 'pod', name, reason: 'Unschedulable', message: unscheduled.message ?? '', final: false }
 }
 
-function diagnoseContainer(pod: string, container: V1ContainerStatus): Ailment | undefined {
+function diagnoseContainer(name: string, container: V1ContainerStatus): Ailment | undefined {
   const { waiting, running } = container.state ?? {}
   const ended = container.lastState?.terminated ?? container.state?.terminated
   const logs = { container: container.name, previous: running !== undefined || waiting !== undefined }
   if (ended !== undefined && !container.ready) {
     const how = ended.reason === 'Error' ? `exited with code ${ended.exitCode}` : (ended.reason ?? '')
     return {
-      pod,
+      kind: 'pod',
+      name,
       reason: ended.reason === 'OOMKilled' ? 'OOMKilled' : (waiting?.reason ?? 'Crashed'),
       message: `the container ${how}${ended.message === undefined ? '' : `: ${ended.message}`}`,
       final: finalReasons.has(waiting?.reason ?? ''),
@@ -54,11 +97,12 @@ function diagnoseContainer(pod: string, container: V1ContainerStatus): Ailment |
     }
   }
   if (waiting?.reason !== undefined && finalReasons.has(waiting.reason)) {
-    return { pod, reason: waiting.reason, message: waiting.message ?? '', final: true }
+    return { kind: 'pod', name, reason: waiting.reason, message: waiting.message ?? '', final: true }
   }
   if (running !== undefined && !container.ready) {
     return {
-      pod,
+      kind: 'pod',
+      name,
       reason: 'NotReady',
       message: 'the container runs but its readiness probe does not succeed',
       final: false,
@@ -71,26 +115,38 @@ function diagnoseContainer(pod: string, container: V1ContainerStatus): Ailment |
 const lastEvents = 5
 const lastLogLines = 20
 
-/** What an operator would look up next: the pod's last events and the last lines it logged. */
+/**
+ * What an operator would look up next: the last events, and the last lines a pod logged. What cannot be read
+ * is told as such: a diagnosis must never stand in the way of the rollback.
+ */
 export async function describeAilment(
   api: CoreV1Api,
   namespace: string,
   ailment: Ailment,
 ): Promise<string[]> {
-  const lines = [`pod ${ailment.pod}: ${ailment.reason}: ${ailment.message}`, '  last events:']
-  const { items } = await api.listNamespacedEvent({
-    namespace,
-    fieldSelector: `involvedObject.name=${ailment.pod}`,
-  })
-  for (const { type, reason, message } of items.sort(byTime).slice(-lastEvents)) {
-    lines.push(`    ${type} ${reason}: ${message}`)
-  }
+  const lines = [`${ailment.kind} ${ailment.name}: ${ailment.reason}: ${ailment.message}`, '  last events:']
+  for (const event of await readEvents(api, namespace, ailment.name)) lines.push(`    ${event}`)
   if (ailment.logs === undefined) return lines
   const { container, previous } = ailment.logs
-  const log = await readLog(api, namespace, ailment.pod, container, previous)
+  const log = await readLog(api, namespace, ailment.name, container, previous)
   lines.push(`  last lines logged${previous ? ' before it ended' : ''}:`)
   for (const line of log.trimEnd().split('\n')) lines.push(`    ${line}`)
   return lines
+}
+
+async function readEvents(api: CoreV1Api, namespace: string, name: string): Promise<string[]> {
+  try {
+    const { items } = await api.listNamespacedEvent({
+      namespace,
+      fieldSelector: `involvedObject.name=${name}`,
+    })
+    return items
+      .sort(byTime)
+      .slice(-lastEvents)
+      .map(({ type, reason, message }) => `${type} ${reason}: ${message}`)
+  } catch (error) {
+    return [`(they cannot be read: ${firstLine(error)})`]
+  }
 }
 
 async function readLog(
@@ -103,8 +159,12 @@ async function readLog(
   try {
     return await api.readNamespacedPodLog({ namespace, name, container, previous, tailLines: lastLogLines })
   } catch (error) {
-    return `(its log cannot be read: ${error instanceof Error ? error.message.split('\n')[0] : error})`
+    return `(its log cannot be read: ${firstLine(error)})`
   }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? ''
 }
 
 function byTime(a: CoreV1Event, b: CoreV1Event): number {
