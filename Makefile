@@ -101,7 +101,7 @@ fix: node_modules
 tools: node_modules
 	@$(BOX) tools
 
-# Remove the tools' intermediate build results, about 10 GB; the tools stay
+# Remove the tools' intermediate build results, about 7 GB; the tools stay
 .PHONY: prune
 prune: node_modules
 	@$(BOX) tools --prune

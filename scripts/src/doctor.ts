@@ -150,7 +150,11 @@ async function examineKernel(): Promise<Finding[]> {
   const root: Finding =
     process.getuid?.() === 0
       ? { subject: 'User', found: 'root' }
-      : { subject: 'User', found: 'not root', remedy: 'run `sudo make up`, or use KUBE_CONTEXT' }
+      : {
+          subject: 'User',
+          found: 'not root',
+          remedy: 'run `sudo env "PATH=$PATH" make up`, or use KUBE_CONTEXT',
+        }
   const { failed, stderr } = await execa('unshare', ['--mount', '--net', '--pid', '--fork', 'true'], {
     reject: false,
   })

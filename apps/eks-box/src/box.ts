@@ -39,7 +39,7 @@ export async function checkMachine(config: BoxConfig): Promise<void> {
   if (process.getuid?.() !== 0) {
     throw new ActionableError(
       'the box makes namespaces and mounts, which needs root',
-      'run `sudo --preserve-env=PATH make up`, or use a cluster you have: KUBE_CONTEXT=<context> make deploy',
+      'run `sudo env "PATH=$PATH" make up`, or use a cluster you have: KUBE_CONTEXT=<context> make deploy',
     )
   }
   await requireDisk(config.stateDir, DISK_NEEDED.run, 'the box needs', 'BOX_STATE_DIR')

@@ -9,7 +9,7 @@ import { ActionableError } from './errors.ts'
 interface ToolModule {
   /** Programs the module installs, under the names they have afterwards. */
   programs: readonly string[]
-  /** Seconds a cold build took on 2 cores, so that the operator knows what to expect. */
+  /** Seconds a cold build took on 2 cores, one after another and downloads included. */
   coldSeconds: number
 }
 
@@ -25,15 +25,15 @@ export const TOOLS = {
       'kubectl',
       'kubelet',
     ],
-    coldSeconds: 270,
+    coldSeconds: 315,
   },
-  'metrics-server': { programs: ['metrics-server'], coldSeconds: 95 },
-  coredns: { programs: ['coredns'], coldSeconds: 90 },
-  helm: { programs: ['helm'], coldSeconds: 90 },
-  registry: { programs: ['registry'], coldSeconds: 60 },
-  k6: { programs: ['k6'], coldSeconds: 50 },
-  compose: { programs: ['docker-compose'], coldSeconds: 50 },
-  etcd: { programs: ['etcd'], coldSeconds: 20 },
+  'metrics-server': { programs: ['metrics-server'], coldSeconds: 165 },
+  coredns: { programs: ['coredns'], coldSeconds: 145 },
+  helm: { programs: ['helm'], coldSeconds: 115 },
+  registry: { programs: ['registry'], coldSeconds: 70 },
+  k6: { programs: ['k6'], coldSeconds: 75 },
+  compose: { programs: ['docker-compose'], coldSeconds: 30 },
+  etcd: { programs: ['etcd'], coldSeconds: 15 },
   actionlint: { programs: ['actionlint'], coldSeconds: 5 },
   kubeconform: { programs: ['kubeconform'], coldSeconds: 5 },
   pause: { programs: ['pause'], coldSeconds: 5 },
