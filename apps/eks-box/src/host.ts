@@ -64,7 +64,10 @@ async function run(): Promise<void> {
   // One write at a time, and always of the newest status.
   let writing: Promise<void> = Promise.resolve()
   const publish = () => {
-    writing = writing.then(() => writeStatus(config, status))
+    writing = writing
+      .then(() => writeStatus(config, status))
+      // A full disk makes the status old; it need not end the box.
+      .catch((error: unknown) => console.error('the status cannot be written:', error))
   }
   publish()
 
