@@ -211,6 +211,24 @@ await t.test(
   },
 )
 
+await t.test('wrong input is one line with the cause and one with the next step', async (t) => {
+  const wrong: [target: string, input: Record<string, string>, cause: RegExp][] = [
+    ['deploy', { ENV: 'production' }, /error: ENV is "production", which is no environment/],
+    ['push', { ENV: 'dev' }, /error: ENV=dev needs to know where/],
+    ['deploy', { ENV: 'dev' }, /error: ENV=dev needs to know which cluster/],
+    ['deploy', { ENV: 'prod', CI: '' }, /error: this would change production/],
+    ['box', { BOX_API_PORT: 'http' }, /error: BOX_API_PORT is "http", which is no port/],
+    ['box', { BOX_NAME: 'No Name' }, /error: BOX_NAME is "No Name", which is no box name/],
+    ['loadtest', { BASE_URL: 'http://127.0.0.1:1' }, /error: http:\/\/127\.0\.0\.1:1 does not answer/],
+  ]
+  for (const [target, input, cause] of wrong) {
+    const said = await make(target, input, true)
+    t.match(said, cause)
+    t.match(said, /\n next: \S/)
+    t.notMatch(said, /\n {4}at /, 'no stack trace')
+  }
+})
+
 await t.test('a second box on the same ports is refused with the holder of the port', async (t) => {
   const said = await make('box', { BOX_NAME: 'second' }, true)
   t.match(said, /error: port \d+ of 127\.0\.0\.1 is in use by .*\n next: .*BOX_/)
