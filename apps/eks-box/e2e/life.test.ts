@@ -133,6 +133,10 @@ await t.test('the service is built, pushed and rolled out under its production n
     /^\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com\/fastify-app[:@]/,
   )
   t.ok(await serves())
+  const { stdout } = await execa(programPath(config, 'helm'), [
+    ...['test', 'fastify-app', '--namespace', 'fastify-app', '--kubeconfig', kubeconfigPath(config)],
+  ])
+  t.match(stdout, /Phase:\s+Succeeded/, "the chart's own test")
 })
 
 await t.test('pods resolve names, and logs and exec reach them', async (t) => {
