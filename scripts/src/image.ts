@@ -138,6 +138,11 @@ async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
 
 const hostPlatform = `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`
 
+/** Local clusters, the box or another, run on this machine; the nodes on AWS are ARM64. */
+function targetPlatform(environment: Environment, env: NodeJS.ProcessEnv): string {
+  return env['PLATFORM'] || (environment.name === 'local' ? hostPlatform : 'linux/arm64')
+}
+
 async function buildBundle(): Promise<void> {
   const turbo = await execa({
     cwd: REPOSITORY_ROOT,
@@ -153,8 +158,7 @@ async function buildBundle(): Promise<void> {
 async function build(environment: Environment, box: BoxConfig): Promise<{ engine: Engine; tag: string }> {
   await timed('bundle', buildBundle)
   const engine = await findEngine(box)
-  // The box's node is this machine; the nodes on AWS are ARM64.
-  const platform = process.env['PLATFORM'] || (environment.usesBox ? hostPlatform : 'linux/arm64')
+  const platform = targetPlatform(environment, process.env)
   const base = await chooseBase(engine, box, platform)
   const tag = contentTag({ platform, base: base.pin })
   const image = `localhost/${SERVICE}:${tag}`
@@ -243,7 +247,9 @@ async function push(environment: Environment, box: BoxConfig): Promise<void> {
       await run(engine, ['tag', image, target])
       await run(engine, ['push', target])
     } else {
-      await run(engine, ['push', `--tls-verify=${!environment.usesBox}`, image, `docker://${target}`])
+      // As Docker does, take a registry on loopback to speak plain HTTP.
+      const encrypted = !/^(127\.|localhost[:/])/.test(target)
+      await run(engine, ['push', `--tls-verify=${encrypted}`, image, `docker://${target}`])
     }
   }
   try {
@@ -301,7 +307,7 @@ export async function imageReference(
   const repository = imageRepository(environment, env)
   const given = env['IMAGE_TAG']
   if (given) return { repository, tag: given }
-  const platform = env['PLATFORM'] || (environment.usesBox ? hostPlatform : 'linux/arm64')
+  const platform = targetPlatform(environment, env)
   const { pin } = await chooseBase(await findEngine(box), box, platform)
   return { repository, tag: contentTag({ platform, base: pin }) }
 }
