@@ -237,6 +237,7 @@ await t.test('a second box on the same ports is refused with the holder of the p
   const said = await make('box', { BOX_NAME: 'second' }, true)
   t.match(said, /error: port \d+ of 127\.0\.0\.1 is in use by .*\n next: .*BOX_/)
   await make('down', { BOX_NAME: 'second' })
+  await make('exec', { CMD: 'mountpoint /var/lib/cni' })
 })
 
 await t.test('down leaves nothing behind, and a second one has nothing to do', async (t) => {

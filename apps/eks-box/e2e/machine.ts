@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { execa } from 'execa'
 import { listCgroups } from '../src/cgroups.ts'
+import { CNI_STATE } from '../src/node.ts'
 
 /** What a box could leave behind on the machine, seen from outside its namespaces. */
 export interface Traces {
@@ -8,6 +10,8 @@ export interface Traces {
   links: string[]
   rules: string[]
   cgroups: string[]
+  /** What CNI wrote to the machine itself instead of the box's own directory. */
+  cniFiles: string[]
   processes: string[]
 }
 
@@ -31,6 +35,7 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
       .split('\n')
       .filter((line) => /KUBE-|CNI-/.test(line)),
     cgroups: await listCgroups(cgroupRoot),
+    cniFiles: existsSync(CNI_STATE) ? await readdir(CNI_STATE, { recursive: true }) : [],
     processes: await boxProcesses(boxName, stateDir),
   }
 }

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { closeSync, existsSync, openSync } from 'node:fs'
-import { mkdir, readFile, rm, statfs } from 'node:fs/promises'
+import { mkdir, readFile, rm, rmdir, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { boxPaths } from './component.ts'
 import { fingerprint } from './components/index.ts'
-import { type BoxConfig, DISK_NEEDED, portVariables } from './config.ts'
+import { type BoxConfig, DEFAULT_STATE_ROOT, DISK_NEEDED, portVariables } from './config.ts'
 import { ActionableError } from './errors.ts'
 import { openPort } from './ports.ts'
 import { type BoxStatus, isRunning, type ProcessIdentity, readStatus } from './status.ts'
@@ -178,5 +178,9 @@ export async function removeBox(config: BoxConfig): Promise<boolean> {
   const existed = existsSync(config.stateDir)
   await stopBox(config)
   await rm(config.stateDir, { recursive: true, force: true })
+  await rmdir(DEFAULT_STATE_ROOT).catch((error: NodeJS.ErrnoException) => {
+    // Another box is there, or there never was one.
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error
+  })
   return existed
 }

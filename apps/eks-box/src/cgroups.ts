@@ -39,6 +39,12 @@ export async function listCgroups(root: string): Promise<string[]> {
   return found
 }
 
+/** Names of the cgroups below the root of any hierarchy that start with `prefix`. */
+export async function findCgroups(prefix: string): Promise<string[]> {
+  const names = await Promise.all((await hierarchies()).map((hierarchy) => readdir(hierarchy)))
+  return [...new Set(names.flat())].filter((name) => name.startsWith(prefix))
+}
+
 /** Removes the cgroup `root` and all below it; the kernel refuses while a process is left in one. */
 export async function removeCgroups(root: string): Promise<void> {
   for (const directory of await listCgroups(root)) await rmdir(directory)

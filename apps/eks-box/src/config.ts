@@ -20,6 +20,9 @@ export interface BoxConfig {
  */
 export const DISK_NEEDED = { build: 15, run: 3 } as const
 
+/** Where boxes keep their state unless `BOX_STATE_DIR` says otherwise; gone with the last box. */
+export const DEFAULT_STATE_ROOT = '/var/lib/eks-box'
+
 /** The environment variable that chooses each port. */
 export const portVariables = {
   api: 'BOX_API_PORT',
@@ -52,7 +55,7 @@ export function readConfig(env: NodeJS.ProcessEnv): BoxConfig {
       'use up to 20 lower-case letters, digits and dashes, starting with a letter',
     )
   }
-  const stateDir = resolve(env['BOX_STATE_DIR'] ?? '/var/lib/eks-box', name)
+  const stateDir = resolve(env['BOX_STATE_DIR'] ?? DEFAULT_STATE_ROOT, name)
   if (stateDir.length > longestStateDir) {
     throw new ActionableError(
       `the state directory ${stateDir} is too long for the unix sockets in it`,

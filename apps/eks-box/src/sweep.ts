@@ -1,7 +1,7 @@
 import { rm, rmdir } from 'node:fs/promises'
-import { removeCgroups } from './cgroups.ts'
+import { findCgroups, removeCgroups } from './cgroups.ts'
 import { boxPaths } from './component.ts'
-import { cgroupRoot } from './components/kubelet.ts'
+import { CGROUP_PREFIX, cgroupRoot } from './components/kubelet.ts'
 import type { BoxConfig } from './config.ts'
 import { CNI_STATE } from './node.ts'
 
@@ -12,6 +12,8 @@ import { CNI_STATE } from './node.ts'
 export async function sweep(config: BoxConfig): Promise<void> {
   await removeCgroups(cgroupRoot(config))
   await rm(boxPaths(config).run, { recursive: true, force: true })
+  // Removing it takes away what another box has mounted there in its own namespace.
+  if ((await findCgroups(CGROUP_PREFIX)).length > 0) return
   await rmdir(CNI_STATE).catch((error: NodeJS.ErrnoException) => {
     // Somebody else's CNI keeps its state there, or nobody ever made it.
     if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error

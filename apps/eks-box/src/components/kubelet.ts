@@ -7,9 +7,12 @@ import { programPath } from '../tools.ts'
 import { containerdSocket } from './containerd.ts'
 import { kubectl } from './kubectl.ts'
 
+/** What the cgroups of every box start with. */
+export const CGROUP_PREFIX = 'eks-box-'
+
 /** Root of the cgroups the box's pods live in. */
 export function cgroupRoot(config: BoxConfig): string {
-  return `/eks-box-${config.name}`
+  return `/${CGROUP_PREFIX}${config.name}`
 }
 
 /** Runs the pods. Pods have routed addresses of the node's subnet, as with the VPC CNI plugin. */
