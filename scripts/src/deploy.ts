@@ -1,15 +1,17 @@
 /** `make deploy`: rolls the image out with the chart, says why a rollout fails, and rolls back. */
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ApiException, AppsV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node'
+import { ApiException, AppsV1Api, CoreV1Api } from '@kubernetes/client-node'
 import { type BoxConfig, readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { execa } from 'execa'
 import {
+  confirmProduction,
   type Environment,
   helmProgram,
   type KubeAccess,
   kubeAccess,
+  loadKubeConfig,
   REPOSITORY_ROOT,
   readEnvironment,
   SERVICE,
@@ -68,10 +70,7 @@ export class Release {
       ...(access.context === undefined ? [] : ['--kube-context', access.context]),
       ...['--namespace', namespace],
     ]
-    const kubeConfig = new KubeConfig()
-    if (access.kubeconfig === undefined) kubeConfig.loadFromDefault()
-    else kubeConfig.loadFromFile(access.kubeconfig)
-    if (access.context !== undefined) selectContext(kubeConfig, access.context)
+    const kubeConfig = loadKubeConfig(access)
     this.core = kubeConfig.makeApiClient(CoreV1Api)
     this.apps = kubeConfig.makeApiClient(AppsV1Api)
   }
@@ -138,17 +137,6 @@ export class Release {
   }
 }
 
-function selectContext(kubeConfig: KubeConfig, context: string): void {
-  const known = kubeConfig.getContexts().map(({ name }) => name)
-  if (!known.includes(context)) {
-    throw new ActionableError(
-      `KUBE_CONTEXT is "${context}", which your kubeconfig does not have`,
-      known.length > 0 ? `use ${known.join(', ')}` : 'for EKS, `aws eks update-kubeconfig` makes one',
-    )
-  }
-  kubeConfig.setCurrentContext(context)
-}
-
 /**
  * Makes the namespace with the Pod Security level the chart's pods meet, unless it is there. Being the first
  * request of a deployment, it also tells whether the cluster answers. It asks for this one namespace only,
@@ -213,7 +201,7 @@ async function hopeless(release: Release, stop: AbortSignal): Promise<Ailment | 
 }
 
 async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
-  confirmProduction(environment)
+  confirmProduction(environment, { reviewed: process.env['CI'] === 'true' })
   const release = new Release(helmProgram(box, process.env), kubeAccess(environment, box, process.env))
   const { repository, tag } = await imageReference(environment, box, process.env)
   await ensureNamespace(release.core)
@@ -304,11 +292,6 @@ function nextStep(ailment: Ailment | undefined): string {
     default:
       return 'mend what the events and log lines above show, then run `make deploy` again'
   }
-}
-
-function confirmProduction({ name }: Environment): void {
-  if (name !== 'prod' || process.env['CI'] === 'true' || process.env['CONFIRM'] === 'prod') return
-  throw new ActionableError('this would change production', 'run it again with CONFIRM=prod if that is meant')
 }
 
 if (import.meta.main) {

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { KubeConfig } from '@kubernetes/client-node'
 import { type BoxConfig, ECR_REGISTRY, kubeconfigPath } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
 import { programPath } from 'eks-box/tools'
@@ -70,21 +71,21 @@ export function imageRepository(environment: Environment, env: NodeJS.ProcessEnv
   return repository
 }
 
+/** The context `make kubeconfig` makes for an environment. */
+export function kubeContext({ name }: Environment): string {
+  return `fastify-eks-${name}`
+}
+
 /**
  * How the environment's cluster is reached. Never the context that happens to be current: a deployment to
  * the wrong cluster is worse than one that asks.
  *
- * @throws ActionableError when no cluster is named.
+ * @throws ActionableError when the box is not up.
  */
 export function kubeAccess(environment: Environment, box: BoxConfig, env: NodeJS.ProcessEnv): KubeAccess {
   const context = env['KUBE_CONTEXT']
   if (context) return { context }
-  if (!environment.usesBox) {
-    throw new ActionableError(
-      `ENV=${environment.name} needs to know which cluster to use`,
-      'set KUBE_CONTEXT to a context of your kubeconfig; for EKS, `aws eks update-kubeconfig` makes one',
-    )
-  }
+  if (!environment.usesBox) return { context: kubeContext(environment) }
   const kubeconfig = kubeconfigPath(box)
   if (!existsSync(kubeconfig)) {
     throw new ActionableError('the box is not up', 'start it with `make up`')
@@ -107,4 +108,39 @@ export function helmProgram(box: BoxConfig, env: NodeJS.ProcessEnv): string {
     )
   }
   return program
+}
+
+/**
+ * Opens the way to a cluster.
+ *
+ * @throws ActionableError when the kubeconfig has no such context.
+ */
+export function loadKubeConfig(access: KubeAccess): KubeConfig {
+  const kubeConfig = new KubeConfig()
+  if (access.kubeconfig === undefined) kubeConfig.loadFromDefault()
+  else kubeConfig.loadFromFile(access.kubeconfig)
+  if (access.context !== undefined) selectContext(kubeConfig, access.context)
+  return kubeConfig
+}
+
+function selectContext(kubeConfig: KubeConfig, context: string): void {
+  const known = kubeConfig.getContexts().map(({ name }) => name)
+  if (!known.includes(context)) {
+    throw new ActionableError(
+      `your kubeconfig has no context ${context}`,
+      known.length > 0 ? `use ${known.join(', ')}` : 'for EKS, `make kubeconfig` makes one',
+    )
+  }
+  kubeConfig.setCurrentContext(context)
+}
+
+/**
+ * Makes sure that a change to production is meant: somebody confirms it, or CI applies what was reviewed.
+ *
+ * @throws ActionableError when neither is so.
+ */
+export function confirmProduction({ name }: Environment, { reviewed }: { reviewed: boolean }): void {
+  if (name !== 'prod' || process.env['CONFIRM'] === 'prod') return
+  if (reviewed && process.env['CI'] === 'true') return
+  throw new ActionableError('this would change production', 'run it again with CONFIRM=prod if that is meant')
 }

@@ -8,7 +8,7 @@ import { execa } from 'execa'
 import { Listr, type ListrTask } from 'listr2'
 import { checkMachine, isCurrent, removeBox, runningBox, startBox, stopBox } from './box.ts'
 import { boxPaths, COMPONENT_NAMES, type ComponentName } from './component.ts'
-import { type BoxConfig, kubeconfigPath, readConfig } from './config.ts'
+import { awsEnvironment, type BoxConfig, kubeconfigPath, readConfig } from './config.ts'
 import { ActionableError, reportFailure } from './errors.ts'
 import { installPackages, missingPackages } from './packages.ts'
 import type { BoxStatus } from './status.ts'
@@ -38,7 +38,7 @@ function installTasks(): ListrTask[] {
 
 function buildTasks(config: BoxConfig, interrupt: AbortSignal): ListrTask[] {
   return missingTools(config).map((tool) => ({
-    title: `Build ${tool} from its Go modules (about ${TOOLS[tool].coldSeconds} s on 2 cores when cold)`,
+    title: `Build ${tool} (about ${TOOLS[tool].coldSeconds} s on 2 cores when cold)`,
     task: async (_, task) => {
       const since = Date.now()
       let told = since
@@ -177,6 +177,9 @@ function environment(config: BoxConfig): void {
     ),
   )
   console.log(`export KUBECONFIG='${kubeconfigPath(config)}'`)
+  for (const [variable, value] of Object.entries(awsEnvironment(config))) {
+    console.log(value === undefined ? `unset ${variable}` : `export ${variable}='${value}'`)
+  }
   console.log(`export PATH='${[...directories].join(':')}':"$PATH"`)
 }
 

@@ -8,6 +8,12 @@ import { join } from 'node:path'
 export const CLUSTER_NAME = 'fastify-eks-cluster'
 export const REGION = 'eu-central-1'
 
+/** The account the AWS documentation and emulators use for examples. */
+export const ACCOUNT = '123456789012'
+
+/** The IAM user the box's operator is. */
+export const OPERATOR = 'operator'
+
 /** Service range EKS assigns to a cluster whose VPC is in 10.0.0.0/8 (EKS user guide, kubernetesNetworkConfig). */
 export const SERVICE_CIDR = '172.20.0.0/16'
 export const KUBERNETES_SERVICE_IP = '172.20.0.1'
@@ -34,6 +40,9 @@ export const PORTS = {
   dnsReady: 8181,
   metricsServer: 4443,
   registry: 5000,
+  aws: 4566,
+  moto: 4567,
+  eksWebhooks: 4568,
 } as const
 
 /** Admission plugins that EKS enables on every platform version (EKS user guide, platform versions). */

@@ -59,6 +59,8 @@ export const COMPONENT_NAMES = [
   'kube-controller-manager',
   'kube-scheduler',
   'registry',
+  'moto',
+  'aws',
   'containerd',
   'kubelet',
   'kube-proxy',

@@ -7,7 +7,7 @@ t.test('an empty environment gives a box that needs no decision', async (t) => {
     name: 'default',
     stateDir: '/var/lib/eks-box/default',
     cacheDir: '/home/dev/.cache/eks-box',
-    ports: { api: 6443, registry: 5000, service: 8080 },
+    ports: { api: 6443, registry: 5000, service: 8080, aws: 4566 },
   } satisfies BoxConfig)
   t.equal(kubeconfigPath(config), '/var/lib/eks-box/default/kubeconfig')
 })
@@ -25,7 +25,7 @@ t.test('every choice can be made by a variable', async (t) => {
     name: 'e2e',
     stateDir: '/srv/box/e2e',
     cacheDir: '/srv/cache',
-    ports: { api: 1, registry: 2, service: 65535 },
+    ports: { api: 1, registry: 2, service: 65535, aws: 4566 },
   } satisfies BoxConfig)
 })
 

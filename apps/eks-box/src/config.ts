@@ -1,5 +1,8 @@
+import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
+import type { OperatorKey } from './aws/account.ts'
+import { ACCOUNT, REGION } from './cluster.ts'
 import { ActionableError } from './errors.ts'
 
 /** Where a box lives and how it is reached. Several boxes can run side by side under different names. */
@@ -11,7 +14,7 @@ export interface BoxConfig {
   /** Built tools, kept between boxes and keyed by their pins. */
   cacheDir: string
   /** Ports on 127.0.0.1 of this machine, forwarded into the box. */
-  ports: { api: number; registry: number; service: number }
+  ports: { api: number; registry: number; service: number; aws: number }
 }
 
 /**
@@ -28,16 +31,14 @@ export const portVariables = {
   api: 'BOX_API_PORT',
   registry: 'BOX_REGISTRY_PORT',
   service: 'BOX_SERVICE_PORT',
+  aws: 'BOX_AWS_PORT',
 } as const satisfies Record<keyof BoxConfig['ports'], string>
 
 /** NodePort inside the box that `ports.service` leads to; `helm/fastify-app/values-local.yaml` asks for it. */
 export const SERVICE_NODE_PORT = 30080
 
-/**
- * The registry host of the production image references. `123456789012` is the account the AWS
- * documentation and emulators use for examples; the region is the project's.
- */
-export const ECR_REGISTRY = '123456789012.dkr.ecr.eu-central-1.amazonaws.com'
+/** The registry host of the production image references. */
+export const ECR_REGISTRY = `${ACCOUNT}.dkr.ecr.${REGION}.amazonaws.com`
 
 // A unix socket path holds 107 bytes; the longest one below the state directory is containerd's shim socket.
 const longestStateDir = 60
@@ -66,6 +67,7 @@ export function readConfig(env: NodeJS.ProcessEnv): BoxConfig {
     api: readPort(env, portVariables.api, 6443),
     registry: readPort(env, portVariables.registry, 5000),
     service: readPort(env, portVariables.service, 8080),
+    aws: readPort(env, portVariables.aws, 4566),
   }
   if (new Set(Object.values(ports)).size !== Object.keys(ports).length) {
     throw new ActionableError(
@@ -96,4 +98,38 @@ function readPort(env: NodeJS.ProcessEnv, variable: string, fallback: number): n
 /** The kubeconfig an operator uses to reach the box's cluster; written by `up`. */
 export function kubeconfigPath(config: BoxConfig): string {
   return join(config.stateDir, 'kubeconfig')
+}
+
+/** The issuer of the cluster's service account tokens, an OIDC provider for IAM; the API server itself. */
+export function oidcIssuer(config: BoxConfig): string {
+  return `https://127.0.0.1:${config.ports.api}`
+}
+
+/** The key of the emulated account's operator; written when the account is made. */
+export function operatorKeyPath(config: BoxConfig): string {
+  return join(config.stateDir, 'aws-operator.json')
+}
+
+/**
+ * What a client of AWS needs in its environment to reach the box's, and nothing of the caller's own account:
+ * variables that are undefined are to be unset.
+ *
+ * @throws ActionableError when the box has not been started.
+ */
+export function awsEnvironment(config: BoxConfig): Record<string, string | undefined> {
+  const path = operatorKeyPath(config)
+  if (!existsSync(path)) throw new ActionableError('the box is not up', 'start it with `make up`')
+  const key = JSON.parse(readFileSync(path, 'utf8')) as OperatorKey
+  return {
+    AWS_ENDPOINT_URL: `http://127.0.0.1:${config.ports.aws}`,
+    AWS_ACCESS_KEY_ID: key.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: key.secretAccessKey,
+    AWS_REGION: REGION,
+    // The AWS CLI's first major version reads only this one.
+    AWS_DEFAULT_REGION: REGION,
+    AWS_EC2_METADATA_DISABLED: 'true',
+    AWS_SESSION_TOKEN: undefined,
+    AWS_PROFILE: undefined,
+    AWS_CA_BUNDLE: undefined,
+  }
 }

@@ -27,6 +27,7 @@ const destinations: Record<keyof BoxConfig['ports'], number> = {
   api: PORTS.apiserver,
   registry: PORTS.registry,
   service: SERVICE_NODE_PORT,
+  aws: PORTS.aws,
 }
 
 function report(message: Report): void {

@@ -45,6 +45,14 @@ t.test('a program counts as installed only when it is an executable file', async
   t.equal(isInstalled('ldconfig', ''), existsSync('/usr/sbin/ldconfig') || existsSync('/sbin/ldconfig'))
 })
 
+t.test('a Python module counts as installed only when python3 can import it', async (t) => {
+  const path = t.testdir()
+  t.notOk(isInstalled('python3:ensurepip', path), 'no python3 at all')
+  writeProgram(path, 'python3', `[ "$2" = 'import venv' ]`)
+  t.ok(isInstalled('python3:venv', path))
+  t.notOk(isInstalled('python3:ensurepip', path))
+})
+
 t.test('the list names every package and program once', async (t) => {
   t.equal(new Set(PACKAGES.map(({ name }) => name)).size, PACKAGES.length)
   t.equal(new Set(PACKAGES.map(({ provides }) => provides)).size, PACKAGES.length)

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { delimiter, isAbsolute, join } from 'node:path'
 import { ExecaError, execa } from 'execa'
@@ -6,7 +7,10 @@ import { ActionableError } from './errors.ts'
 /** A Debian package the box or the repository's checks need. */
 export interface Package {
   name: string
-  /** A program looked for on PATH, or an absolute path: what is there counts, not who installed it. */
+  /**
+   * A program looked for on PATH, an absolute path, or `python3:<module>` for a module python3 must have: what
+   * is there counts, not who installed it.
+   */
   provides: string
   why: string
 }
@@ -23,14 +27,23 @@ export const PACKAGES: readonly Package[] = [
   { name: 'util-linux', provides: 'nsenter', why: "enters the box's namespaces" },
   { name: 'tini', provides: 'tini', why: "reaps the processes in the box's namespace" },
   { name: 'buildah', provides: 'buildah', why: 'builds the image where no Docker engine runs' },
+  {
+    name: 'python3-venv',
+    provides: 'python3:ensurepip',
+    why: 'makes the Python environment of the emulated AWS',
+  },
   { name: 'shellcheck', provides: 'shellcheck', why: 'lints the shell scripts' },
 ]
 
 // Debian keeps these off the PATH of ordinary users, yet half of the programs above live there.
 const systemDirectories = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 
-/** Whether `program` is an executable file on `path` or in a system directory; an absolute path need only exist. */
+/** Whether a package's `provides` is there; `path` is the PATH to look on, besides the system directories. */
 export function isInstalled(program: string, path: string): boolean {
+  const [python, module] = program.split(':')
+  if (python !== undefined && module !== undefined) {
+    return spawnSync(python, ['-c', `import ${module}`], { env: { PATH: path } }).status === 0
+  }
   if (isAbsolute(program)) return existsSync(program)
   return [...path.split(delimiter), ...systemDirectories].some((directory) =>
     isExecutableFile(join(directory, program)),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { copyFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
 import type { BoxConfig } from './config.ts'
@@ -11,9 +11,11 @@ interface ToolModule {
   programs: readonly string[]
   /** Seconds a cold build took on 2 cores, one after another and downloads included. */
   coldSeconds: number
+  /** What installs it: Go from its modules, or pip from wheels into a Python environment of its own. */
+  installer: 'go' | 'pip'
 }
 
-/** The Go tool modules below `tools/`, in the order they are built: the longest first. */
+/** The tool modules below `tools/`, in the order they are built: the longest first. */
 export const TOOLS = {
   kubernetes: {
     programs: [
@@ -26,17 +28,23 @@ export const TOOLS = {
       'kubelet',
     ],
     coldSeconds: 315,
+    installer: 'go',
   },
-  'metrics-server': { programs: ['metrics-server'], coldSeconds: 165 },
-  coredns: { programs: ['coredns'], coldSeconds: 145 },
-  helm: { programs: ['helm'], coldSeconds: 115 },
-  registry: { programs: ['registry'], coldSeconds: 70 },
-  k6: { programs: ['k6'], coldSeconds: 75 },
-  compose: { programs: ['docker-compose'], coldSeconds: 30 },
-  etcd: { programs: ['etcd'], coldSeconds: 15 },
-  actionlint: { programs: ['actionlint'], coldSeconds: 5 },
-  kubeconform: { programs: ['kubeconform'], coldSeconds: 5 },
-  pause: { programs: ['pause'], coldSeconds: 5 },
+  'metrics-server': { programs: ['metrics-server'], coldSeconds: 165, installer: 'go' },
+  coredns: { programs: ['coredns'], coldSeconds: 145, installer: 'go' },
+  helm: { programs: ['helm'], coldSeconds: 115, installer: 'go' },
+  registry: { programs: ['registry'], coldSeconds: 70, installer: 'go' },
+  k6: { programs: ['k6'], coldSeconds: 75, installer: 'go' },
+  compose: { programs: ['docker-compose'], coldSeconds: 30, installer: 'go' },
+  etcd: { programs: ['etcd'], coldSeconds: 15, installer: 'go' },
+  tflint: { programs: ['tflint'], coldSeconds: 160, installer: 'go' },
+  'terraform-config-inspect': { programs: ['terraform-config-inspect'], coldSeconds: 5, installer: 'go' },
+  actionlint: { programs: ['actionlint'], coldSeconds: 5, installer: 'go' },
+  kubeconform: { programs: ['kubeconform'], coldSeconds: 5, installer: 'go' },
+  pause: { programs: ['pause'], coldSeconds: 5, installer: 'go' },
+  checkov: { programs: ['checkov'], coldSeconds: 60, installer: 'pip' },
+  aws: { programs: ['aws', 'moto_server'], coldSeconds: 40, installer: 'pip' },
+  zizmor: { programs: ['zizmor'], coldSeconds: 5, installer: 'pip' },
 } as const satisfies Record<string, ToolModule>
 
 export type Tool = keyof typeof TOOLS
@@ -47,24 +55,30 @@ const renamed: Record<string, Program> = { server: 'etcd', cmd: 'docker-compose'
 
 export const TOOL_NAMES = Object.keys(TOOLS) as Tool[]
 
-/** Directory of a tool module: its go.mod and go.sum are the pin. */
+/** Directory of a tool module: its go.mod and go.sum, or its requirements.txt, are the pin. */
 export function toolModule(tool: Tool): string {
   return join(import.meta.dirname, '..', 'tools', tool)
 }
 
-/** The version of Kubernetes that `tools/kubernetes/go.mod` pins, such as `v1.35.4`. */
-export function kubernetesVersion(): string {
-  const pin = /k8s\.io\/kubernetes (v\d+\.\d+\.\d+)/.exec(
-    readFileSync(join(toolModule('kubernetes'), 'go.mod'), 'utf8'),
-  )
-  if (pin?.[1] === undefined) throw new TypeError('tools/kubernetes/go.mod pins no k8s.io/kubernetes')
+/** The version of the Go module `path` that a tool's go.mod pins, such as `v1.35.4`. */
+export function pinnedVersion(tool: Tool, path: string): string {
+  const lines = readFileSync(join(toolModule(tool), 'go.mod'), 'utf8').split('\n')
+  const pin = lines
+    .map((line) => line.trim().replace('require ', '').split(' '))
+    .find(([name]) => name === path)
+  if (pin?.[1] === undefined) throw new TypeError(`tools/${tool}/go.mod pins no ${path}`)
   return pin[1]
+}
+
+/** The version of Kubernetes the box runs, such as `v1.35.4`. */
+export function kubernetesVersion(): string {
+  return pinnedVersion('kubernetes', 'k8s.io/kubernetes')
 }
 
 /** Directory the programs of `tool` are installed in; its name changes with the pin. */
 export function toolDirectory(config: BoxConfig, tool: Tool): string {
   const pin = createHash('sha256')
-  for (const file of ['go.mod', 'go.sum', 'main.go']) {
+  for (const file of ['go.mod', 'go.sum', 'main.go', 'requirements.txt']) {
     const path = join(toolModule(tool), file)
     if (existsSync(path)) pin.update(readFileSync(path))
   }
@@ -79,6 +93,11 @@ export function programPath(config: BoxConfig, program: Program): string {
     }
   }
   throw new TypeError(`no tool module builds ${program}`)
+}
+
+/** The Python of the environment that holds the AWS CLI, boto3 and the AWS emulator. */
+export function awsPythonPath(config: BoxConfig): string {
+  return join(toolDirectory(config, 'aws'), 'venv', 'bin', 'python3')
 }
 
 /** Kubernetes' own OpenAPI document, kept beside the programs it describes. */
@@ -97,12 +116,12 @@ export function buildCache(config: BoxConfig): string {
 }
 
 /**
- * Builds one tool module from source and installs its programs in `toolDirectory`, all or none.
- * An interrupted build goes on from where it was.
+ * Installs the programs of one tool module in `toolDirectory`, all or none. An interrupted build goes
+ * on from where it was.
  *
  * @param interrupt ends the build when aborted.
- * @param onProgress is told how far the build is, once for each package.
- * @throws ActionableError when the Go toolchain is missing or the build fails.
+ * @param onProgress is told how far the build is.
+ * @throws ActionableError when the toolchain is missing or the build fails.
  */
 export async function buildTool(
   config: BoxConfig,
@@ -114,7 +133,35 @@ export async function buildTool(
   const unfinished = `${target}.unfinished`
   await rm(unfinished, { recursive: true, force: true })
   await mkdir(unfinished, { recursive: true })
+  const lines: string[] = []
+  const onLine = (line: string) => lines.push(line)
+  try {
+    if (TOOLS[tool].installer === 'pip') {
+      await installWithPip(tool, unfinished, target, interrupt, onLine, onProgress)
+    } else await installWithGo(config, tool, unfinished, interrupt, onLine, onProgress)
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true })
+    if (interrupt.aborted) {
+      throw new ActionableError(
+        `stopped while building ${tool}`,
+        'run the command again: it goes on from here',
+        { cause: error },
+      )
+    }
+    throw TOOLS[tool].installer === 'pip' ? pipFailure(tool, error, lines) : goFailure(tool, error, lines)
+  }
+  await rm(target, { recursive: true, force: true })
+  await rename(unfinished, target)
+}
 
+async function installWithGo(
+  config: BoxConfig,
+  tool: Tool,
+  directory: string,
+  interrupt: AbortSignal,
+  onLine: (line: string) => void,
+  onProgress: (progress: string) => void,
+): Promise<void> {
   const linkerFlags = ['-s', '-w']
   if (tool === 'kubernetes') {
     const version = kubernetesVersion()
@@ -130,41 +177,26 @@ export async function buildTool(
   const environment = {
     CGO_ENABLED: '0',
     GOCACHE: buildCache(config),
-    GOBIN: unfinished,
+    GOBIN: directory,
     GOFLAGS: '-trimpath -buildvcs=false -mod=readonly',
   }
-  const packages = tool === 'pause' ? '.' : 'tool'
-  const lines: string[] = []
   let [downloaded, compiled] = [0, 0]
-  try {
-    const build = execa('go', ['install', '-v', '-ldflags', linkerFlags.join(' '), packages], {
-      cwd: toolModule(tool),
-      env: environment,
-      all: true,
-      cancelSignal: interrupt,
-    })
-    for await (const line of build.iterable({ from: 'all' })) {
-      lines.push(line)
-      // With -v, Go names each package when it is done with it.
-      if (line.startsWith('go: downloading')) downloaded++
-      else compiled++
-      onProgress(`${downloaded} modules downloaded, ${compiled} packages compiled`)
-    }
-    await build
-  } catch (error) {
-    await rm(unfinished, { recursive: true, force: true })
-    if (interrupt.aborted) {
-      throw new ActionableError(
-        `stopped while building ${tool}`,
-        'run the command again: it goes on from here',
-        { cause: error },
-      )
-    }
-    throw buildFailure(tool, error, lines)
+  const build = execa(
+    'go',
+    ['install', '-v', '-ldflags', linkerFlags.join(' '), tool === 'pause' ? '.' : 'tool'],
+    { cwd: toolModule(tool), env: environment, all: true, cancelSignal: interrupt },
+  )
+  for await (const line of build.iterable({ from: 'all' })) {
+    onLine(line)
+    // With -v, Go names each package when it is done with it.
+    if (line.startsWith('go: downloading')) downloaded++
+    else compiled++
+    onProgress(`${downloaded} modules downloaded, ${compiled} packages compiled`)
   }
-  for (const built of await readdir(unfinished)) {
+  await build
+  for (const built of await readdir(directory)) {
     const name = renamed[built]
-    if (name !== undefined) await rename(join(unfinished, built), join(unfinished, name))
+    if (name !== undefined) await rename(join(directory, built), join(directory, name))
   }
   if (tool === 'kubernetes') {
     const { stdout: source } = await execa('go', ['list', '-m', '-f', '{{.Dir}}', 'k8s.io/kubernetes'], {
@@ -173,12 +205,45 @@ export async function buildTool(
     })
     await copyFile(
       join(source, 'api', 'openapi-spec', 'swagger.json'),
-      join(unfinished, basename(openApiPath(config))),
+      join(directory, basename(openApiPath(config))),
     )
   }
-  if (tool === 'pause') await archivePauseImage(unfinished)
-  await rm(target, { recursive: true, force: true })
-  await rename(unfinished, target)
+  if (tool === 'pause') await archivePauseImage(directory)
+}
+
+async function installWithPip(
+  tool: Tool,
+  directory: string,
+  target: string,
+  interrupt: AbortSignal,
+  onLine: (line: string) => void,
+  onProgress: (progress: string) => void,
+): Promise<void> {
+  const venv = join(directory, 'venv')
+  const run = async (file: string, args: string[]) => {
+    const running = execa(file, args, { all: true, cancelSignal: interrupt })
+    for await (const line of running.iterable({ from: 'all' })) {
+      onLine(line)
+      onProgress(line)
+    }
+    await running
+  }
+  await run('python3', ['-m', 'venv', venv])
+  await run(join(venv, 'bin', 'python3'), [
+    ...['-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', '--require-hashes'],
+    ...['--requirement', join(toolModule(tool), 'requirements.txt')],
+  ])
+  const scripts = join(venv, 'bin')
+  for (const program of TOOLS[tool].programs) {
+    // pip writes the environment's present path into each script's first line; the environment moves afterwards.
+    const script = join(scripts, program)
+    const content = await readFile(script)
+    const marked = Buffer.from(`#!${directory}`)
+    if (content.subarray(0, marked.length).equals(marked)) {
+      await writeFile(script, Buffer.concat([Buffer.from(`#!${target}`), content.subarray(marked.length)]))
+    }
+    await symlink(join('venv', 'bin', program), join(directory, program))
+  }
 }
 
 /** Name of the image every pod's sandbox runs; containerd imports it from a file and never pulls it. */
@@ -200,7 +265,7 @@ async function archivePauseImage(directory: string): Promise<void> {
   await rm(storage, { recursive: true, force: true })
 }
 
-function buildFailure(tool: Tool, error: unknown, output: string[]): ActionableError {
+function goFailure(tool: Tool, error: unknown, output: string[]): ActionableError {
   const said = output.filter((line) => !line.startsWith('go: downloading')).at(-1) ?? String(error)
   if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
     return new ActionableError(
@@ -223,6 +288,34 @@ function buildFailure(tool: Tool, error: unknown, output: string[]): ActionableE
   return new ActionableError(
     `building ${tool} failed: ${said}`,
     `run \`go install tool\` in apps/eks-box/tools/${tool} to see the whole output`,
+    { cause: error },
+  )
+}
+
+function pipFailure(tool: Tool, error: unknown, output: string[]): ActionableError {
+  const said = output.filter((line) => /error|no module/i.test(line)).at(-1) ?? String(error)
+  if (
+    (error instanceof Error && 'code' in error && error.code === 'ENOENT') ||
+    /ensurepip|No module named (venv|pip)/.test(output.join('\n'))
+  ) {
+    return new ActionableError(
+      `Python 3 with its venv module is not installed, so ${tool} cannot be installed`,
+      'install it, on Debian with `apt-get install python3-venv`, then run the command again',
+      { cause: error },
+    )
+  }
+  if (
+    output.some((line) => /Could not find a version|Connection|timed out|No matching distribution/.test(line))
+  ) {
+    return new ActionableError(
+      `the Python packages of ${tool} could not be downloaded: ${said}`,
+      'set PIP_INDEX_URL to a package index this machine can reach, then run the command again',
+      { cause: error },
+    )
+  }
+  return new ActionableError(
+    `installing ${tool} failed: ${said}`,
+    `run \`pip install --requirement apps/eks-box/tools/${tool}/requirements.txt\` in a virtual environment to see the whole output`,
     { cause: error },
   )
 }

@@ -1,14 +1,18 @@
 import { join } from 'node:path'
+import { stringify } from 'yaml'
 import { ADDONS_MANIFEST, ADMISSION_PLUGINS, NODE_IP, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths, type Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
+import { type BoxConfig, oidcIssuer } from '../config.ts'
 import { programPath } from '../tools.ts'
 import { kubectl } from './kubectl.ts'
 
 /** The API server, with EKS's admission plugins and service range. */
 export function apiserver(config: BoxConfig): Component {
-  const { pki } = boxPaths(config)
+  const { pki, config: configDirectory } = boxPaths(config)
   const at = (file: string) => join(pki, file)
+  const authentication = join(configDirectory, 'eks-authentication.kubeconfig')
+  const authorization = join(configDirectory, 'authorization.yaml')
+  const accessPolicies = join(configDirectory, 'eks-authorization.kubeconfig')
   return {
     name: 'kube-apiserver',
     after: ['etcd'],
@@ -27,11 +31,16 @@ export function apiserver(config: BoxConfig): Component {
       `--kubelet-client-key=${at('apiserver-kubelet-client.key')}`,
       // The node's name is no name any resolver here knows.
       '--kubelet-preferred-address-types=InternalIP',
-      '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
+      // As on EKS, a URL whose discovery document anyone may read.
+      `--service-account-issuer=${oidcIssuer(config)}`,
+      `--service-account-jwks-uri=${oidcIssuer(config)}/openid/v1/jwks`,
       `--service-account-key-file=${at('sa.pub')}`,
       `--service-account-signing-key-file=${at('sa.key')}`,
       `--service-cluster-ip-range=${SERVICE_CIDR}`,
-      '--authorization-mode=Node,RBAC',
+      `--authorization-config=${authorization}`,
+      `--authentication-token-webhook-config-file=${authentication}`,
+      // A changed access entry holds at once, not after two minutes.
+      '--authentication-token-webhook-cache-ttl=2s',
       `--enable-admission-plugins=${ADMISSION_PLUGINS.join(',')}`,
       '--allow-privileged=true',
       `--proxy-client-cert-file=${at('front-proxy-client.crt')}`,
@@ -45,7 +54,33 @@ export function apiserver(config: BoxConfig): Component {
       '--enable-aggregator-routing=true',
       '--profiling=false',
     ],
-    files: {},
+    files: {
+      [authentication]: webhookKubeconfig('authenticate'),
+      [accessPolicies]: webhookKubeconfig('authorize'),
+      [authorization]: stringify({
+        apiVersion: 'apiserver.config.k8s.io/v1',
+        kind: 'AuthorizationConfiguration',
+        authorizers: [
+          { type: 'Node', name: 'node' },
+          { type: 'RBAC', name: 'rbac' },
+          {
+            type: 'Webhook',
+            name: 'eks-access-policies',
+            webhook: {
+              timeout: '3s',
+              authorizedTTL: '2s',
+              unauthorizedTTL: '2s',
+              failurePolicy: 'NoOpinion',
+              subjectAccessReviewVersion: 'v1',
+              matchConditionSubjectAccessReviewVersion: 'v1',
+              connectionInfo: { type: 'KubeConfigFile', kubeConfigFile: accessPolicies },
+              // Only who came by an access entry can have access policies.
+              matchConditions: [{ expression: "has(request.extra) && 'canonicalarn' in request.extra" }],
+            },
+          },
+        ],
+      }),
+    },
     probe: { kind: 'http', url: `https://127.0.0.1:${PORTS.apiserver}/readyz`, insecure: true },
     afterReady: [
       kubectl(config, 'apply', '--server-side', '--force-conflicts', '--filename', ADDONS_MANIFEST),
@@ -64,6 +99,19 @@ export function apiserver(config: BoxConfig): Component {
       },
     ],
   }
+}
+
+/** A webhook of the EKS API, in the form in which the API server takes it. */
+function webhookKubeconfig(path: string): string {
+  const name = 'eks'
+  return stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name, cluster: { server: `http://127.0.0.1:${PORTS.eksWebhooks}/${path}` } }],
+    users: [{ name, user: {} }],
+    contexts: [{ name, context: { cluster: name, user: name } }],
+    'current-context': name,
+  })
 }
 
 /** Runs the controllers, the HPA's among them, at their default periods and tolerances, which are EKS's. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { ADDONS_MANIFEST } from '../cluster.ts'
 import type { Component } from '../component.ts'
 import type { BoxConfig } from '../config.ts'
+import { aws, moto } from './aws.ts'
 import { containerd } from './containerd.ts'
 import { apiserver, controllerManager, scheduler } from './control-plane.ts'
 import { coredns } from './coredns.ts'
@@ -18,6 +19,8 @@ const builders = [
   controllerManager,
   scheduler,
   registry,
+  moto,
+  aws,
   containerd,
   kubelet,
   kubeProxy,

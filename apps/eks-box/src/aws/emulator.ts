@@ -1,0 +1,207 @@
+import { randomUUID } from 'node:crypto'
+import { appendFile, mkdir, readFile, rm } from 'node:fs/promises'
+import { type IncomingHttpHeaders, request as send } from 'node:http'
+import { connect } from 'node:net'
+import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** A request to AWS as it came in. */
+export interface AwsRequest {
+  method: string
+  /** Path and query. */
+  url: string
+  headers: IncomingHttpHeaders
+  body: Buffer
+}
+
+/** What AWS answers. */
+export interface AwsResponse {
+  status: number
+  headers: IncomingHttpHeaders
+  body: Buffer
+}
+
+interface JournalEntry extends Omit<AwsRequest, 'body'> {
+  /** Base64. */
+  body: string
+}
+
+/** How long the emulator may take to load its modules on a busy machine, in milliseconds. */
+const startTimeout = 60_000
+
+/**
+ * The AWS emulator, made durable. It keeps everything in memory and makes its identifiers up, so a restart
+ * would lose the account. Therefore each request that changes something is written to a journal, and before it
+ * is sent the emulator's random numbers are seeded with its place there: sent again in the same order, the
+ * same requests make the same account with the same identifiers.
+ */
+export class Emulator {
+  readonly #address: { host: string; port: number }
+  readonly #journal: string
+  #changes = 0
+  #lastChange: Promise<unknown> = Promise.resolve()
+  readonly #reads = new Set<Promise<unknown>>()
+
+  /**
+   * @param address where the emulator listens.
+   * @param journal file of the requests that made the account what it is.
+   */
+  constructor(address: { host: string; port: number }, journal: string) {
+    this.#address = address
+    this.#journal = journal
+  }
+
+  /**
+   * Waits for the emulator and makes the account what the journal says, whatever it was before.
+   *
+   * @param onEnd is called when this very process of the emulator ends, and with it the account.
+   * @throws Error when it does not answer in time, or refuses what it accepted before.
+   */
+  async restore(onEnd: () => void): Promise<void> {
+    await this.#answer()
+    // An idle connection ends when the process at its other end does.
+    connect(this.#address).on('close', onEnd).on('error', onEnd)
+    await this.#control('reset')
+    for (const entry of await this.#entries()) {
+      await this.#control(`seed?a=${this.#changes + 1}`)
+      const { status, body } = await this.#send({ ...entry, body: Buffer.from(entry.body, 'base64') })
+      if (status >= 400) {
+        throw new Error(
+          `the emulator refused ${describe(entry)}, which it accepted before: ${status} ${body.toString().slice(0, 500)}`,
+        )
+      }
+      this.#changes++
+    }
+  }
+
+  /** Forgets all that was ever done in the account. */
+  async clear(): Promise<void> {
+    await rm(this.#journal, { force: true })
+    await this.#control('reset')
+    this.#changes = 0
+  }
+
+  /** Sends a request; resolves when it is answered and, if it changed something, in the journal. */
+  async forward(request: AwsRequest): Promise<AwsResponse> {
+    // It may wait 20 s for a message, and what it hands out is not kept.
+    if (operation(request) === 'ReceiveMessage') return this.#send(request)
+    // Changes one after another and alone, since the random numbers are shared by all requests.
+    if (!isChange(request)) {
+      const read = this.#lastChange.then(() => this.#send(request))
+      const settled = read.catch(() => {}).finally(() => this.#reads.delete(settled))
+      this.#reads.add(settled)
+      return read
+    }
+    const change = Promise.all([this.#lastChange, ...this.#reads]).then(() => this.#change(request))
+    this.#lastChange = change.catch(() => {})
+    return change
+  }
+
+  async #change(request: AwsRequest): Promise<AwsResponse> {
+    await this.#control(`seed?a=${this.#changes + 1}`)
+    const response = await this.#send(request)
+    if (response.status < 400) {
+      const entry: JournalEntry = { ...request, body: request.body.toString('base64') }
+      await mkdir(dirname(this.#journal), { recursive: true })
+      await appendFile(this.#journal, `${JSON.stringify(entry)}\n`)
+      this.#changes++
+    }
+    return response
+  }
+
+  async #entries(): Promise<JournalEntry[]> {
+    const text = await readFile(this.#journal, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return ''
+      throw error
+    })
+    // A line without its end was never answered.
+    return text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as JournalEntry)
+  }
+
+  async #control(command: string): Promise<void> {
+    const { status } = await this.#send({
+      method: 'POST',
+      url: `/moto-api/${command}`,
+      headers: { host: 'localhost' },
+      body: Buffer.alloc(0),
+    })
+    if (status !== 200) throw new Error(`the emulator answers ${status} to ${command}`)
+  }
+
+  async #answer(): Promise<void> {
+    const deadline = Date.now() + startTimeout
+    while (true) {
+      try {
+        return await this.#control(`seed?a=0`)
+      } catch (error) {
+        if (Date.now() > deadline) throw error
+        await sleep(100)
+      }
+    }
+  }
+
+  #send({ method, url, headers, body }: AwsRequest): Promise<AwsResponse> {
+    const { promise, resolve, reject } = Promise.withResolvers<AwsResponse>()
+    const { connection: _connection, 'transfer-encoding': _encoding, ...kept } = headers
+    const request = send(
+      { ...this.#address, method, path: url, headers: { ...kept, 'content-length': body.length } },
+      async (response) => {
+        try {
+          const chunks = (await response.toArray()) as Buffer[]
+          resolve({
+            status: response.statusCode ?? 500,
+            headers: response.headers,
+            body: Buffer.concat(chunks),
+          })
+        } catch (error) {
+          reject(error)
+        }
+      },
+    )
+    request.on('error', reject)
+    request.end(body)
+    return promise
+  }
+}
+
+/** The operation a request names, in its target header or its form; REST services name none. */
+function operation({ url, headers, body }: AwsRequest): string | undefined {
+  const target = headers['x-amz-target']
+  if (typeof target === 'string') return target.split('.').at(-1)
+  const query = new URLSearchParams(url.split('?')[1]).get('Action')
+  if (query !== null) return query
+  if (headers['content-type']?.startsWith('application/x-www-form-urlencoded') !== true) return undefined
+  return new URLSearchParams(body.toString()).get('Action') ?? undefined
+}
+
+/** Whether a request may change the account. One that does not know is taken for a change. */
+export function isChange(request: AwsRequest): boolean {
+  const name = operation(request)
+  if (name === undefined) return !['GET', 'HEAD', 'OPTIONS'].includes(request.method)
+  return !/^(Describe|Get|List|Head|BatchGet|BatchCheck|Filter|Lookup|Simulate|Decode|Encrypt|Decrypt|GenerateDataKey)/.test(
+    name,
+  )
+}
+
+function describe(entry: JournalEntry): string {
+  return operation({ ...entry, body: Buffer.from(entry.body, 'base64') }) ?? `${entry.method} ${entry.url}`
+}
+
+/** The service a request is signed for: the fourth part of its credential's scope (AWS Signature Version 4). */
+export function signedService(headers: IncomingHttpHeaders): string | undefined {
+  return /Credential=[^/]+\/\d{8}\/[^/]+\/([^/]+)\/aws4_request/.exec(headers.authorization ?? '')?.[1]
+}
+
+/** What AWS services answer when they cannot: clients try again. */
+export function unavailable(message: string): AwsResponse {
+  return {
+    status: 503,
+    headers: { 'content-type': 'application/json', 'x-amzn-errortype': 'ServiceUnavailableException' },
+    body: Buffer.from(
+      JSON.stringify({ __type: 'ServiceUnavailableException', message, requestId: randomUUID() }),
+    ),
+  }
+}

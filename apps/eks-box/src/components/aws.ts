@@ -1,0 +1,37 @@
+import { join } from 'node:path'
+import { PORTS } from '../cluster.ts'
+import type { Component } from '../component.ts'
+import type { BoxConfig } from '../config.ts'
+import { programPath } from '../tools.ts'
+
+/** The AWS emulator. It forgets everything when it ends; `aws` in front of it does not. */
+export function moto(config: BoxConfig): Component {
+  return {
+    name: 'moto',
+    after: [],
+    command: [programPath(config, 'moto_server'), '--host', '127.0.0.1', '--port', String(PORTS.moto)],
+    // Off by default, for speed; node roles and operators attach them.
+    environment: { MOTO_IAM_LOAD_MANAGED_POLICIES: 'true' },
+    files: {},
+    probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.moto}/moto-api/data.json` },
+    diagnoses: [],
+  }
+}
+
+/** The one address of AWS in the box: the EKS API, and the emulator behind a journal for all else. */
+export function aws(_config: BoxConfig): Component {
+  return {
+    name: 'aws',
+    after: ['moto'],
+    command: [process.execPath, join(import.meta.dirname, '..', 'aws', 'main.ts')],
+    files: {},
+    probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.eksWebhooks}/healthz` },
+    diagnoses: [
+      {
+        pattern: /the emulator refused \S+, which it accepted before/,
+        cause: "the emulated AWS cannot be restored from its journal, which another emulator's version wrote",
+        nextStep: '`make down` then `make up` begins anew',
+      },
+    ],
+  }
+}

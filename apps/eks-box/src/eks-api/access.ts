@@ -1,0 +1,277 @@
+import { type Static, Type } from 'typebox'
+import type { Api } from './api.ts'
+import { EksFailure } from './failure.ts'
+import {
+  type AccessEntry,
+  type AccessScope,
+  AssociateAccessPolicy,
+  type AssociatedPolicy,
+  type Cluster,
+  CreateAccessEntry,
+  UpdateAccessEntry,
+} from './model.ts'
+import { now, page, type State } from './store.ts'
+
+/** The access policies the box honours, and the ClusterRole each is like (EKS user guide, access policies). */
+export const ACCESS_POLICIES = {
+  AmazonEKSClusterAdminPolicy: 'cluster-admin',
+  AmazonEKSAdminPolicy: 'admin',
+  AmazonEKSEditPolicy: 'edit',
+  AmazonEKSViewPolicy: 'view',
+} as const
+
+const policyArn = (name: string) => `arn:aws:eks::aws:cluster-access-policy/${name}`
+
+const Paging = { maxResults: Type.Optional(Type.Integer()), nextToken: Type.Optional(Type.String()) }
+const Name = Type.Object({ name: Type.String() })
+const EntryPath = Type.Object({ name: Type.String(), principal: Type.String() })
+
+/** Access entries and the access policies associated with them. */
+export function access({ app, store }: Api): void {
+  const entries = '/clusters/:name/access-entries'
+
+  app.post(entries, { schema: { params: Name, body: CreateAccessEntry } }, async ({ params, body }) => {
+    const cluster = store.activeCluster(params.name)
+    if (cluster.accessConfig.authenticationMode === 'CONFIG_MAP') {
+      throw new EksFailure(
+        'InvalidRequestException',
+        "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform this operation.",
+        { clusterName: cluster.name },
+      )
+    }
+    if (store.state.accessEntries.some(({ principalArn }) => principalArn === body.principalArn)) {
+      throw new EksFailure(
+        'ResourceInUseException',
+        'The specified access entry resource is already in use on this cluster.',
+        { clusterName: cluster.name },
+      )
+    }
+    const entry = createEntry(cluster, body)
+    return store.change((state) => {
+      state.accessEntries.push(entry)
+      return { accessEntry: visible(entry) }
+    })
+  })
+
+  app.get(
+    entries,
+    {
+      schema: {
+        params: Name,
+        querystring: Type.Object({ ...Paging, associatedPolicyArn: Type.Optional(Type.String()) }),
+      },
+    },
+    async ({ params, query }) => {
+      store.cluster(params.name)
+      const wanted = query.associatedPolicyArn
+      const found = store.state.accessEntries
+        .filter(
+          ({ policies }) => wanted === undefined || policies.some((policy) => policy.policyArn === wanted),
+        )
+        .map(({ principalArn }) => principalArn)
+      const { items, nextToken } = page(found, query)
+      return { accessEntries: items, nextToken }
+    },
+  )
+
+  app.get(`${entries}/:principal`, { schema: { params: EntryPath } }, async ({ params }) => {
+    store.cluster(params.name)
+    return { accessEntry: visible(findEntry(store.state, params)) }
+  })
+
+  app.post(
+    `${entries}/:principal`,
+    { schema: { params: EntryPath, body: UpdateAccessEntry } },
+    async ({ params, body }) => {
+      store.activeCluster(params.name)
+      const entry = findEntry(store.state, params)
+      checkGroups(entry.type, body.kubernetesGroups)
+      return store.change(() => {
+        entry.kubernetesGroups = body.kubernetesGroups ?? entry.kubernetesGroups
+        entry.username = body.username ?? entry.username
+        entry.modifiedAt = now()
+        return { accessEntry: visible(entry) }
+      })
+    },
+  )
+
+  app.delete(`${entries}/:principal`, { schema: { params: EntryPath } }, async ({ params }) => {
+    store.activeCluster(params.name)
+    const entry = findEntry(store.state, params)
+    return store.change((state) => {
+      state.accessEntries = state.accessEntries.filter((other) => other !== entry)
+      return {}
+    })
+  })
+
+  app.post(
+    `${entries}/:principal/access-policies`,
+    { schema: { params: EntryPath, body: AssociateAccessPolicy } },
+    async ({ params, body }) => {
+      store.activeCluster(params.name)
+      const entry = findEntry(store.state, params)
+      checkPolicy(entry, body)
+      return store.change(() => {
+        const before = entry.policies.find((policy) => policy.policyArn === body.policyArn)
+        const policy: AssociatedPolicy = {
+          policyArn: body.policyArn,
+          accessScope: { type: body.accessScope.type, namespaces: body.accessScope.namespaces ?? [] },
+          associatedAt: before?.associatedAt ?? now(),
+          modifiedAt: now(),
+        }
+        entry.policies = [...entry.policies.filter((other) => other !== before), policy]
+        return {
+          clusterName: params.name,
+          principalArn: entry.principalArn,
+          associatedAccessPolicy: policy,
+        }
+      })
+    },
+  )
+
+  app.get(
+    `${entries}/:principal/access-policies`,
+    { schema: { params: EntryPath, querystring: Type.Object(Paging) } },
+    async ({ params, query }) => {
+      store.cluster(params.name)
+      const entry = findEntry(store.state, params)
+      const { items, nextToken } = page(entry.policies, query)
+      return {
+        clusterName: params.name,
+        principalArn: entry.principalArn,
+        associatedAccessPolicies: items,
+        nextToken,
+      }
+    },
+  )
+
+  app.delete(
+    `${entries}/:principal/access-policies/:policy`,
+    {
+      schema: {
+        params: Type.Object({ name: Type.String(), principal: Type.String(), policy: Type.String() }),
+      },
+    },
+    async ({ params }) => {
+      store.activeCluster(params.name)
+      const entry = findEntry(store.state, params)
+      if (!entry.policies.some((policy) => policy.policyArn === params.policy)) {
+        throw new EksFailure(
+          'ResourceNotFoundException',
+          'The specified access policy could not be found on the access entry.',
+          { clusterName: params.name },
+        )
+      }
+      return store.change(() => {
+        entry.policies = entry.policies.filter((policy) => policy.policyArn !== params.policy)
+        return {}
+      })
+    },
+  )
+
+  app.get('/access-policies', { schema: { querystring: Type.Object(Paging) } }, async ({ query }) => {
+    const all = Object.keys(ACCESS_POLICIES).map((name) => ({ name, arn: policyArn(name) }))
+    const { items, nextToken } = page(all, query)
+    return { accessPolicies: items, nextToken }
+  })
+}
+
+/**
+ * A new access entry, complete with what EKS fills in.
+ *
+ * @throws EksFailure when the principal, the type or the groups are none EKS takes.
+ */
+export function createEntry(
+  cluster: Pick<Cluster, 'name' | 'arn'>,
+  asked: Static<typeof CreateAccessEntry>,
+): AccessEntry {
+  const { principalArn, type = 'STANDARD' } = asked
+  const principal = /^arn:aws:iam::(\d{12}):(role|user)\/(?:.*\/)?([^/]+)$/.exec(principalArn)
+  if (principal === null) {
+    throw new EksFailure(
+      'InvalidParameterException',
+      `The principalArn parameter format is not valid: ${principalArn} is no ARN of an IAM user or role`,
+      { clusterName: cluster.name },
+    )
+  }
+  if (type !== 'STANDARD' && type !== 'EC2_LINUX') {
+    throw new EksFailure('InvalidParameterException', `The type ${type} is not one the box knows`, {
+      clusterName: cluster.name,
+    })
+  }
+  checkGroups(type, asked.kubernetesGroups)
+  const [, account, kind, name] = principal
+  const session = `arn:aws:sts::${account}:assumed-role/${name}/{{SessionName}}`
+  return {
+    clusterName: cluster.name,
+    principalArn,
+    kubernetesGroups: type === 'EC2_LINUX' ? ['system:nodes'] : (asked.kubernetesGroups ?? []),
+    accessEntryArn: `${cluster.arn.replace(':cluster/', ':access-entry/')}/${kind}/${account}/${name}`,
+    createdAt: now(),
+    modifiedAt: now(),
+    tags: asked.tags ?? {},
+    username:
+      type === 'EC2_LINUX'
+        ? 'system:node:{{EC2PrivateDNSName}}'
+        : (asked.username ?? (kind === 'role' ? session : principalArn)),
+    type,
+    policies: [],
+  }
+}
+
+function checkGroups(type: string, groups: string[] | undefined): void {
+  if (groups === undefined || groups.length === 0) return
+  const refused =
+    type === 'STANDARD' ? groups.filter((group) => /^(system:|eks:|aws:|amazon:|iam:)/.test(group)) : groups
+  if (refused.length > 0) {
+    throw new EksFailure(
+      'InvalidParameterException',
+      `The kubernetes group name ${refused.join(', ')} is not valid for an access entry of type ${type}`,
+    )
+  }
+}
+
+function checkPolicy(
+  entry: AccessEntry,
+  asked: { policyArn: string; accessScope: Static<typeof AccessScope> },
+): void {
+  const details = { clusterName: entry.clusterName }
+  if (!Object.keys(ACCESS_POLICIES).some((name) => policyArn(name) === asked.policyArn)) {
+    throw new EksFailure(
+      'InvalidParameterException',
+      `The policyArn ${asked.policyArn} is not valid`,
+      details,
+    )
+  }
+  if (entry.type !== 'STANDARD') {
+    throw new EksFailure(
+      'InvalidRequestException',
+      `An access entry of type ${entry.type} takes no access policies`,
+      details,
+    )
+  }
+  const { type, namespaces = [] } = asked.accessScope
+  if ((type === 'namespace') !== namespaces.length > 0) {
+    throw new EksFailure(
+      'InvalidParameterException',
+      'An access scope of type namespace, and no other, names namespaces',
+      details,
+    )
+  }
+}
+
+function findEntry(state: State, { name, principal }: { name: string; principal: string }): AccessEntry {
+  const entry = state.accessEntries.find(({ principalArn }) => principalArn === principal)
+  if (entry === undefined) {
+    throw new EksFailure(
+      'ResourceNotFoundException',
+      `The specified principalArn could not be found: ${principal}`,
+      { clusterName: name },
+    )
+  }
+  return entry
+}
+
+function visible({ policies: _policies, ...entry }: AccessEntry) {
+  return entry
+}

@@ -1,0 +1,31 @@
+/** Error types of the EKS service model and the HTTP status each has there. */
+const statuses = {
+  AccessDeniedException: 403,
+  InvalidParameterException: 400,
+  InvalidRequestException: 400,
+  NotFoundException: 404,
+  ResourceInUseException: 409,
+  ResourceLimitExceededException: 400,
+  ResourceNotFoundException: 404,
+  ServerException: 500,
+  UnknownOperationException: 404,
+} as const
+
+export type FailureType = keyof typeof statuses
+
+/** An error as EKS answers it; `details` are the fields the service model gives its type. */
+export class EksFailure extends Error {
+  readonly type: FailureType
+  readonly details: Readonly<Record<string, string>>
+
+  constructor(type: FailureType, message: string, details: Readonly<Record<string, string>> = {}) {
+    super(message)
+    this.name = type
+    this.type = type
+    this.details = details
+  }
+
+  get status(): number {
+    return statuses[this.type]
+  }
+}

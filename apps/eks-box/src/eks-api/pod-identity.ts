@@ -1,0 +1,126 @@
+import { randomUUID } from 'node:crypto'
+import { type Static, Type } from 'typebox'
+import type { Api, EksApiOptions } from './api.ts'
+import { EksFailure } from './failure.ts'
+import {
+  CreatePodIdentityAssociation,
+  type PodIdentityAssociation,
+  UpdatePodIdentityAssociation,
+} from './model.ts'
+import { now, page } from './store.ts'
+
+const Name = Type.Object({ name: Type.String() })
+const AssociationPath = Type.Object({ name: Type.String(), id: Type.String() })
+
+/** Which service accounts may take on which IAM role. */
+export function podIdentity({ app, store, options }: Api): void {
+  const associations = '/clusters/:name/pod-identity-associations'
+
+  const find = ({ name, id }: { name: string; id: string }): PodIdentityAssociation => {
+    store.cluster(name)
+    const found = store.state.podIdentityAssociations.find(({ associationId }) => associationId === id)
+    if (found === undefined) {
+      throw new EksFailure('ResourceNotFoundException', `The association ${id} could not be found`, {
+        clusterName: name,
+      })
+    }
+    return found
+  }
+
+  app.post(
+    associations,
+    { schema: { params: Name, body: CreatePodIdentityAssociation } },
+    async ({ params, body }) => {
+      store.activeCluster(params.name)
+      const taken = store.state.podIdentityAssociations.some(
+        ({ namespace, serviceAccount }) =>
+          namespace === body.namespace && serviceAccount === body.serviceAccount,
+      )
+      if (taken) {
+        throw new EksFailure(
+          'ResourceInUseException',
+          `Association already exists for ${body.namespace}/${body.serviceAccount}`,
+          { clusterName: params.name },
+        )
+      }
+      const association = createAssociation(options, body)
+      return store.change((state) => {
+        state.podIdentityAssociations.push(association)
+        return { association }
+      })
+    },
+  )
+
+  const Filter = Type.Object({
+    maxResults: Type.Optional(Type.Integer()),
+    nextToken: Type.Optional(Type.String()),
+    namespace: Type.Optional(Type.String()),
+    serviceAccount: Type.Optional(Type.String()),
+  })
+  app.get(associations, { schema: { params: Name, querystring: Filter } }, async ({ params, query }) => {
+    store.cluster(params.name)
+    const found = store.state.podIdentityAssociations
+      .filter(
+        ({ namespace, serviceAccount }) =>
+          (query.namespace ?? namespace) === namespace &&
+          (query.serviceAccount ?? serviceAccount) === serviceAccount,
+      )
+      .map(({ clusterName, namespace, serviceAccount, associationArn, associationId }) => ({
+        clusterName,
+        namespace,
+        serviceAccount,
+        associationArn,
+        associationId,
+      }))
+    const { items, nextToken } = page(found, query)
+    return { associations: items, nextToken }
+  })
+
+  app.get(`${associations}/:id`, { schema: { params: AssociationPath } }, async ({ params }) => ({
+    association: find(params),
+  }))
+
+  app.post(
+    `${associations}/:id`,
+    { schema: { params: AssociationPath, body: UpdatePodIdentityAssociation } },
+    async ({ params, body }) => {
+      const association = find(params)
+      return store.change(() => {
+        association.roleArn = body.roleArn ?? association.roleArn
+        association.disableSessionTags = body.disableSessionTags ?? association.disableSessionTags
+        if (body.targetRoleArn !== undefined) association.targetRoleArn = body.targetRoleArn
+        association.modifiedAt = now()
+        return { association }
+      })
+    },
+  )
+
+  app.delete(`${associations}/:id`, { schema: { params: AssociationPath } }, async ({ params }) => {
+    const association = find(params)
+    return store.change((state) => {
+      state.podIdentityAssociations = state.podIdentityAssociations.filter((other) => other !== association)
+      return { association }
+    })
+  })
+}
+
+/** A new association, complete with what EKS fills in. */
+export function createAssociation(
+  { account, region, cluster }: Pick<EksApiOptions, 'account' | 'region' | 'cluster'>,
+  asked: Static<typeof CreatePodIdentityAssociation>,
+): PodIdentityAssociation {
+  const associationId = `a-${randomUUID().replaceAll('-', '').slice(0, 17)}`
+  return {
+    clusterName: cluster.name,
+    namespace: asked.namespace,
+    serviceAccount: asked.serviceAccount,
+    roleArn: asked.roleArn,
+    associationArn: `arn:aws:eks:${region}:${account}:podidentityassociation/${cluster.name}/${associationId}`,
+    associationId,
+    tags: asked.tags ?? {},
+    createdAt: now(),
+    modifiedAt: now(),
+    disableSessionTags: asked.disableSessionTags ?? false,
+    ...(asked.targetRoleArn === undefined ? {} : { targetRoleArn: asked.targetRoleArn }),
+  }
+}

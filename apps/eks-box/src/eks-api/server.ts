@@ -1,0 +1,67 @@
+import { randomUUID } from 'node:crypto'
+import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
+import fastify, { type FastifyError, type FastifyInstance } from 'fastify'
+import { access } from './access.ts'
+import { addons } from './addons.ts'
+import type { EksApiOptions } from './api.ts'
+import { clusters } from './clusters.ts'
+import { EksFailure } from './failure.ts'
+import { nodeGroups } from './node-groups.ts'
+import { podIdentity } from './pod-identity.ts'
+import type { Store } from './store.ts'
+import { tags } from './tags.ts'
+
+/** Longer than any ARN, which paths carry. */
+const longestParameter = 2048
+
+/**
+ * The EKS API for the box's one cluster: paths, JSON, states and errors as in EKS's published service model,
+ * for the operations that Terraform's provider, the EKS modules, the AWS CLI and SDKs use. Another operation is
+ * refused, never answered with an invention.
+ */
+export async function buildEksApi(store: Store, options: EksApiOptions): Promise<FastifyInstance> {
+  const app = fastify({
+    routerOptions: { maxParamLength: longestParameter },
+    genReqId: () => randomUUID(),
+  })
+    .setValidatorCompiler(TypeBoxValidatorCompiler)
+    .withTypeProvider<TypeBoxTypeProvider>()
+
+  // Clients send JSON under several content types, or a body that is empty under one.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
+    try {
+      done(null, body === '' ? {} : JSON.parse(String(body)))
+    } catch {
+      done(new EksFailure('InvalidParameterException', 'the body is not JSON'))
+    }
+  })
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-amzn-requestid', request.id)
+  })
+  app.setNotFoundHandler(async ({ method, url }) => {
+    throw new EksFailure('UnknownOperationException', `The box has no EKS operation ${method} ${url}`)
+  })
+  app.setErrorHandler<FastifyError | EksFailure>(async (error, request, reply) => {
+    const failure = asFailure(error)
+    if (failure.status >= 500) console.error(`${request.method} ${request.url}:`, error)
+    return reply
+      .code(failure.status)
+      .header('x-amzn-errortype', failure.type)
+      .send({ __type: failure.type, message: failure.message, ...failure.details })
+  })
+
+  for (const operations of [clusters, access, addons, podIdentity, nodeGroups, tags]) {
+    operations({ app, store, options })
+  }
+  await app.ready()
+  return app as unknown as FastifyInstance
+}
+
+function asFailure(error: FastifyError | EksFailure): EksFailure {
+  if (error instanceof EksFailure) return error
+  if ('validation' in error && error.validation !== undefined) {
+    return new EksFailure('InvalidParameterException', error.message)
+  }
+  return new EksFailure('ServerException', error.message)
+}

@@ -1,0 +1,92 @@
+# plan: reads what the stacks manage, and their state. Not AWS's ReadOnlyAccess, which reads data as well (every
+# bucket's objects, queues, tables, parameters): whoever may open a pull request may run code as this role.
+
+data "aws_iam_policy_document" "read_stacks" {
+  statement {
+    sid = "Metadata"
+    actions = [
+      "ec2:Describe*",
+      "ecr:DescribeRepositories",
+      "ecr:GetLifecyclePolicy",
+      "ecr:GetRepositoryPolicy",
+      "ecr:ListTagsForResource",
+      "eks:Describe*",
+      "eks:List*",
+      "events:DescribeRule",
+      "events:ListTagsForResource",
+      "events:ListTargetsByRule",
+      "iam:GetOpenIDConnectProvider",
+      "iam:GetPolicy",
+      "iam:GetPolicyVersion",
+      "iam:GetRole",
+      "iam:GetRolePolicy",
+      "iam:ListAttachedRolePolicies",
+      "iam:ListInstanceProfilesForRole",
+      "iam:ListPolicyVersions",
+      "iam:ListRolePolicies",
+      "kms:DescribeKey",
+      "kms:GetKeyPolicy",
+      "kms:GetKeyRotationStatus",
+      "kms:ListAliases",
+      "kms:ListResourceTags",
+      "logs:DescribeLogGroups",
+      "logs:ListTagsForResource",
+      "sqs:GetQueueAttributes",
+      "sqs:GetQueueUrl",
+      "sqs:ListQueueTags",
+    ]
+    # Most of these know no resource, and none shows data.
+    resources = ["*"]
+  }
+
+  statement {
+    sid       = "PublicParameters"
+    actions   = ["ssm:GetParameter"]
+    resources = ["arn:${local.partition}:ssm:${var.region}::parameter/aws/service/*"]
+  }
+
+  statement {
+    sid       = "FindState"
+    actions   = ["s3:ListBucket"]
+    resources = [aws_s3_bucket.state.arn]
+  }
+
+  statement {
+    sid       = "ReadState"
+    actions   = ["s3:GetObject"]
+    resources = [for key in local.state_keys : "${aws_s3_bucket.state.arn}/${key}"]
+  }
+
+  # A plan takes the lock too: the objects of that name, and no state.
+  statement {
+    sid       = "LockState"
+    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    resources = [for key in local.state_keys : "${aws_s3_bucket.state.arn}/${key}.tflock"]
+  }
+
+  statement {
+    sid       = "StateKey"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [aws_kms_key.state.arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["s3.${var.region}.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_policy" "read_stacks" {
+  name        = "${local.name}-read-stacks"
+  description = "What a plan of the stacks reads"
+  policy      = data.aws_iam_policy_document.read_stacks.json
+}
+
+# To apply is to plan first.
+resource "aws_iam_role_policy_attachment" "read_stacks" {
+  for_each = toset(["plan", "apply"])
+
+  role       = aws_iam_role.ci[each.key].name
+  policy_arn = aws_iam_policy.read_stacks.arn
+}

@@ -1,0 +1,78 @@
+# Who of GitHub may be whom here. What each may do stands in a file of its own: ci-<role>.tf.
+
+resource "aws_iam_openid_connect_provider" "github" {
+  url            = "https://token.actions.githubusercontent.com"
+  client_id_list = ["sts.amazonaws.com"]
+}
+
+locals {
+  # GitHub names the repository in one of two ways: by names alone, or, since July 2026 in every new repository,
+  # with the ids added. Both are accepted, since the condition on repository_id holds for either: somebody who
+  # takes over a name that became free does not get in.
+  subject_prefixes = [
+    "repo:${var.repository.name}",
+    format("repo:%s@%s/%s@%s",
+      split("/", var.repository.name)[0], var.repository.owner_id,
+      split("/", var.repository.name)[1], var.repository.id,
+    ),
+  ]
+
+  # The jobs that become the role. A job in an environment has passed that environment's approval; the branch is
+  # asked for beside it, because an environment's own branch rule can be switched off in GitHub alone.
+  ci_roles = {
+    plan    = { subject = "pull_request", branch_only = false, purpose = "Plans pull requests" }
+    apply   = { subject = "environment:${var.environment}", branch_only = true, purpose = "Applies the stacks" }
+    release = { subject = "environment:${var.environment}", branch_only = true, purpose = "Pushes images" }
+    deploy  = { subject = "environment:${var.environment}", branch_only = true, purpose = "Rolls images out" }
+  }
+}
+
+data "aws_iam_policy_document" "trust" {
+  for_each = local.ci_roles
+
+  statement {
+    actions = ["sts:AssumeRoleWithWebIdentity"]
+
+    principals {
+      type        = "Federated"
+      identifiers = [aws_iam_openid_connect_provider.github.arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "token.actions.githubusercontent.com:aud"
+      values   = ["sts.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "token.actions.githubusercontent.com:sub"
+      values   = [for prefix in local.subject_prefixes : "${prefix}:${each.value.subject}"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "token.actions.githubusercontent.com:repository_id"
+      values   = [var.repository.id]
+    }
+
+    dynamic "condition" {
+      for_each = each.value.branch_only ? [var.branch] : []
+
+      content {
+        test     = "StringEquals"
+        variable = "token.actions.githubusercontent.com:ref"
+        values   = ["refs/heads/${condition.value}"]
+      }
+    }
+  }
+}
+
+resource "aws_iam_role" "ci" {
+  for_each = local.ci_roles
+
+  # Not a name that starts with the cluster's: those are the ones that `apply` may change.
+  name               = "${local.name}-${each.key}"
+  description        = "${each.value.purpose} of ${var.repository.name}"
+  assume_role_policy = data.aws_iam_policy_document.trust[each.key].json
+}

@@ -1,0 +1,38 @@
+# What the in-cluster controllers need of AWS; the platform stack installs the controllers themselves.
+
+module "karpenter" {
+  source  = "terraform-aws-modules/eks/aws//modules/karpenter"
+  version = "21.19.0"
+
+  cluster_name = module.eks.cluster_name
+
+  iam_role_name            = "${var.cluster_name}-karpenter"
+  iam_role_use_name_prefix = false
+  # As a managed policy it would be longer than the 6,144 characters IAM allows.
+  enable_inline_policy = true
+
+  # Karpenter's EC2NodeClass names the role, so its name must not change.
+  node_iam_role_name            = "${var.cluster_name}-karpenter-node"
+  node_iam_role_use_name_prefix = false
+
+  namespace       = "kube-system"
+  service_account = "karpenter"
+  queue_name      = "${var.cluster_name}-karpenter"
+}
+
+module "load_balancer_controller_role" {
+  source  = "terraform-aws-modules/iam/aws//modules/iam-role-for-service-accounts"
+  version = "6.5.0"
+
+  name            = "${var.cluster_name}-load-balancer-controller"
+  use_name_prefix = false
+
+  attach_load_balancer_controller_policy = true
+
+  oidc_providers = {
+    cluster = {
+      provider_arn               = module.eks.oidc_provider_arn
+      namespace_service_accounts = ["kube-system:aws-load-balancer-controller"]
+    }
+  }
+}

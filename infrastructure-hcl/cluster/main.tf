@@ -1,0 +1,156 @@
+data "aws_partition" "current" {}
+
+data "aws_eks_cluster_versions" "standard" {
+  version_status = "STANDARD_SUPPORT"
+  lifecycle {
+    postcondition {
+      condition     = contains(self.cluster_versions[*].cluster_version, var.kubernetes_version)
+      error_message = "EKS has no Kubernetes ${var.kubernetes_version} in standard support; it has ${join(", ", sort(self.cluster_versions[*].cluster_version))}."
+    }
+  }
+}
+
+locals {
+  tags = {
+    "app.kubernetes.io/part-of" = var.cluster_name
+    environment                 = var.environment
+    managed-by                  = "terraform"
+  }
+
+  access_policies = "arn:${data.aws_partition.current.partition}:eks::aws:cluster-access-policy"
+
+  # The platform stack binds a role of the service's namespace to this group.
+  deploy_group = "fastify-app:deploy"
+
+  # Nodes of the managed group carry it; Karpenter and other controllers ask for it.
+  system_node_labels = { "node.fastify-eks/role" = "system" }
+
+  # An elastic network interface of a t4g.small holds so few addresses that only 11 pods fit, and a node's own
+  # agents take four of them. With prefix delegation addresses no longer bound it; memory does: 20 pods leave
+  # each about 65 MiB of the 1.3 GiB that the kubelet has to give.
+  system_node_max_pods = 20
+}
+
+module "eks" {
+  source  = "terraform-aws-modules/eks/aws"
+  version = "21.19.0"
+
+  name               = var.cluster_name
+  kubernetes_version = var.kubernetes_version
+
+  vpc_id     = data.aws_vpc.this.id
+  subnet_ids = [for subnet in data.aws_subnet.private : subnet.id]
+
+  endpoint_private_access      = true
+  endpoint_public_access       = length(var.endpoint_public_access_cidrs) > 0
+  endpoint_public_access_cidrs = var.endpoint_public_access_cidrs
+
+  encryption_config       = { resources = ["secrets"] }
+  enable_kms_key_rotation = true
+  # The key's administrators, or a key that its creator's role alone could ever administer.
+  kms_key_administrators = var.access.admins
+
+  enabled_log_types                      = var.log_types
+  cloudwatch_log_group_retention_in_days = var.log_retention_days
+
+  authentication_mode = "API"
+  access_entries      = local.access_entries
+
+  # AWS verifies the issuer by its own list of authorities; a pinned thumbprint would only be one more thing to expire.
+  include_oidc_root_ca_thumbprint = false
+
+  addons = {
+    for name, addon in local.addons : name => addon if name != "metrics-server" || var.metrics_server_addon
+  }
+
+  # Exactly one group carries it, or Karpenter's nodes would get several and the load balancer controller none.
+  node_security_group_tags = { "karpenter.sh/discovery" = var.cluster_name }
+
+  eks_managed_node_groups = {
+    system = {
+      ami_type       = "AL2023_ARM_64_STANDARD"
+      instance_types = [var.system_nodes.instance_type]
+      capacity_type  = "ON_DEMAND"
+      min_size       = var.system_nodes.min_size
+      max_size       = var.system_nodes.max_size
+      desired_size   = var.system_nodes.desired_size
+      labels         = local.system_node_labels
+      update_config  = { max_unavailable = 1 }
+
+      metadata_options = {
+        http_endpoint               = "enabled"
+        http_tokens                 = "required"
+        http_put_response_hop_limit = 1
+      }
+
+      block_device_mappings = {
+        root = {
+          device_name = "/dev/xvda"
+          ebs = {
+            volume_size           = var.system_nodes.disk_gib
+            volume_type           = "gp3"
+            encrypted             = true
+            delete_on_termination = true
+          }
+        }
+      }
+
+      cloudinit_pre_nodeadm = [{
+        content_type = "application/node.eks.aws"
+        content = yamlencode({
+          apiVersion = "node.eks.aws/v1alpha1"
+          kind       = "NodeConfig"
+          spec       = { kubelet = { config = { maxPods = local.system_node_max_pods } } }
+        })
+      }]
+    }
+  }
+
+  deletion_protection = var.deletion_protection ? true : null
+}
+
+locals {
+  # Versions are EKS's default for the cluster's own: they change with kubernetes_version, not from one plan to the next.
+  addons = {
+    vpc-cni = {
+      before_compute = true
+      most_recent    = false
+      configuration_values = jsonencode({
+        env = {
+          ENABLE_PREFIX_DELEGATION = "true"
+          WARM_PREFIX_TARGET       = "1"
+        }
+        enableNetworkPolicy = "true"
+      })
+    }
+    eks-pod-identity-agent = { before_compute = true, most_recent = false }
+    kube-proxy             = { most_recent = false }
+    coredns                = { most_recent = false }
+    metrics-server         = { most_recent = false }
+  }
+
+  access_entries = merge(
+    { for arn in var.access.admins : "admin:${arn}" => {
+      principal_arn = arn
+      policy_associations = {
+        admin = {
+          policy_arn   = "${local.access_policies}/AmazonEKSClusterAdminPolicy"
+          access_scope = { type = "cluster" }
+        }
+      }
+    } },
+    { for arn in var.access.deployers : "deploy:${arn}" => {
+      principal_arn     = arn
+      kubernetes_groups = [local.deploy_group]
+    } },
+    { for arn in var.access.readers : "read:${arn}" => {
+      principal_arn = arn
+      policy_associations = {
+        view = {
+          policy_arn   = "${local.access_policies}/AmazonEKSViewPolicy"
+          access_scope = { type = "cluster" }
+        }
+      }
+    } },
+  )
+}

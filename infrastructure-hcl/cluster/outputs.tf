@@ -1,0 +1,59 @@
+output "region" {
+  description = "Region of the cluster"
+  value       = var.region
+}
+
+output "cluster_name" {
+  description = "Name of the cluster"
+  value       = module.eks.cluster_name
+}
+
+output "cluster_endpoint" {
+  description = "URL of the Kubernetes API"
+  value       = module.eks.cluster_endpoint
+}
+
+output "cluster_certificate_authority_data" {
+  description = "Certificate authority of the Kubernetes API, base64"
+  value       = module.eks.cluster_certificate_authority_data
+}
+
+output "vpc_id" {
+  description = "VPC of the cluster, for the load balancer controller"
+  value       = data.aws_vpc.this.id
+}
+
+output "karpenter_queue_name" {
+  description = "Queue of interruption messages"
+  value       = module.karpenter.queue_name
+}
+
+output "karpenter_node_role_name" {
+  description = "Role of the nodes Karpenter launches"
+  value       = module.karpenter.node_iam_role_name
+}
+
+output "load_balancer_controller_role_arn" {
+  description = "Role of the load balancer controller's service account"
+  value       = module.load_balancer_controller_role.arn
+}
+
+output "metrics_server_addon" {
+  description = "Whether metrics-server is there as an EKS add-on"
+  value       = var.metrics_server_addon
+}
+
+output "deploy_group" {
+  description = "Kubernetes group of the principals that deploy the service"
+  value       = local.deploy_group
+}
+
+output "ecr_repository_url" {
+  description = "Where the service's images are pushed to and pulled from"
+  value       = aws_ecr_repository.service.repository_url
+}
+
+output "kubeconfig_command" {
+  description = "Ready to run: adds the cluster to your kubeconfig"
+  value       = "aws eks update-kubeconfig --region ${var.region} --name ${module.eks.cluster_name}"
+}

@@ -1,0 +1,7 @@
+environment        = "local"
+region             = "eu-central-1"
+monthly_budget_usd = 150
+
+# The other environments get these from the command line, see docs/ci-cd.md.
+budget_emails = ["somebody@example.com"]
+repository    = { name = "example/fastify-eks", id = "1", owner_id = "1" }

@@ -1,0 +1,3 @@
+region       = "eu-central-1"
+encrypt      = true
+use_lockfile = true

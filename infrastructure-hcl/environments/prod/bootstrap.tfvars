@@ -1,0 +1,3 @@
+environment        = "prod"
+region             = "eu-central-1"
+monthly_budget_usd = 400

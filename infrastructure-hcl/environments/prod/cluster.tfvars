@@ -1,0 +1,21 @@
+environment = "prod"
+region      = "eu-central-1"
+
+# Replace account, network and principals with your own; the ids are well formed and belong to nobody.
+vpc_id             = "vpc-00000000000000000"
+public_subnet_ids  = ["subnet-00000000000000001", "subnet-00000000000000002"]
+private_subnet_ids = ["subnet-00000000000000003", "subnet-00000000000000004"]
+
+endpoint_public_access_cidrs = []
+
+access = {
+  admins    = ["arn:aws:iam::000000000000:role/platform-admin"]
+  deployers = ["arn:aws:iam::000000000000:role/fastify-eks-prod-deploy"]
+  readers   = ["arn:aws:iam::000000000000:role/developer"]
+}
+
+system_nodes        = { min_size = 3, desired_size = 3, max_size = 4, disk_gib = 30 }
+images              = { kept = 20 }
+log_types           = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
+log_retention_days  = 90
+deletion_protection = true

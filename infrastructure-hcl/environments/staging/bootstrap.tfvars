@@ -1,0 +1,3 @@
+environment        = "staging"
+region             = "eu-central-1"
+monthly_budget_usd = 150

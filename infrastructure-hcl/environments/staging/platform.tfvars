@@ -1,0 +1,4 @@
+environment         = "staging"
+controller_replicas = 2
+node_limits         = { cpu = 8, memory = "16Gi" }
+monitoring          = { enabled = true }

@@ -1,0 +1,51 @@
+data "terraform_remote_state" "cluster" {
+  backend = var.cluster_state.backend
+  config  = var.cluster_state.config
+
+  lifecycle {
+    postcondition {
+      condition     = can(self.outputs.cluster_name)
+      error_message = "The cluster stack's state has no outputs: apply that stack first, or correct cluster_state."
+    }
+  }
+}
+
+locals {
+  cluster = data.terraform_remote_state.cluster.outputs
+
+  third_party_charts = {
+    aws-load-balancer-controller = { repository = "https://aws.github.io/eks-charts", version = "3.5.0" }
+    karpenter                    = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }
+    karpenter-crd                = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }
+    kube-prometheus-stack        = { repository = "https://prometheus-community.github.io/helm-charts", version = "88.5.3" }
+    metrics-server               = { repository = "https://kubernetes-sigs.github.io/metrics-server", version = "3.13.1" }
+    # Holds the definitions of the operator that kube-prometheus-stack brings: raise the two together.
+    prometheus-operator-crds = { repository = "https://prometheus-community.github.io/helm-charts", version = "31.0.1" }
+  }
+
+  # A registry is asked for name and version; in a directory, or on a web server, the package is a file.
+  mirror_is_registry = var.chart_mirror != null && startswith(coalesce(var.chart_mirror, "-"), "oci://")
+  mirror_of_files    = local.mirror_is_registry ? null : var.chart_mirror
+
+  charts = {
+    for name, chart in local.third_party_charts : name => {
+      repository = local.mirror_of_files != null ? null : local.mirror_is_registry ? var.chart_mirror : chart.repository
+      chart      = local.mirror_of_files != null ? "${local.mirror_of_files}/${name}-${chart.version}.tgz" : name
+      version    = chart.version
+    }
+  }
+
+  own_charts = {
+    cluster-baseline            = "${path.module}/charts/cluster-baseline"
+    custom-resource-definitions = "${path.module}/charts/custom-resource-definitions"
+    karpenter-nodes             = "${path.module}/../../helm/karpenter-nodes"
+  }
+
+  # Helm's provider looks at nothing but a chart's version. As a release's description this makes each change of
+  # our own charts a change of the release.
+  own_chart_digests = {
+    for name, path in local.own_charts : name => "files ${substr(sha256(join("\n", [
+      for file in sort(fileset(path, "**")) : "${file} ${filesha256("${path}/${file}")}"
+    ])), 0, 12)}"
+  }
+}

@@ -1,0 +1,44 @@
+variable "cluster_name" {
+  description = "Name of the cluster"
+  type        = string
+}
+
+variable "iam_role_name" {
+  description = "Name of the controller's role"
+  type        = string
+}
+
+variable "iam_role_use_name_prefix" {
+  description = "Whether the name is only a prefix"
+  type        = bool
+}
+
+variable "enable_inline_policy" {
+  description = "Whether the controller's policy is part of its role"
+  type        = bool
+}
+
+variable "node_iam_role_name" {
+  description = "Name of the nodes' role"
+  type        = string
+}
+
+variable "node_iam_role_use_name_prefix" {
+  description = "Whether the name is only a prefix"
+  type        = bool
+}
+
+variable "namespace" {
+  description = "Namespace of the controller"
+  type        = string
+}
+
+variable "service_account" {
+  description = "Service account of the controller"
+  type        = string
+}
+
+variable "queue_name" {
+  description = "Name of the interruption queue"
+  type        = string
+}

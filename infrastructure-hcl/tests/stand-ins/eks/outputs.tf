@@ -1,0 +1,22 @@
+output "cluster_name" {
+  description = "Name of the cluster"
+  value       = aws_eks_cluster.this.name
+
+  # A cluster is of use when its entries and nodes are there.
+  depends_on = [aws_eks_access_entry.this, aws_eks_access_policy_association.this]
+}
+
+output "cluster_endpoint" {
+  description = "URL of the Kubernetes API"
+  value       = aws_eks_cluster.this.endpoint
+}
+
+output "cluster_certificate_authority_data" {
+  description = "Certificate authority of the Kubernetes API, base64"
+  value       = aws_eks_cluster.this.certificate_authority[0].data
+}
+
+output "oidc_provider_arn" {
+  description = "OIDC provider of the service accounts"
+  value       = aws_iam_openid_connect_provider.this.arn
+}

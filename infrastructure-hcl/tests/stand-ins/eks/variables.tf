@@ -1,0 +1,139 @@
+variable "name" {
+  description = "Name of the cluster"
+  type        = string
+}
+
+variable "kubernetes_version" {
+  description = "Minor version of Kubernetes"
+  type        = string
+}
+
+variable "vpc_id" {
+  description = "VPC of the security groups"
+  type        = string
+}
+
+variable "subnet_ids" {
+  description = "Subnets of the control plane's interfaces and of the nodes"
+  type        = list(string)
+}
+
+variable "endpoint_private_access" {
+  description = "Whether the API answers inside the VPC"
+  type        = bool
+}
+
+variable "endpoint_public_access" {
+  description = "Whether the API answers outside the VPC"
+  type        = bool
+}
+
+variable "endpoint_public_access_cidrs" {
+  description = "Networks the public endpoint answers"
+  type        = list(string)
+}
+
+variable "encryption_config" {
+  description = "What the KMS key encrypts"
+  type        = object({ resources = optional(list(string), ["secrets"]) })
+}
+
+variable "enable_kms_key_rotation" {
+  description = "Whether the key is rotated every year"
+  type        = bool
+}
+
+variable "kms_key_administrators" {
+  description = "Principals that administer the key"
+  type        = list(string)
+}
+
+variable "enabled_log_types" {
+  description = "Logs of the control plane that are kept"
+  type        = list(string)
+}
+
+variable "cloudwatch_log_group_retention_in_days" {
+  description = "How long they are kept"
+  type        = number
+}
+
+variable "authentication_mode" {
+  description = "Whether access entries, the aws-auth ConfigMap or both are heeded"
+  type        = string
+}
+
+variable "access_entries" {
+  description = "Who may do what"
+  type = map(object({
+    kubernetes_groups = optional(list(string))
+    principal_arn     = string
+    policy_associations = optional(map(object({
+      policy_arn   = string
+      access_scope = object({ namespaces = optional(list(string)), type = string })
+    })), {})
+  }))
+}
+
+variable "include_oidc_root_ca_thumbprint" {
+  description = "Whether the OIDC provider pins its issuer's root certificate"
+  type        = bool
+
+  validation {
+    condition     = !var.include_oidc_root_ca_thumbprint
+    error_message = "The stand-in pins no thumbprint."
+  }
+}
+
+variable "addons" {
+  description = "EKS add-ons"
+  type = map(object({
+    before_compute       = optional(bool, false)
+    most_recent          = optional(bool, true)
+    configuration_values = optional(string)
+  }))
+}
+
+variable "node_security_group_tags" {
+  description = "Tags of the nodes' security group"
+  type        = map(string)
+}
+
+variable "eks_managed_node_groups" {
+  description = "Managed node groups"
+  type = map(object({
+    ami_type       = optional(string)
+    instance_types = optional(list(string))
+    capacity_type  = optional(string)
+    min_size       = optional(number)
+    max_size       = optional(number)
+    desired_size   = optional(number)
+    labels         = optional(map(string))
+    update_config  = optional(object({ max_unavailable = optional(number) }))
+    metadata_options = optional(object({
+      http_endpoint               = optional(string)
+      http_put_response_hop_limit = optional(number)
+      http_tokens                 = optional(string)
+    }))
+    block_device_mappings = optional(map(object({
+      device_name = optional(string)
+      ebs = optional(object({
+        delete_on_termination = optional(bool)
+        encrypted             = optional(bool)
+        volume_size           = optional(number)
+        volume_type           = optional(string)
+      }))
+    })))
+    cloudinit_pre_nodeadm = optional(list(object({ content = string, content_type = optional(string) })))
+  }))
+}
+
+variable "deletion_protection" {
+  description = "Whether EKS refuses to delete the cluster"
+  type        = bool
+
+  validation {
+    condition     = var.deletion_protection != true
+    error_message = "The stand-in cannot protect a cluster from deletion."
+  }
+}

@@ -1,0 +1,48 @@
+data "aws_iam_policy_document" "trust" {
+  dynamic "statement" {
+    for_each = var.oidc_providers
+
+    content {
+      actions = ["sts:AssumeRoleWithWebIdentity"]
+
+      principals {
+        type        = "Federated"
+        identifiers = [statement.value.provider_arn]
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "${replace(statement.value.provider_arn, "/^.*oidc-provider\\//", "")}:sub"
+        values   = [for account in statement.value.namespace_service_accounts : "system:serviceaccount:${account}"]
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "${replace(statement.value.provider_arn, "/^.*oidc-provider\\//", "")}:aud"
+        values   = ["sts.amazonaws.com"]
+      }
+    }
+  }
+}
+
+resource "aws_iam_role" "this" {
+  name               = var.use_name_prefix ? null : var.name
+  name_prefix        = var.use_name_prefix ? "${var.name}-" : null
+  assume_role_policy = data.aws_iam_policy_document.trust.json
+}
+
+# The emulator enforces no policy; the real module's is some 250 lines of AWS's own.
+data "aws_iam_policy_document" "load_balancer_controller" {
+  statement {
+    actions   = ["elasticloadbalancing:Describe*", "ec2:Describe*"]
+    resources = ["*"]
+  }
+}
+
+resource "aws_iam_role_policy" "load_balancer_controller" {
+  for_each = toset(var.attach_load_balancer_controller_policy ? ["load-balancer-controller"] : [])
+
+  name   = each.key
+  role   = aws_iam_role.this.name
+  policy = data.aws_iam_policy_document.load_balancer_controller.json
+}

@@ -1,0 +1,19 @@
+variable "name" {
+  description = "Name of the role"
+  type        = string
+}
+
+variable "use_name_prefix" {
+  description = "Whether the name is only a prefix"
+  type        = bool
+}
+
+variable "attach_load_balancer_controller_policy" {
+  description = "Whether the role may do what the load balancer controller does"
+  type        = bool
+}
+
+variable "oidc_providers" {
+  description = "Issuers, and the service accounts that may take the role on"
+  type        = any
+}

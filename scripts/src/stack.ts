@@ -1,0 +1,163 @@
+/** `make plan`, `make apply`, `make destroy`, `make output`, `make kubeconfig`: the infrastructure of an environment. */
+import { existsSync } from 'node:fs'
+import { appendFile, rm, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { Argument, Command } from 'commander'
+import { awsEnvironment, type BoxConfig, readConfig } from 'eks-box/config'
+import { ActionableError, reportFailure } from 'eks-box/errors'
+import { programPath } from 'eks-box/tools'
+import { execa } from 'execa'
+import {
+  confirmProduction,
+  type Environment,
+  kubeAccess,
+  kubeContext,
+  loadKubeConfig,
+  readEnvironment,
+} from './environment.ts'
+import {
+  describePlan,
+  isEmpty,
+  type PlanDocument,
+  type PlanSummary,
+  planMarkdown,
+  summarize,
+} from './plan.ts'
+import { emptyCluster } from './teardown.ts'
+import { follow, prepareStack, run, STACKS, type Stack, type StackName, stacksOf } from './terraform.ts'
+
+interface Context {
+  environment: Environment
+  box: BoxConfig
+}
+
+/** The stacks that are meant: the one `STACK` names, or all of the environment's but bootstrap. */
+function chosenStacks(environment: Environment, wanted: string | undefined): StackName[] {
+  if (!wanted) {
+    const usual = stacksOf(environment).filter((name) => name !== 'bootstrap')
+    // The platform's charts and images lie outside: in the box only on request.
+    return environment.name === 'local' ? usual.filter((name) => name === 'cluster') : usual
+  }
+  const name = STACKS.find((known) => known === wanted)
+  if (name === undefined) {
+    throw new ActionableError(`STACK is "${wanted}", which is no stack`, `use ${STACKS.join(', ')}`)
+  }
+  return [name]
+}
+
+const planFile = (stack: Stack) => join(stack.dataDirectory, 'plan')
+
+const titleOf = (stack: Stack) => `${stack.name} (${stack.environment.name})`
+
+/** Plans a stack, keeps the plan, and tells in short what it does. */
+async function makePlan(stack: Stack, options: string[] = []): Promise<PlanSummary> {
+  await follow(stack, ['plan', `-out=${planFile(stack)}`, ...options, ...stack.options], () => {})
+  return summarize(await showPlan(stack, planFile(stack)))
+}
+
+async function showPlan(stack: Stack, file: string): Promise<PlanDocument> {
+  return JSON.parse(await run(stack, ['show', '-json', file])) as PlanDocument
+}
+
+async function plan({ environment, box }: Context): Promise<void> {
+  for (const name of chosenStacks(environment, process.env['STACK'])) {
+    const stack = await prepareStack(name, environment, box)
+    const summary = await makePlan(stack)
+    console.log(describePlan(titleOf(stack), summary))
+    const text = `${planFile(stack)}.txt`
+    await writeFile(text, await run(stack, ['show', '-no-color', planFile(stack)]))
+    await writeFile(`${planFile(stack)}.json`, await run(stack, ['show', '-json', planFile(stack)]))
+    if (!isEmpty(summary)) console.log(`all of it: ${text}`)
+    const report = process.env['PLAN_SUMMARY']
+    if (report) await appendFile(report, planMarkdown(titleOf(stack), summary))
+  }
+}
+
+async function apply({ environment, box }: Context): Promise<void> {
+  const reviewed = process.env['PLAN']
+  const names = chosenStacks(environment, process.env['STACK'])
+  if (reviewed && names.length > 1) {
+    throw new ActionableError('PLAN is the plan of one stack', 'say which: STACK=cluster or STACK=platform')
+  }
+  if (reviewed && !existsSync(reviewed)) {
+    throw new ActionableError(`PLAN is "${reviewed}", which is no file`, 'make one with `make plan`')
+  }
+  confirmProduction(environment, { reviewed: Boolean(reviewed) })
+  for (const name of names) {
+    const since = Date.now()
+    const stack = await prepareStack(name, environment, box)
+    const summary = reviewed ? summarize(await showPlan(stack, resolve(reviewed))) : await makePlan(stack)
+    console.log(describePlan(titleOf(stack), summary))
+    if (isEmpty(summary)) continue
+    await follow(stack, ['apply', reviewed ? resolve(reviewed) : planFile(stack)], (line) =>
+      console.log(`  ${line}`),
+    )
+    await rm(planFile(stack), { force: true })
+    console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
+  }
+}
+
+async function destroy({ environment, box }: Context): Promise<void> {
+  confirmProduction(environment, { reviewed: false })
+  const names = chosenStacks(environment, process.env['STACK']).toReversed()
+  const wholeEnvironment = !process.env['STACK']
+  // A stack that was applied on request is destroyed with the rest.
+  if (wholeEnvironment && environment.name === 'local') names.unshift('platform')
+  for (const name of names) {
+    const stack = await prepareStack(name, environment, box)
+    const { length } = (await run(stack, ['state', 'list'])).split('\n').filter(Boolean)
+    if (length === 0) {
+      console.log(`${titleOf(stack)}: there is nothing to destroy`)
+      continue
+    }
+    // Controllers make objects in AWS that no state knows; only while they run can they take them away.
+    if (name !== 'bootstrap')
+      await emptyCluster(environment, box, loadKubeConfig(kubeAccess(environment, box, process.env)))
+    console.log(describePlan(titleOf(stack), await makePlan(stack, ['-destroy'])))
+    await follow(stack, ['apply', planFile(stack)], (line) => console.log(`  ${line}`))
+    await rm(planFile(stack), { force: true })
+    console.log(`destroyed ${titleOf(stack)}`)
+  }
+}
+
+async function output({ environment, box }: Context): Promise<void> {
+  for (const name of chosenStacks(environment, process.env['STACK'])) {
+    const stack = await prepareStack(name, environment, box)
+    console.log(await run(stack, ['output', '-no-color']))
+  }
+}
+
+/** Adds the environment's cluster to the caller's kubeconfig, under a context of its own. */
+async function kubeconfig({ environment, box }: Context): Promise<void> {
+  const stack = await prepareStack('cluster', environment, box)
+  const outputs = JSON.parse(await run(stack, ['output', '-json'])) as Record<string, { value: unknown }>
+  const name = outputs['cluster_name']?.value
+  const region = outputs['region']?.value
+  if (typeof name !== 'string' || typeof region !== 'string') {
+    throw new ActionableError(
+      `${environment.name} has no cluster yet`,
+      `create it with \`make apply ENV=${environment.name}\``,
+    )
+  }
+  const isLocal = environment.name === 'local'
+  await execa(
+    isLocal ? programPath(box, 'aws') : 'aws',
+    ['eks', 'update-kubeconfig', '--name', name, '--region', region, '--alias', kubeContext(environment)],
+    { stdio: 'inherit', env: isLocal ? awsEnvironment(box) : {} },
+  )
+  if (isLocal) console.log('its tokens come from the box\'s AWS: eval "$(make -s env)" first')
+}
+
+const actions = { plan, apply, destroy, output, kubeconfig }
+
+if (import.meta.main) {
+  const program = new Command('stack')
+    .description(
+      "An environment's infrastructure. ENV, STACK and PLAN choose which, what of it, and by which plan.",
+    )
+    .addArgument(new Argument('<action>').choices(Object.keys(actions)))
+    .action(async (action: keyof typeof actions) => {
+      await actions[action]({ environment: readEnvironment(process.env), box: readConfig(process.env) })
+    })
+  await program.parseAsync().catch(reportFailure)
+}

@@ -1,0 +1,329 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { awsEnvironment, type BoxConfig } from 'eks-box/config'
+import { ActionableError } from 'eks-box/errors'
+import { programPath } from 'eks-box/tools'
+import { execa } from 'execa'
+import { type Environment, REPOSITORY_ROOT } from './environment.ts'
+import { chooseModules, reachesRegistry, writeManifest } from './modules.ts'
+
+/** The stacks, in the order in which they build on one another. */
+export const STACKS = ['bootstrap', 'cluster', 'platform'] as const
+export type StackName = (typeof STACKS)[number]
+
+const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
+
+/** A stack of an environment, ready for Terraform's commands. */
+export interface Stack {
+  name: StackName
+  environment: Environment
+  directory: string
+  /** Holds modules, providers and saved plans; one for each environment. */
+  dataDirectory: string
+  /** What Terraform finds in its environment. */
+  variables: Record<string, string | undefined>
+  /** Options of every command that reads variables. */
+  options: string[]
+}
+
+/** A line of what Terraform says with -json. */
+interface Message {
+  '@level': string
+  '@message': string
+  type: string
+  diagnostic?: Diagnostic
+}
+
+interface Diagnostic {
+  severity: string
+  summary: string
+  detail: string
+  address?: string
+  range?: { filename: string; start: { line: number } }
+}
+
+/** Causes that Terraform's messages give away, and what to do about each. */
+const remedies: readonly { pattern: RegExp; nextStep: (stack: Stack) => string }[] = [
+  {
+    pattern: /Error acquiring the state lock/,
+    nextStep: () =>
+      'wait for the run that holds it; if it was killed, release the lock: `terraform force-unlock <ID>` in the stack',
+  },
+  {
+    pattern: /No valid credential sources|ExpiredToken|InvalidClientTokenId|could not be found in the shared/,
+    nextStep: () => 'sign in to AWS (`aws sso login`, or AWS_PROFILE), then run the command again',
+  },
+  {
+    pattern: /ECONNREFUSED|connection refused|no such host/,
+    nextStep: ({ environment }) =>
+      environment.usesBox ? 'start the box with `make box`' : 'check the network and the proxy settings',
+  },
+  {
+    pattern: /Failed to query available provider packages|no available releases match|Incompatible provider/,
+    nextStep: () =>
+      'set TERRAFORM_PROVIDER_MIRROR to a directory made by `terraform providers mirror` (docs/infrastructure.md, behind a wall)',
+  },
+]
+
+/**
+ * Makes a stack ready: in place for AWS; for the box in a copy beside its state, so that what init writes there,
+ * made-up checksums above all, never reaches the repository.
+ *
+ * @throws ActionableError when modules, providers, credentials or the state cannot be had.
+ */
+export async function prepareStack(
+  name: StackName,
+  environment: Environment,
+  box: BoxConfig,
+): Promise<Stack> {
+  const variablesFile = join(root, 'environments', environment.name, `${name}.tfvars`)
+  if (!existsSync(variablesFile)) {
+    throw new ActionableError(
+      `the stack ${name} is not part of ${environment.name}`,
+      `choose STACK from ${stacksOf(environment).join(', ')}`,
+    )
+  }
+  const isLocal = environment.name === 'local'
+  const base = join(box.stateDir, 'terraform')
+  const directory = isLocal ? join(base, 'infrastructure-hcl', name) : join(root, name)
+  const dataDirectory = join(directory, '.terraform', environment.name)
+  const registryAnswers = await reachesRegistry()
+  const stack: Stack = {
+    name,
+    environment,
+    directory,
+    dataDirectory,
+    variables: {
+      TF_DATA_DIR: dataDirectory,
+      TF_IN_AUTOMATION: 'true',
+      TF_INPUT: 'false',
+      CHECKPOINT_DISABLE: 'true',
+      ...(isLocal ? awsEnvironment(box) : {}),
+    },
+    options: [`-var-file=${variablesFile}`],
+  }
+  const backend: string[] = []
+  if (isLocal) {
+    await copyStack(name, base)
+    await writeFile(
+      join(directory, 'backend_override.tf'),
+      `terraform {\n  backend "local" {\n    path = "${statePath(box, name)}"\n  }\n}\n`,
+    )
+  } else {
+    const bucket = await stateBucket(environment)
+    const key = (other: StackName) => `${environment.name}/${other}.tfstate`
+    backend.push(
+      `-backend-config=${join(root, 'environments', environment.name, 'backend.hcl')}`,
+      `-backend-config=bucket=${bucket.name}`,
+      `-backend-config=key=${key(name)}`,
+    )
+    stack.variables['TF_VAR_cluster_state'] = JSON.stringify({
+      backend: 's3',
+      config: { bucket: bucket.name, key: key('cluster'), region: bucket.region },
+    })
+  }
+  if (isLocal) {
+    stack.variables['TF_VAR_cluster_state'] = JSON.stringify({
+      backend: 'local',
+      config: { path: statePath(box, 'cluster') },
+    })
+  }
+  if (name !== 'platform') delete stack.variables['TF_VAR_cluster_state']
+
+  const modules = chooseModules({
+    registryAnswers,
+    mirror: process.env['TERRAFORM_MODULE_MIRROR'],
+    standIns: join(root, 'tests', 'stand-ins'),
+    isLocal,
+  })
+  if (modules.kind !== 'registry') {
+    await writeManifest(directory, dataDirectory, modules, programPath(box, 'terraform-config-inspect'))
+  }
+  const mirror = registryAnswers ? undefined : providerMirror()
+  if (mirror !== undefined) {
+    const file = join(dataDirectory, 'mirror.tfrc')
+    await writeFile(file, mirrorConfig(mirror))
+    stack.variables['TF_CLI_CONFIG_FILE'] = file
+  }
+  await run(stack, ['init', '-no-color', '-reconfigure', ...backend])
+  return stack
+}
+
+/** The stacks an environment has, in the order in which they are applied; bootstrap is applied once, by hand. */
+export function stacksOf({ name }: Environment): StackName[] {
+  const files = readdirSync(join(root, 'environments', name))
+  return STACKS.filter((stack) => files.includes(`${stack}.tfvars`))
+}
+
+/** Where the box keeps a stack's state. */
+function statePath(box: BoxConfig, name: StackName): string {
+  return join(box.stateDir, 'terraform', `${name}.tfstate`)
+}
+
+async function copyStack(name: StackName, base: string): Promise<void> {
+  for (const part of [join('infrastructure-hcl', name), join('helm', 'karpenter-nodes')]) {
+    const [from, to] = [join(REPOSITORY_ROOT, part), join(base, part)]
+    if (!existsSync(from)) continue
+    await mkdir(to, { recursive: true })
+    const stale = readdirSync(to).filter((entry) => !['.terraform', '.terraform.lock.hcl'].includes(entry))
+    for (const entry of stale) await rm(join(to, entry), { recursive: true })
+    await cp(from, to, {
+      recursive: true,
+      filter: (path) => !/\.terraform|tests/.test(path.slice(from.length)),
+    })
+  }
+}
+
+/** The bucket bootstrap made for this account's states, named after the account so that nobody need look it up. */
+async function stateBucket(environment: Environment): Promise<{ name: string; region: string }> {
+  const region = process.env['AWS_REGION'] ?? process.env['AWS_DEFAULT_REGION'] ?? 'eu-central-1'
+  try {
+    const { Account } = await new STSClient({ region }).send(new GetCallerIdentityCommand({}))
+    return { name: `fastify-eks-state-${Account}-${region}`, region }
+  } catch (cause) {
+    throw new ActionableError(
+      `ENV=${environment.name} needs AWS credentials: ${cause instanceof Error ? cause.message : cause}`,
+      'sign in to AWS (`aws sso login`, or AWS_PROFILE), then run the command again',
+      { cause },
+    )
+  }
+}
+
+/** A directory with providers: the one `TERRAFORM_PROVIDER_MIRROR` names, or one somebody put on this machine. */
+function providerMirror(): string | undefined {
+  const named = process.env['TERRAFORM_PROVIDER_MIRROR']
+  const installed = ['/opt', '/usr/local/share/terraform', '/usr/share/terraform']
+    .filter((directory) => existsSync(directory))
+    .flatMap((directory) => readdirSync(directory).map((entry) => join(directory, entry)))
+  return [...(named ? [named] : []), ...installed].find((directory) =>
+    existsSync(join(directory, 'registry.terraform.io')),
+  )
+}
+
+/** Terraform's configuration that takes the providers a mirror has from there, and the others from the registry. */
+function mirrorConfig(mirror: string): string {
+  const host = join(mirror, 'registry.terraform.io')
+  const providers = readdirSync(host).flatMap((namespace) =>
+    readdirSync(join(host, namespace)).map((type) => `registry.terraform.io/${namespace}/${type}`),
+  )
+  const list = JSON.stringify(providers)
+  return `provider_installation {
+  filesystem_mirror {
+    path    = ${JSON.stringify(mirror)}
+    include = ${list}
+  }
+  direct {
+    exclude = ${list}
+  }
+}
+`
+}
+
+/**
+ * Runs a Terraform command and waits for it.
+ *
+ * @returns what it printed.
+ * @throws ActionableError with its errors and what to do about them.
+ */
+export async function run(stack: Stack, args: string[]): Promise<string> {
+  const result = await execa('terraform', args, {
+    cwd: stack.directory,
+    env: stack.variables,
+    reject: false,
+    all: true,
+  })
+  if (result.code === 'ENOENT') throw terraformMissing()
+  if (result.failed) {
+    const said = (result.all ?? '').replace(/^[│╷╵]\s?/gm, '')
+    const first = /^Error: [\s\S]*?(?=\n\n\n|\nError: |$)/m.exec(said)?.[0] ?? said
+    const brief = first
+      .replace(/^Error: /, '')
+      .replace(/\s+/g, ' ')
+      .trim()
+    throw failure(stack, `terraform ${args[0]}: ${brief.slice(0, 600)}`, brief)
+  }
+  return result.stdout ?? ''
+}
+
+/**
+ * Runs a Terraform command that reports as it goes, and passes on what happens.
+ *
+ * @param onMessage is told each line worth reading.
+ * @throws ActionableError with its errors, one a line, and what to do about the first.
+ */
+export async function follow(
+  stack: Stack,
+  args: string[],
+  onMessage: (message: string) => void,
+): Promise<void> {
+  const [command = '', ...rest] = args
+  const running = execa('terraform', [command, '-json', ...rest], {
+    cwd: stack.directory,
+    env: stack.variables,
+    reject: false,
+    // Ctrl-C reaches Terraform itself, which ends what it has begun and writes its state.
+    cleanup: false,
+  })
+  const ignore = () => {}
+  process.on('SIGINT', ignore)
+  const errors: Diagnostic[] = []
+  const unreadable: string[] = []
+  for await (const line of running.iterable()) {
+    const message = parseMessage(line)
+    if (message === undefined) unreadable.push(line)
+    else if (message.diagnostic?.severity === 'error') errors.push(message.diagnostic)
+    else if (/^(apply_complete|refresh_complete|apply_progress)$/.test(message.type)) {
+      if (message.type !== 'refresh_complete') onMessage(message['@message'])
+    }
+  }
+  const result = await running
+  process.removeListener('SIGINT', ignore)
+  if (result.code === 'ENOENT') throw terraformMissing()
+  if (!result.failed) return
+  const lines = errors.map(describe)
+  const message = lines.length > 0 ? lines.join('\n') : [...unreadable, result.stderr].join('\n').trim()
+  throw failure(stack, `${stack.name} (${stack.environment.name}): ${message}`, message, command)
+}
+
+function parseMessage(line: string): Message | undefined {
+  try {
+    return JSON.parse(line) as Message
+  } catch {
+    return undefined
+  }
+}
+
+/** An error in one line: what is wrong, why, and where. */
+export function describe({ summary, detail, address, range }: Diagnostic): string {
+  const why = detail
+    .replace(/\n\nThis was checked by the validation rule at [\s\S]*$/, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+  const general = [
+    'Invalid value for variable',
+    'Resource postcondition failed',
+    'Resource precondition failed',
+  ]
+  const what = why === '' ? summary : general.includes(summary) ? why : `${summary}: ${why}`
+  const where = address ?? (range === undefined ? undefined : `${range.filename}:${range.start.line}`)
+  return where === undefined ? what : `${what} (${where})`
+}
+
+function failure(stack: Stack, message: string, evidence: string, command = 'init'): ActionableError {
+  const remedy = remedies.find(({ pattern }) => pattern.test(evidence))
+  const file = `infrastructure-hcl/environments/${stack.environment.name}/${stack.name}.tfvars`
+  const usual =
+    command === 'apply'
+      ? 'nothing is lost: mend the cause and run the command again, it goes on from there'
+      : `correct it, most likely in ${file}; nothing was changed`
+  return new ActionableError(message, remedy?.nextStep(stack) ?? usual)
+}
+
+function terraformMissing(): ActionableError {
+  return new ActionableError(
+    'terraform is not installed',
+    'install Terraform 1.11 or newer, then run the command again (`make doctor` lists everything needed)',
+  )
+}
