@@ -136,7 +136,7 @@ data "aws_iam_policy_document" "apply_cluster" {
   statement {
     sid       = "WriteState"
     actions   = ["s3:GetObject", "s3:PutObject"]
-    resources = [for key in local.state_keys : "${aws_s3_bucket.state.arn}/${key}"]
+    resources = [for key in local.state_keys : "${local.state_bucket_arn}/${key}"]
   }
 }
 
@@ -255,7 +255,7 @@ data "aws_iam_policy_document" "apply_access" {
     condition {
       test     = "StringEquals"
       variable = "iam:PermissionsBoundary"
-      values   = [aws_iam_policy.boundary.arn]
+      values   = [local.boundary_arn]
     }
   }
 

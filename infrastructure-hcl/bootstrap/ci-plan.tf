@@ -48,32 +48,20 @@ data "aws_iam_policy_document" "read_stacks" {
   statement {
     sid       = "FindState"
     actions   = ["s3:ListBucket"]
-    resources = [aws_s3_bucket.state.arn]
+    resources = [local.state_bucket_arn]
   }
 
   statement {
     sid       = "ReadState"
     actions   = ["s3:GetObject"]
-    resources = [for key in local.state_keys : "${aws_s3_bucket.state.arn}/${key}"]
+    resources = [for key in local.state_keys : "${local.state_bucket_arn}/${key}"]
   }
 
   # A plan takes the lock too: the objects of that name, and no state.
   statement {
     sid       = "LockState"
     actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
-    resources = [for key in local.state_keys : "${aws_s3_bucket.state.arn}/${key}.tflock"]
-  }
-
-  statement {
-    sid       = "StateKey"
-    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-    resources = [aws_kms_key.state.arn]
-
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = ["s3.${var.region}.amazonaws.com"]
-    }
+    resources = [for key in local.state_keys : "${local.state_bucket_arn}/${key}.tflock"]
   }
 }
 
@@ -89,4 +77,26 @@ resource "aws_iam_role_policy_attachment" "read_stacks" {
 
   role       = aws_iam_role.ci[each.key].name
   policy_arn = aws_iam_policy.read_stacks.arn
+}
+
+data "aws_iam_policy_document" "state_key" {
+  statement {
+    sid       = "StateKey"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [aws_kms_key.state.arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["s3.${var.region}.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "state_key" {
+  for_each = toset(["plan", "apply"])
+
+  name   = "state-key"
+  role   = aws_iam_role.ci[each.key].name
+  policy = data.aws_iam_policy_document.state_key.json
 }

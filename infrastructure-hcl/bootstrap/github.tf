@@ -35,7 +35,7 @@ data "aws_iam_policy_document" "trust" {
 
     principals {
       type        = "Federated"
-      identifiers = [aws_iam_openid_connect_provider.github.arn]
+      identifiers = [local.github_arn]
     }
 
     condition {
@@ -69,7 +69,8 @@ data "aws_iam_policy_document" "trust" {
 }
 
 resource "aws_iam_role" "ci" {
-  for_each = local.ci_roles
+  depends_on = [aws_iam_openid_connect_provider.github]
+  for_each   = local.ci_roles
 
   # Not a name that starts with the cluster's: those are the ones that `apply` may change.
   name               = "${local.name}-${each.key}"

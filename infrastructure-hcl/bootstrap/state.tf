@@ -121,7 +121,7 @@ data "aws_iam_policy_document" "state_bucket" {
     sid       = "TlsOnly"
     effect    = "Deny"
     actions   = ["s3:*"]
-    resources = [aws_s3_bucket.state.arn, "${aws_s3_bucket.state.arn}/*"]
+    resources = [local.state_bucket_arn, "${local.state_bucket_arn}/*"]
 
     principals {
       type        = "*"
@@ -140,7 +140,7 @@ data "aws_iam_policy_document" "state_bucket" {
     sid       = "NoOtherEncryption"
     effect    = "Deny"
     actions   = ["s3:PutObject"]
-    resources = ["${aws_s3_bucket.state.arn}/*"]
+    resources = ["${local.state_bucket_arn}/*"]
 
     principals {
       type        = "*"

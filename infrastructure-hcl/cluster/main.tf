@@ -70,12 +70,15 @@ module "eks" {
     system = {
       ami_type       = "AL2023_ARM_64_STANDARD"
       instance_types = [var.system_nodes.instance_type]
-      capacity_type  = "ON_DEMAND"
-      min_size       = var.system_nodes.min_size
-      max_size       = var.system_nodes.max_size
-      desired_size   = var.system_nodes.desired_size
-      labels         = local.system_node_labels
-      update_config  = { max_unavailable = 1 }
+      # A newer AMI is a decision, not a difference that appears in whatever plan comes next.
+      use_latest_ami_release_version = false
+      ami_release_version            = var.system_nodes.ami_release_version
+      capacity_type                  = "ON_DEMAND"
+      min_size                       = var.system_nodes.min_size
+      max_size                       = var.system_nodes.max_size
+      desired_size                   = var.system_nodes.desired_size
+      labels                         = local.system_node_labels
+      update_config                  = { max_unavailable = 1 }
 
       metadata_options = {
         http_endpoint               = "enabled"

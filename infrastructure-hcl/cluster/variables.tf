@@ -149,6 +149,8 @@ variable "system_nodes" {
     max_size      = optional(number, 3)
     desired_size  = optional(number, 2)
     disk_gib      = optional(number, 20)
+    # The newest at creation unless given; `aws ssm get-parameter` tells of newer ones (docs/infrastructure.md).
+    ami_release_version = optional(string)
   })
   default = {}
 

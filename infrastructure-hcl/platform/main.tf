@@ -24,7 +24,7 @@ locals {
   }
 
   # A registry is asked for name and version; in a directory, or on a web server, the package is a file.
-  mirror_is_registry = var.chart_mirror != null && startswith(coalesce(var.chart_mirror, "-"), "oci://")
+  mirror_is_registry = startswith(coalesce(var.chart_mirror, "-"), "oci://")
   mirror_of_files    = local.mirror_is_registry ? null : var.chart_mirror
 
   charts = {

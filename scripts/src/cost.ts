@@ -6,6 +6,8 @@ import prices from './prices.json' with { type: 'json' }
 
 /** What is read of a plan: `terraform show -json` of a saved plan. */
 export interface CostPlan {
+  /** Whether planning failed half-way: such a plan is still a plan, with resources missing. */
+  errored?: boolean
   variables?: Record<string, { value?: unknown }>
   planned_values: { root_module: PlannedModule }
   prior_state?: { values?: { root_module: PlannedModule } }
@@ -86,8 +88,8 @@ const LOG_GB: Readonly<Record<string, number>> = {
   authenticator: 0.1,
 }
 
-/** The service's image, compressed (docs/deploy.md). */
-const IMAGE_GB = 0.054
+/** The service's image: 54 MB compressed (docs/deploy.md), for two platforms. */
+const IMAGE_GB = 2 * 0.054
 
 /** Root volume where the launch template says nothing: that of the AL2023 image. Karpenter's nodes have the same. */
 const DEFAULT_ROOT_GIB = 20
@@ -179,6 +181,12 @@ const rules: Readonly<Record<string, Rule>> = {
  * the prices, so that no figure is ever silently incomplete.
  */
 export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[] {
+  if (plan.errored) {
+    throw new ActionableError(
+      'the plan has errors, so resources are missing from it',
+      'mend what `terraform plan` says, and plan again',
+    )
+  }
   const resources = resourcesOf(plan.planned_values.root_module).filter(({ mode }) => mode === 'managed')
   const unknown = new Set(
     resources.map(({ type }) => type).filter((type) => !FREE_TYPES.has(type) && !Object.hasOwn(rules, type)),
@@ -189,19 +197,18 @@ export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[
       'add a rule or a free type to scripts/src/cost.ts, with its price in prices.json',
     )
   }
-  const context: Context = { resources, prices, day: on.toISOString().slice(0, 10) }
-  const lines = [
-    ...resources.flatMap((resource) => rules[resource.type]?.(resource, context) ?? []),
-    ...loadBalancer(context),
-  ]
   const region = regionOf(plan)
-  if (lines.length > 0 && region !== prices.region) {
+  if (region !== prices.region && resources.some(({ type }) => Object.hasOwn(rules, type))) {
     throw new ActionableError(
       `the plan is for ${region ?? 'a region it does not name'}, the prices are of ${prices.region}`,
       'put the prices of that region into scripts/src/prices.json',
     )
   }
-  return lines
+  const context: Context = { resources, prices, day: on.toISOString().slice(0, 10) }
+  return [
+    ...resources.flatMap((resource) => rules[resource.type]?.(resource, context) ?? []),
+    ...loadBalancer(context),
+  ]
 }
 
 function resourcesOf({ resources = [], child_modules = [] }: PlannedModule): PlannedResource[] {
@@ -334,14 +341,18 @@ function controlPlaneLogs(group: PlannedResource, { resources, prices }: Context
     (total, type) => total + known(LOG_GB[type], cluster, `how much log type ${type}`),
     0,
   )
-  const what = `control plane logs (${types.join(', ')})`
   return [
-    line(`${what}, ingested`, gb, prices.prices.logsIngested, `${gb} GB a month at rest`),
     line(
-      `${what}, kept ${days} days`,
+      'control plane logs, ingested',
+      gb,
+      prices.prices.logsIngested,
+      `${gb} GB a month at rest (${types.join(', ')})`,
+    ),
+    line(
+      `control plane logs, kept ${days} days`,
       (gb * days) / DAYS_PER_MONTH,
       prices.prices.logsStored,
-      'CloudWatch keeps them uncompressed (it compresses them)',
+      'logs are kept as large as they came, though CloudWatch compresses them',
     ),
   ]
 }
@@ -365,7 +376,7 @@ function images(repository: PlannedResource, { resources, prices }: Context): Co
       `ECR, ${count} images`,
       count * IMAGE_GB,
       prices.prices.ecrStored,
-      `${IMAGE_GB * 1000} MB an image, one platform, no layer shared`,
+      `${IMAGE_GB * 1000} MB an image for its two platforms, no layer shared`,
     ),
   ]
 }
@@ -390,7 +401,7 @@ function release({ address, values }: PlannedResource, { prices }: Context): Cos
       instancePrice(KARPENTER_INSTANCE, prices),
       assumption,
     ),
-    line('its root volume, gp3', DEFAULT_ROOT_GIB, prices.prices.gp3, assumption),
+    line('root volume of the node for the monitoring, gp3', DEFAULT_ROOT_GIB, prices.prices.gp3, assumption),
     line('volumes of the monitoring, gp3', claimed, prices.prices.gp3),
   ]
 }
@@ -404,7 +415,7 @@ function loadBalancer({ resources, prices }: Context): CostLine[] {
   const assumption = 'one Ingress; load balancer capacity units only come with load'
   return [
     line('Application Load Balancer', 1, prices.prices.alb, assumption),
-    line('its public IPv4 addresses, one a zone', subnets, prices.prices.publicIpv4, assumption),
+    line('public IPv4 addresses of the load balancer', subnets, prices.prices.publicIpv4, assumption),
   ]
 }
 
@@ -415,8 +426,9 @@ const NOT_COUNTED = [
   'tax, discounts, savings plans and free tiers',
 ]
 
-/** A bill as a table, with what it assumes and what it leaves out. */
-export function renderCost(lines: readonly CostLine[]): string {
+/** A bill as a table, dearest first, with what it assumes and what it leaves out. */
+export function renderCost(bill: readonly CostLine[]): string {
+  const lines = bill.toSorted((one, other) => other.usd - one.usd)
   const assumptions = [...new Set(lines.flatMap(({ assumption = [] }) => assumption))]
   const note = ({ assumption, price }: CostLine): string =>
     [

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -100,9 +101,13 @@ export function kubeconfigPath(config: BoxConfig): string {
   return join(config.stateDir, 'kubeconfig')
 }
 
-/** The issuer of the cluster's service account tokens, an OIDC provider for IAM; the API server itself. */
-export function oidcIssuer(config: BoxConfig): string {
-  return `https://127.0.0.1:${config.ports.api}`
+/**
+ * The issuer of the cluster's service account tokens, an OIDC provider for IAM. A name as EKS gives it: Terraform's
+ * provider cannot compare one with a port. It answers nothing; the keys are the API server's (`/openid/v1/jwks`).
+ */
+export function oidcIssuer({ name }: Pick<BoxConfig, 'name'>): string {
+  const id = createHash('sha256').update(name).digest('hex').slice(0, 32).toUpperCase()
+  return `https://oidc.eks.${REGION}.amazonaws.com/id/${id}`
 }
 
 /** The key of the emulated account's operator; written when the account is made. */

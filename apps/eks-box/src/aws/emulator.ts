@@ -4,6 +4,7 @@ import { type IncomingHttpHeaders, request as send } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { corrections } from './corrections.ts'
 
 /** A request to AWS as it came in. */
 export interface AwsRequest {
@@ -83,6 +84,14 @@ export class Emulator {
 
   /** Sends a request; resolves when it is answered and, if it changed something, in the journal. */
   async forward(request: AwsRequest): Promise<AwsResponse> {
+    const response = await this.#forward(request)
+    const correct = corrections[operation(request) ?? '']
+    return correct === undefined
+      ? response
+      : { ...response, body: Buffer.from(correct(response.body.toString())) }
+  }
+
+  async #forward(request: AwsRequest): Promise<AwsResponse> {
     // It may wait 20 s for a message, and what it hands out is not kept.
     if (operation(request) === 'ReceiveMessage') return this.#send(request)
     // Changes one after another and alone, since the random numbers are shared by all requests.

@@ -37,7 +37,9 @@ async function pass(
     answer = unavailable(`the AWS emulator did not answer: ${cause}`)
   }
   const { connection: _connection, 'transfer-encoding': _encoding, ...headers } = answer.headers
-  response.writeHead(answer.status, headers)
+  // A HEAD has no body, but tells the length of what it leaves out.
+  const length = request.method === 'HEAD' ? {} : { 'content-length': answer.body.length }
+  response.writeHead(answer.status, { ...headers, ...length })
   response.end(request.method === 'HEAD' ? undefined : answer.body)
 }
 

@@ -13,7 +13,8 @@ export function moto(config: BoxConfig): Component {
     // Off by default, for speed; node roles and operators attach them.
     environment: { MOTO_IAM_LOAD_MANAGED_POLICIES: 'true' },
     files: {},
-    probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.moto}/moto-api/data.json` },
+    // Its start page: anything that looks into the account would draw random numbers, and with them identifiers.
+    probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.moto}/moto-api/` },
     diagnoses: [],
   }
 }

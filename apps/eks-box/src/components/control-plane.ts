@@ -31,9 +31,8 @@ export function apiserver(config: BoxConfig): Component {
       `--kubelet-client-key=${at('apiserver-kubelet-client.key')}`,
       // The node's name is no name any resolver here knows.
       '--kubelet-preferred-address-types=InternalIP',
-      // As on EKS, a URL whose discovery document anyone may read.
       `--service-account-issuer=${oidcIssuer(config)}`,
-      `--service-account-jwks-uri=${oidcIssuer(config)}/openid/v1/jwks`,
+      `--service-account-jwks-uri=https://127.0.0.1:${config.ports.api}/openid/v1/jwks`,
       `--service-account-key-file=${at('sa.pub')}`,
       `--service-account-signing-key-file=${at('sa.key')}`,
       `--service-cluster-ip-range=${SERVICE_CIDR}`,

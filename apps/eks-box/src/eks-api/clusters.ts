@@ -83,7 +83,7 @@ export function clusters({ app, store, options }: Api): void {
       accessConfig: { authenticationMode: body.accessConfig?.authenticationMode ?? 'CONFIG_MAP' },
       ...(body.encryptionConfig === undefined ? {} : { encryptionConfig: body.encryptionConfig }),
       upgradePolicy: { supportType: body.upgradePolicy?.supportType ?? 'EXTENDED' },
-      zonalShiftConfig: { enabled: body.zonalShiftConfig?.enabled ?? false },
+      ...(body.zonalShiftConfig === undefined ? {} : { zonalShiftConfig: body.zonalShiftConfig }),
       deletionProtection: body.deletionProtection ?? false,
       tags: body.tags ?? {},
       status: 'CREATING',

@@ -92,7 +92,7 @@ export interface Cluster extends Settling<'CREATING' | 'ACTIVE' | 'UPDATING' | '
   accessConfig: { authenticationMode: Static<typeof AuthenticationMode> }
   encryptionConfig?: Static<typeof EncryptionConfig>
   upgradePolicy: { supportType: string }
-  zonalShiftConfig: { enabled: boolean }
+  zonalShiftConfig?: Static<typeof ZonalShift>
   deletionProtection: boolean
   tags: Static<typeof Tags>
 }

@@ -105,31 +105,36 @@ resource "aws_security_group" "node" {
   tags        = merge({ "kubernetes.io/cluster/${var.name}" = "owned" }, var.node_security_group_tags)
 }
 
-resource "aws_vpc_security_group_ingress_rule" "cluster_from_nodes" {
-  security_group_id            = aws_security_group.cluster.id
-  description                  = "Node groups to cluster API"
-  referenced_security_group_id = aws_security_group.node.id
-  ip_protocol                  = "tcp"
-  from_port                    = 443
-  to_port                      = 443
+resource "aws_security_group_rule" "cluster_from_nodes" {
+  security_group_id        = aws_security_group.cluster.id
+  description              = "Node groups to cluster API"
+  type                     = "ingress"
+  source_security_group_id = aws_security_group.node.id
+  protocol                 = "tcp"
+  from_port                = 443
+  to_port                  = 443
 }
 
-resource "aws_vpc_security_group_ingress_rule" "node_from_cluster" {
+resource "aws_security_group_rule" "node_from_cluster" {
   for_each = { kubelet = 10250, metrics = 10251, webhook = 9443 }
 
-  security_group_id            = aws_security_group.node.id
-  description                  = "Cluster API to node ${each.key}"
-  referenced_security_group_id = aws_security_group.cluster.id
-  ip_protocol                  = "tcp"
-  from_port                    = each.value
-  to_port                      = each.value
+  security_group_id        = aws_security_group.node.id
+  description              = "Cluster API to node ${each.key}"
+  type                     = "ingress"
+  source_security_group_id = aws_security_group.cluster.id
+  protocol                 = "tcp"
+  from_port                = each.value
+  to_port                  = each.value
 }
 
-resource "aws_vpc_security_group_egress_rule" "node" {
+resource "aws_security_group_rule" "node_egress" {
   security_group_id = aws_security_group.node.id
   description       = "Allow all egress"
-  cidr_ipv4         = "0.0.0.0/0"
-  ip_protocol       = "-1"
+  type              = "egress"
+  cidr_blocks       = ["0.0.0.0/0"]
+  protocol          = "-1"
+  from_port         = 0
+  to_port           = 0
 }
 
 resource "aws_iam_openid_connect_provider" "this" {
@@ -259,6 +264,7 @@ resource "aws_eks_node_group" "this" {
   capacity_type          = each.value.capacity_type
   instance_types         = each.value.instance_types
   version                = var.kubernetes_version
+  release_version        = each.value.ami_release_version
   labels                 = each.value.labels
 
   launch_template {

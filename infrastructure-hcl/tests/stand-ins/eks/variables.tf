@@ -102,14 +102,16 @@ variable "node_security_group_tags" {
 variable "eks_managed_node_groups" {
   description = "Managed node groups"
   type = map(object({
-    ami_type       = optional(string)
-    instance_types = optional(list(string))
-    capacity_type  = optional(string)
-    min_size       = optional(number)
-    max_size       = optional(number)
-    desired_size   = optional(number)
-    labels         = optional(map(string))
-    update_config  = optional(object({ max_unavailable = optional(number) }))
+    ami_type                       = optional(string)
+    ami_release_version            = optional(string)
+    use_latest_ami_release_version = optional(bool)
+    instance_types                 = optional(list(string))
+    capacity_type                  = optional(string)
+    min_size                       = optional(number)
+    max_size                       = optional(number)
+    desired_size                   = optional(number)
+    labels                         = optional(map(string))
+    update_config                  = optional(object({ max_unavailable = optional(number) }))
     metadata_options = optional(object({
       http_endpoint               = optional(string)
       http_put_response_hop_limit = optional(number)

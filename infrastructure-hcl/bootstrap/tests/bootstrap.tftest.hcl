@@ -1,0 +1,248 @@
+# What the stack promises about who gets in and how far. No request leaves: every run is a plan, and what only
+# AWS knows is given.
+
+provider "aws" {
+  region                      = "eu-central-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_resource {
+  target          = aws_kms_key.state
+  override_during = plan
+  values          = { arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
+}
+
+variables {
+  environment        = "dev"
+  region             = "eu-central-1"
+  repository         = { name = "example/service", id = "456", owner_id = "123" }
+  monthly_budget_usd = 100
+  budget_emails      = ["somebody@example.com"]
+}
+
+run "only_this_repository_gets_in" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for document in data.aws_iam_policy_document.trust : alltrue([
+        for statement in jsondecode(document.json).Statement :
+        statement.Condition.StringEquals["token.actions.githubusercontent.com:repository_id"] == "456" &&
+        statement.Condition.StringEquals["token.actions.githubusercontent.com:aud"] == "sts.amazonaws.com"
+      ])
+    ])
+    error_message = "every role must ask for the repository's id and for the audience"
+  }
+
+  assert {
+    condition     = alltrue([for document in data.aws_iam_policy_document.trust : !strcontains(document.json, "StringLike")])
+    error_message = "no trust policy may match by pattern"
+  }
+}
+
+run "pull_requests_only_plan" {
+  command = plan
+
+  assert {
+    condition = toset(flatten([for statement in jsondecode(data.aws_iam_policy_document.trust["plan"].json).Statement :
+      statement.Condition.StringEquals["token.actions.githubusercontent.com:sub"]
+    ])) == toset(["repo:example/service:pull_request", "repo:example@123/service@456:pull_request"])
+    error_message = "plan must be for pull requests, in both forms that GitHub writes the subject in"
+  }
+
+  assert {
+    condition = alltrue([for role in ["apply", "release", "deploy"] :
+      !strcontains(data.aws_iam_policy_document.trust[role].json, "pull_request")
+    ])
+    error_message = "no other role may be for pull requests"
+  }
+}
+
+run "changes_come_from_the_branch_through_the_environment" {
+  command = plan
+
+  variables {
+    environment = "prod"
+    branch      = "trunk"
+  }
+
+  assert {
+    condition = alltrue([for role in ["apply", "release", "deploy"] : alltrue([
+      for statement in jsondecode(data.aws_iam_policy_document.trust[role].json).Statement :
+      statement.Condition.StringEquals["token.actions.githubusercontent.com:ref"] == "refs/heads/trunk" &&
+      toset(statement.Condition.StringEquals["token.actions.githubusercontent.com:sub"]) ==
+      toset(["repo:example/service:environment:prod", "repo:example@123/service@456:environment:prod"])
+    ])])
+    error_message = "apply, release and deploy must ask for the environment and for the branch"
+  }
+}
+
+run "plan_writes_locks_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(data.aws_iam_policy_document.read_stacks.json).Statement :
+      alltrue([for resource in flatten([statement.Resource]) : endswith(resource, ".tfstate.tflock")])
+      if anytrue([for action in flatten([statement.Action]) : can(regex("^[a-z0-9-]+:(Put|Create|Delete|Update|\\*)", action))])
+    ])
+    error_message = "plan may write only the objects that lock its state"
+  }
+
+  assert {
+    condition     = !strcontains(data.aws_iam_policy_document.read_stacks.json, "bootstrap.tfstate")
+    error_message = "this stack's own state is not CI's to read"
+  }
+}
+
+run "apply_creates_roles_only_within_the_boundary" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(data.aws_iam_policy_document.apply_access.json).Statement :
+      statement.Condition.StringEquals["iam:PermissionsBoundary"] == "arn:aws:iam::123456789012:policy/fastify-eks-boundary"
+      if length(setintersection(flatten([statement.Action]), [
+        "iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy",
+      ])) > 0
+    ])
+    error_message = "what gives a role rights must ask for the boundary"
+  }
+
+  assert {
+    condition = alltrue([
+      for document in [data.aws_iam_policy_document.apply_access, data.aws_iam_policy_document.apply_cluster] :
+      !strcontains(document.json, "DeleteRolePermissionsBoundary") && !strcontains(document.json, "iam:*")
+    ])
+    error_message = "apply must not be able to take the boundary off"
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for statement in jsondecode(data.aws_iam_policy_document.apply_access.json).Statement : [
+        for resource in flatten([statement.Resource]) : anytrue([
+          can(regex(":(role|policy)/fastify-eks-cluster-\\*$", resource)),
+          can(regex(":role/aws-service-role/\\*$", resource)),
+          can(regex(":oidc-provider/oidc\\.eks\\.", resource)),
+        ])
+      ] if anytrue([for action in flatten([statement.Action]) : startswith(action, "iam:")])
+    ]))
+    error_message = "apply must reach no role, policy or identity provider but the cluster's: not its own, not GitHub's"
+  }
+}
+
+run "the_boundary_gives_no_way_out" {
+  command = plan
+
+  assert {
+    condition = !can(regex(
+      "\"(iam:(\\*|Create(Role|Policy|User|AccessKey)|Attach|Put|Update)|s3:|sts:|secretsmanager:|kms:(\\*|PutKeyPolicy|CreateGrant))",
+      data.aws_iam_policy_document.boundary.json,
+    ))
+    error_message = "the boundary must not let a role write IAM, read buckets or secrets, become another role or open keys"
+  }
+}
+
+run "release_pushes_to_one_repository" {
+  command = plan
+
+  assert {
+    condition = toset([
+      for statement in jsondecode(data.aws_iam_policy_document.release.json).Statement :
+      statement.Resource if statement.Action != "ecr:GetAuthorizationToken"
+    ]) == toset(["arn:aws:ecr:eu-central-1:123456789012:repository/fastify-app"])
+    error_message = "release must reach the service's repository only"
+  }
+
+  assert {
+    condition     = !strcontains(data.aws_iam_policy_document.release.json, "Delete")
+    error_message = "release must not delete images"
+  }
+}
+
+run "deploy_finds_one_cluster" {
+  command = plan
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.deploy.json).Statement : [statement.Action, statement.Resource]
+    ] == [["eks:DescribeCluster", "arn:aws:eks:eu-central-1:123456789012:cluster/fastify-eks-cluster"]]
+    error_message = "deploy must be able to find the cluster, and no more"
+  }
+}
+
+run "state_is_private_encrypted_and_kept" {
+  command = plan
+
+  assert {
+    condition     = aws_s3_bucket.state.bucket == "fastify-eks-state-123456789012-eu-central-1"
+    error_message = "the bucket's name must follow from account and region: Terraform's runner computes it"
+  }
+
+  assert {
+    condition = anytrue([
+      for statement in jsondecode(data.aws_iam_policy_document.state_bucket.json).Statement :
+      statement.Effect == "Deny" && statement.Action == "s3:*" && statement.Principal == "*" &&
+      try(statement.Condition.Bool["aws:SecureTransport"], "") == "false" && length(statement.Resource) == 2
+    ])
+    error_message = "the bucket and its objects must refuse requests without TLS"
+  }
+
+  assert {
+    condition = alltrue([
+      aws_s3_bucket_public_access_block.state.block_public_acls,
+      aws_s3_bucket_public_access_block.state.block_public_policy,
+      aws_s3_bucket_public_access_block.state.ignore_public_acls,
+      aws_s3_bucket_public_access_block.state.restrict_public_buckets,
+    ])
+    error_message = "all four switches against public access must be on"
+  }
+
+  assert {
+    condition = alltrue([
+      for rule in aws_s3_bucket_server_side_encryption_configuration.state.rule :
+      rule.apply_server_side_encryption_by_default[0].kms_master_key_id == aws_kms_key.state.arn
+    ])
+    error_message = "state must be encrypted with its own key"
+  }
+
+  assert {
+    condition     = aws_s3_bucket_versioning.state.versioning_configuration[0].status == "Enabled"
+    error_message = "the bucket must keep old versions"
+  }
+}
+
+run "the_budget_warns_before_and_after" {
+  command = plan
+
+  assert {
+    condition = { for notification in aws_budgets_budget.monthly.notification :
+    notification.notification_type => notification.threshold } == { FORECASTED = 80, ACTUAL = 100 }
+    error_message = "alerts must come at 80 % forecast and at 100 % spent"
+  }
+}
+
+run "policies_fit_into_what_iam_allows" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for document in [
+        data.aws_iam_policy_document.apply_access,
+        data.aws_iam_policy_document.apply_cluster,
+        data.aws_iam_policy_document.boundary,
+        data.aws_iam_policy_document.read_stacks,
+      ] : length(document.minified_json) <= 6144
+    ])
+    error_message = "a managed policy ends at 6,144 characters"
+  }
+}

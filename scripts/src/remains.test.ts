@@ -1,0 +1,251 @@
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  CreateLaunchTemplateCommand,
+  CreateNetworkInterfaceCommand,
+  CreateSecurityGroupCommand,
+  DeleteSecurityGroupCommand,
+  DescribeImagesCommand,
+  DescribeSubnetsCommand,
+  EC2Client,
+  type ResourceType,
+  RunInstancesCommand,
+  TerminateInstancesCommand,
+} from '@aws-sdk/client-ec2'
+import {
+  CreateLoadBalancerCommand,
+  CreateTargetGroupCommand,
+  ElasticLoadBalancingV2Client,
+} from '@aws-sdk/client-elastic-load-balancing-v2'
+import { ActionableError } from 'eks-box/errors'
+import { execa } from 'execa'
+import t, { type Test } from 'tap'
+import { type AwsClients, controllerRemains, type Remain, waitUntilGone } from './remains.ts'
+
+const GROUP: Remain = { kind: 'security group', id: 'sg-1', why: 'made by somebody' }
+const NODE: Remain = { kind: 'instance', id: 'i-1', why: 'node of a NodePool' }
+
+/** Waiting on a clock of its own: each look sees the next of `looks`, the last one for ever. */
+function waiting(looks: Remain[][], deadline = 60_000) {
+  const reports: string[] = []
+  let now = 0
+  let next = 0
+  const look = async () => looks[Math.min(next++, looks.length - 1)] ?? []
+  const clock = {
+    now: () => now,
+    sleep: async (milliseconds: number) => {
+      now += milliseconds
+    },
+  }
+  const run = () => waitUntilGone(look, (line) => reports.push(line), { interval: 10_000, deadline }, clock)
+  return { run, reports, elapsed: () => now }
+}
+
+t.test('where nothing is left, there is nothing to wait for or to tell', async (t) => {
+  const { run, reports, elapsed } = waiting([[]])
+  await run()
+  t.equal(elapsed(), 0)
+  t.strictSame(reports, [])
+})
+
+t.test('it waits until the last object is gone, and tells what for whenever that changes', async (t) => {
+  const { run, reports, elapsed } = waiting([[GROUP, NODE], [GROUP, NODE], [GROUP], []])
+  await run()
+  t.equal(elapsed(), 30_000)
+  t.strictSame(reports, [
+    'waiting for AWS to be rid of security group sg-1, instance i-1',
+    'waiting for AWS to be rid of security group sg-1',
+  ])
+})
+
+t.test(
+  'at the deadline it names all that is left, why, and how to remove it in a working order',
+  async (t) => {
+    const { run, elapsed } = waiting([[GROUP, NODE]])
+    const error = await run().then(
+      () => t.fail('it must not succeed'),
+      (error: unknown) => error,
+    )
+    t.type(error, ActionableError)
+    const { message, nextStep } = error as ActionableError
+    t.equal(elapsed(), 60_000)
+    t.match(
+      message,
+      'after 1 min:\n  security group sg-1, made by somebody\n  instance i-1, node of a NodePool',
+    )
+    t.match(
+      nextStep,
+      'terminate-instances --instance-ids i-1\n  aws ec2 delete-security-group --group-id sg-1',
+    )
+  },
+)
+
+t.test('an answer of AWS that is an error is not taken for an empty account', async (t) => {
+  const look = () => Promise.reject(new Error('not authorised'))
+  await t.rejects(
+    waitUntilGone(look, () => {}),
+    { message: 'not authorised' },
+  )
+})
+
+const python = process.env['BOX_AWS_PYTHON']
+
+t.test(
+  'against the AWS emulator',
+  { skip: python ? false : 'BOX_AWS_PYTHON names no Python that has the AWS emulator' },
+  async (t) => {
+    const clients = await startEmulator(t, python ?? '')
+    const make = factory(clients)
+    const remains = () => controllerRemains('ours', clients)
+    const subnets = await make.subnets()
+    const lbc = { 'elbv2.k8s.aws/cluster': 'ours', 'ingress.k8s.aws/stack': 'app/web' }
+    const karpenter = { 'eks:eks-cluster-name': 'ours', 'karpenter.sh/nodepool': 'default' }
+
+    await t.test("another cluster's objects, and those of no controller, are none", async (t) => {
+      const theirs = { ...lbc, 'elbv2.k8s.aws/cluster': 'theirs' }
+      await make.loadBalancer('theirs', subnets, theirs)
+      await make.targetGroup('theirs', theirs)
+      await make.securityGroup('theirs', theirs)
+      await make.instance({ ...karpenter, 'eks:eks-cluster-name': 'theirs' })
+      await make.instance({ 'eks:cluster-name': 'ours', 'eks:nodegroup-name': 'system' })
+      await make.launchTemplate('system', { 'eks:cluster-name': 'ours' })
+      await make.networkInterface(subnets[0], { 'cluster.k8s.amazonaws.com/name': 'theirs' })
+      t.strictSame(await remains(), [])
+    })
+
+    await t.test('every kind is found, and the group shared by all load balancers with them', async (t) => {
+      const expected = [
+        {
+          kind: 'load balancer',
+          id: await make.loadBalancer('ours', subnets, lbc),
+          why: 'made by the AWS Load Balancer Controller for app/web',
+        },
+        {
+          kind: 'target group',
+          id: await make.targetGroup('ours', lbc),
+          why: 'made by the AWS Load Balancer Controller for app/web',
+        },
+        { kind: 'instance', id: await make.instance(karpenter), why: "node of Karpenter's NodePool default" },
+        {
+          kind: 'launch template',
+          id: await make.launchTemplate('ours', karpenter),
+          why: "of Karpenter's nodes",
+        },
+        {
+          kind: 'network interface',
+          id: await make.networkInterface(subnets[0], { 'cluster.k8s.amazonaws.com/name': 'ours' }),
+          why: 'left by the VPC CNI plugin of a node that is gone',
+        },
+        {
+          kind: 'security group',
+          id: await make.securityGroup('ours', { 'elbv2.k8s.aws/cluster': 'ours' }),
+          why: 'made by the AWS Load Balancer Controller',
+        },
+      ]
+      t.strictSame(await remains(), expected)
+    })
+
+    await t.test(
+      'what was deleted is gone, and so is an instance that EC2 still lists as terminated',
+      async (t) => {
+        const before = await remains()
+        const find = (kind: string) => before.find((remain) => remain.kind === kind)?.id ?? ''
+        await clients.ec2.send(new TerminateInstancesCommand({ InstanceIds: [find('instance')] }))
+        await clients.ec2.send(new DeleteSecurityGroupCommand({ GroupId: find('security group') }))
+        t.strictSame(
+          (await remains()).map(({ kind }) => kind),
+          ['load balancer', 'target group', 'launch template', 'network interface'],
+        )
+      },
+    )
+
+    await t.test('more load balancers than fit one answer about tags are all looked at', async (t) => {
+      for (let count = 0; count < 21; count++) await make.targetGroup(`more-${count}`, lbc)
+      t.equal((await remains()).filter(({ kind }) => kind === 'target group').length, 22)
+    })
+  },
+)
+
+/** Starts moto on a free port, for the duration of the test. */
+async function startEmulator(t: Test, python: string): Promise<AwsClients> {
+  const port = await freePort()
+  const emulator = execa(python, ['-m', 'moto.server', '-H', '127.0.0.1', '-p', String(port)], {
+    stdio: 'ignore',
+    reject: false,
+  })
+  const options = {
+    endpoint: `http://127.0.0.1:${port}`,
+    region: 'eu-central-1',
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  }
+  const clients = { ec2: new EC2Client(options), elb: new ElasticLoadBalancingV2Client(options) }
+  t.teardown(async () => {
+    clients.ec2.destroy()
+    clients.elb.destroy()
+    emulator.kill()
+    await emulator
+  })
+  for (let attempt = 0; attempt < 300; attempt++) {
+    const answers = await fetch(`${options.endpoint}/moto-api/`).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+    if (answers) return clients
+    await sleep(100)
+  }
+  throw new Error(`${python} -m moto.server does not answer on port ${port}`)
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  if (address === null || typeof address === 'string') throw new TypeError('a TCP server has a port')
+  return address.port
+}
+
+/** Makes objects as the controllers do, as far as their tags go, and returns their ids. */
+function factory({ ec2, elb }: AwsClients) {
+  const listOf = (tags: Record<string, string>) =>
+    Object.entries(tags).map(([Key, Value]) => ({ Key, Value }))
+  const tagged = (ResourceType: ResourceType, tags: Record<string, string>) => ({
+    TagSpecifications: [{ ResourceType, Tags: listOf(tags) }],
+  })
+  return {
+    async subnets(): Promise<string[]> {
+      const { Subnets = [] } = await ec2.send(new DescribeSubnetsCommand({}))
+      return Subnets.flatMap(({ SubnetId = [] }) => SubnetId).slice(0, 2)
+    },
+    async loadBalancer(Name: string, Subnets: string[], tags: Record<string, string>): Promise<string> {
+      const made = await elb.send(new CreateLoadBalancerCommand({ Name, Subnets, Tags: listOf(tags) }))
+      return made.LoadBalancers?.[0]?.LoadBalancerArn ?? ''
+    },
+    async targetGroup(Name: string, tags: Record<string, string>): Promise<string> {
+      const { VpcId } = (await ec2.send(new DescribeSubnetsCommand({}))).Subnets?.[0] ?? {}
+      const input = { Name, VpcId, Protocol: 'HTTP', Port: 3000, TargetType: 'ip' } as const
+      const made = await elb.send(new CreateTargetGroupCommand({ ...input, Tags: listOf(tags) }))
+      return made.TargetGroups?.[0]?.TargetGroupArn ?? ''
+    },
+    async securityGroup(GroupName: string, tags: Record<string, string>): Promise<string> {
+      const input = { GroupName, Description: GroupName, ...tagged('security-group', tags) }
+      return (await ec2.send(new CreateSecurityGroupCommand(input))).GroupId ?? ''
+    },
+    async instance(tags: Record<string, string>): Promise<string> {
+      const { Images = [] } = await ec2.send(new DescribeImagesCommand({ Owners: ['amazon'] }))
+      const input = { ImageId: Images[0]?.ImageId, MinCount: 1, MaxCount: 1, ...tagged('instance', tags) }
+      return (await ec2.send(new RunInstancesCommand(input))).Instances?.[0]?.InstanceId ?? ''
+    },
+    async launchTemplate(LaunchTemplateName: string, tags: Record<string, string>): Promise<string> {
+      const LaunchTemplateData = { InstanceType: 't4g.small' } as const
+      const input = { LaunchTemplateName, LaunchTemplateData, ...tagged('launch-template', tags) }
+      const { LaunchTemplate } = await ec2.send(new CreateLaunchTemplateCommand(input))
+      return LaunchTemplate?.LaunchTemplateId ?? ''
+    },
+    async networkInterface(SubnetId: string | undefined, tags: Record<string, string>): Promise<string> {
+      const input = { SubnetId, ...tagged('network-interface', tags) }
+      const { NetworkInterface } = await ec2.send(new CreateNetworkInterfaceCommand(input))
+      return NetworkInterface?.NetworkInterfaceId ?? ''
+    },
+  }
+}
