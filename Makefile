@@ -12,12 +12,13 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 BOX := node apps/eks-box/src/cli.ts
+STACKS := node scripts/src/stack.ts
 
 ## Main job
 
-# Set up this machine, build, deploy, load, and watch it scale
+# Set up this machine, apply the infrastructure, build, deploy, load, and watch it scale
 .PHONY: up
-up: box build push deploy
+up: box apply build push deploy
 	@$(MAKE) --no-print-directory loadtest ARGS=--until-scaled-down
 
 # Stop the box and remove everything it wrote (the built tools stay)
@@ -41,6 +42,36 @@ doctor: node_modules
 .PHONY: box
 box: node_modules
 	@$(BOX) up
+
+# Plan the infrastructure and tell in short what would change (ENV, STACK)
+.PHONY: plan
+plan: node_modules
+	@$(STACKS) plan
+
+# Plan the infrastructure and apply that plan (ENV, STACK; PLAN=<file> applies a reviewed one)
+.PHONY: apply
+apply: node_modules
+	@$(STACKS) apply
+
+# Take the infrastructure away, and first what controllers made in AWS (ENV, STACK)
+.PHONY: destroy
+destroy: node_modules
+	@$(STACKS) destroy
+
+# The infrastructure's outputs (ENV, STACK)
+.PHONY: output
+output: node_modules
+	@$(STACKS) output
+
+# Add the environment's cluster to your kubeconfig
+.PHONY: kubeconfig
+kubeconfig: node_modules
+	@$(STACKS) kubeconfig
+
+# What the environment costs a month at rest, from its plans
+.PHONY: cost
+cost: node_modules
+	@$(STACKS) cost
 
 # Build the service's image
 .PHONY: build

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { ActionableError, reportFailure } from 'eks-box/errors'
-import prices from './prices.json' with { type: 'json' }
+import recorded from './prices.json' with { type: 'json' }
 
 /** What is read of a plan: `terraform show -json` of a saved plan. */
 export interface CostPlan {
@@ -47,6 +47,9 @@ export interface Prices {
   /** The day (UTC) a Kubernetes version's standard support ends on EKS, by the EKS release calendar. */
   standardSupportEnds: Record<string, string>
 }
+
+/** The prices of eu-central-1. */
+export const PRICES: Prices = recorded
 
 export type PriceName =
   | 'eksStandardSupport'
@@ -481,7 +484,7 @@ if (import.meta.main) {
     .argument('<plans...>', 'files with the output of `terraform show -json`')
     .action((files: string[]) => {
       const today = new Date()
-      console.log(renderCost(files.flatMap((file) => monthlyCost(readPlan(file), prices, today))))
+      console.log(renderCost(files.flatMap((file) => monthlyCost(readPlan(file), PRICES, today))))
     })
     .parseAsync()
     .catch(reportFailure)

@@ -1,7 +1,13 @@
 import { join } from 'node:path'
 import { readConfig } from 'eks-box/config'
 import t from 'tap'
-import { helmProgram, imageRepository, kubeAccess, readEnvironment } from './environment.ts'
+import {
+  confirmProduction,
+  helmProgram,
+  imageRepository,
+  kubeAccess,
+  readEnvironment,
+} from './environment.ts'
 
 const box = readConfig({ BOX_STATE_DIR: '/nowhere', BOX_CACHE_DIR: '/nowhere' })
 
@@ -23,22 +29,54 @@ t.test('a context of the user’s own takes the place of the box', async (t) => 
   t.strictSame(kubeAccess(environment, box, { KUBE_CONTEXT: 'kind' }), { context: 'kind' })
 })
 
-t.test('the box’s images carry their production name', async (t) => {
-  t.match(
-    imageRepository(readEnvironment({}), {}),
-    /^\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com\/fastify-app$/,
+const nothingCreated = async () => undefined
+
+t.test('images go where the cluster stack put their repository, unless another is named', async (t) => {
+  const created = async () => 'host/created'
+  t.equal(await imageRepository(readEnvironment({}), {}, created), 'host/created')
+  const dev = readEnvironment({ ENV: 'dev' })
+  t.equal(await imageRepository(dev, {}, created), 'host/created')
+  t.equal(await imageRepository(dev, { IMAGE_REPOSITORY: 'host/app' }, created), 'host/app')
+  t.equal(
+    await imageRepository(readEnvironment({}), { IMAGE_REPOSITORY: 'host/app' }, created),
+    'host/created',
+    'the box has one registry',
   )
 })
 
-t.test('elsewhere the repository and the cluster have to be named', async (t) => {
-  const dev = readEnvironment({ ENV: 'dev' })
-  t.throws(() => imageRepository(dev, {}), { message: /ENV=dev needs/, nextStep: /IMAGE_REPOSITORY/ })
-  t.throws(() => imageRepository(dev, { IMAGE_REPOSITORY: 'host/app:tag' }), {
+t.test('a repository that is not there is told, with the command that creates it', async (t) => {
+  await t.rejects(imageRepository(readEnvironment({ ENV: 'dev' }), {}, nothingCreated), {
+    message: 'dev has no image repository yet',
+    nextStep: /make apply ENV=dev/,
+  })
+  await t.rejects(imageRepository(readEnvironment({ KUBE_CONTEXT: 'kind' }), {}, nothingCreated), {
+    message: /needs to know/,
+    nextStep: /IMAGE_REPOSITORY/,
+  })
+  const wrong = { IMAGE_REPOSITORY: 'host/app:tag' }
+  await t.rejects(imageRepository(readEnvironment({ ENV: 'dev' }), wrong, nothingCreated), {
     message: /no image repository/,
     nextStep: /without a tag/,
   })
-  t.equal(imageRepository(dev, { IMAGE_REPOSITORY: 'host/app' }), 'host/app')
-  t.throws(() => kubeAccess(dev, box, {}), { message: /which cluster/, nextStep: /KUBE_CONTEXT/ })
+})
+
+t.test('an environment’s cluster is the context make kubeconfig makes, never the current one', async (t) => {
+  t.strictSame(kubeAccess(readEnvironment({ ENV: 'dev' }), box, {}), { context: 'fastify-eks-dev' })
+})
+
+t.test('production is changed only when that is meant', async (t) => {
+  t.intercept(process, 'env', { value: { ...process.env, CI: '', CONFIRM: '' } })
+  const prod = readEnvironment({ ENV: 'prod' })
+  t.throws(() => confirmProduction(prod, { reviewed: true }), {
+    message: /production/,
+    nextStep: /CONFIRM=prod/,
+  })
+  t.doesNotThrow(() => confirmProduction(readEnvironment({ ENV: 'dev' }), { reviewed: false }))
+  process.env['CI'] = 'true'
+  t.doesNotThrow(() => confirmProduction(prod, { reviewed: true }), 'CI, with a plan somebody read')
+  t.throws(() => confirmProduction(prod, { reviewed: false }), 'CI, with a plan nobody read')
+  process.env['CONFIRM'] = 'prod'
+  t.doesNotThrow(() => confirmProduction(prod, { reviewed: false }))
 })
 
 t.test('a box that is not up is told', async (t) => {

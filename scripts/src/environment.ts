@@ -49,26 +49,37 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
 }
 
 /**
- * The repository of the image, as pods refer to it and, outside the box, as it is pushed to.
+ * The repository of the image, as pods refer to it and, outside the box, as it is pushed to: `IMAGE_REPOSITORY`,
+ * else the one the cluster stack created.
  *
- * @throws ActionableError when the environment has no box and `IMAGE_REPOSITORY` does not name it.
+ * @param created tells the stack's repository; undefined when it is not applied.
+ * @throws ActionableError when there is none, or the variable names none.
  */
-export function imageRepository(environment: Environment, env: NodeJS.ProcessEnv): string {
-  if (environment.usesBox) return `${ECR_REGISTRY}/${SERVICE}`
-  const repository = env['IMAGE_REPOSITORY']
-  if (!repository) {
-    throw new ActionableError(
-      `ENV=${environment.name} ${environment.name === 'local' ? 'with KUBE_CONTEXT ' : ''}needs to know where its images are`,
-      `set IMAGE_REPOSITORY, for example IMAGE_REPOSITORY=${ECR_REGISTRY}/${SERVICE} with your account's number`,
-    )
-  }
-  if (!/^[a-z0-9.-]+(:\d+)?(\/[a-z0-9._-]+)+$/.test(repository)) {
+export async function imageRepository(
+  environment: Environment,
+  env: NodeJS.ProcessEnv,
+  created: () => Promise<string | undefined>,
+): Promise<string> {
+  const repository = environment.usesBox ? undefined : env['IMAGE_REPOSITORY']
+  if (repository) {
+    if (/^[a-z0-9.-]+(:\d+)?(\/[a-z0-9._-]+)+$/.test(repository)) return repository
     throw new ActionableError(
       `IMAGE_REPOSITORY is "${repository}", which is no image repository`,
       'give host and path without a tag, in lower case: <registry host>/fastify-app',
     )
   }
-  return repository
+  if (environment.name === 'local' && !environment.usesBox) {
+    throw new ActionableError(
+      'ENV=local with KUBE_CONTEXT needs to know where its images are',
+      `set IMAGE_REPOSITORY, for example IMAGE_REPOSITORY=${ECR_REGISTRY}/${SERVICE} with your account's number`,
+    )
+  }
+  const url = await created()
+  if (url !== undefined) return url
+  throw new ActionableError(
+    `${environment.name} has no image repository yet`,
+    `create it with \`make apply ENV=${environment.name}\`, or set IMAGE_REPOSITORY`,
+  )
 }
 
 /** The context `make kubeconfig` makes for an environment. */

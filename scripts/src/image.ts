@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ECRClient, GetAuthorizationTokenCommand } from '@aws-sdk/client-ecr'
 import { Command } from 'commander'
 import { type BoxConfig, readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
@@ -15,6 +16,7 @@ import {
   readEnvironment,
   SERVICE,
 } from './environment.ts'
+import { clusterOutputs } from './terraform.ts'
 
 const dockerfile = join('apps', 'fastify-api', 'Dockerfile')
 const bundle = join(REPOSITORY_ROOT, 'apps', 'fastify-api', 'dist')
@@ -101,7 +103,7 @@ function engineFailure(
   if (/unauthorized|authentication required|no basic auth credentials|denied/i.test(output)) {
     return new ActionableError(
       `the registry refuses the push: ${said}`,
-      'log in first: aws ecr get-login-password | docker login --username AWS --password-stdin <registry host>',
+      'see that your AWS principal may push to it (ecr:PutImage), or log in to a registry of another kind first',
       { cause },
     )
   }
@@ -232,9 +234,34 @@ async function chooseBase(engine: Engine, box: BoxConfig, platform: string): Pro
   return { pin: base.pin, image, prepare }
 }
 
+/** The image repository the environment's cluster stack created. */
+async function createdRepository(environment: Environment, box: BoxConfig): Promise<string | undefined> {
+  return (await clusterOutputs(environment, box))['ecr_repository_url']
+}
+
+/** Signs the engine in to the ECR registry of `repository`, for the twelve hours its tokens last. */
+async function signIn(engine: Engine, repository: string): Promise<void> {
+  const [, host = '', region = ''] =
+    /^(\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com[^/]*)\//.exec(repository) ?? []
+  if (host === '') return
+  const { authorizationData = [] } = await new ECRClient({ region }).send(
+    new GetAuthorizationTokenCommand({}),
+  )
+  const [user = '', password = ''] = Buffer.from(authorizationData[0]?.authorizationToken ?? '', 'base64')
+    .toString()
+    .split(':')
+  const [program, ...options] = engine.command
+  await execa(program, [...options, 'login', '--username', user, '--password-stdin', host], {
+    input: password,
+  })
+}
+
 async function push(environment: Environment, box: BoxConfig): Promise<void> {
-  const repository = imageRepository(environment, process.env)
+  const repository = await imageRepository(environment, process.env, () =>
+    createdRepository(environment, box),
+  )
   const { engine, tag } = await build(environment, box)
+  if (!environment.usesBox) await signIn(engine, repository)
   const registry = `127.0.0.1:${box.ports.registry}`
   const target = environment.usesBox ? `${registry}/${SERVICE}:${tag}` : `${repository}:${tag}`
   if (environment.usesBox && (await isPushed(registry, tag))) {
@@ -304,7 +331,7 @@ export async function imageReference(
   box: BoxConfig,
   env: NodeJS.ProcessEnv,
 ): Promise<{ repository: string; tag: string }> {
-  const repository = imageRepository(environment, env)
+  const repository = await imageRepository(environment, env, () => createdRepository(environment, box))
   const given = env['IMAGE_TAG']
   if (given) return { repository, tag: given }
   const platform = targetPlatform(environment, env)

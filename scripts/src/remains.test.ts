@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  AttachNetworkInterfaceCommand,
   CreateLaunchTemplateCommand,
   CreateNetworkInterfaceCommand,
   CreateSecurityGroupCommand,
@@ -100,6 +101,7 @@ t.test(
     const subnets = await make.subnets()
     const lbc = { 'elbv2.k8s.aws/cluster': 'ours', 'ingress.k8s.aws/stack': 'app/web' }
     const karpenter = { 'eks:eks-cluster-name': 'ours', 'karpenter.sh/nodepool': 'default' }
+    const cni = { 'cluster.k8s.amazonaws.com/name': 'ours' }
 
     await t.test("another cluster's objects, and those of no controller, are none", async (t) => {
       const theirs = { ...lbc, 'elbv2.k8s.aws/cluster': 'theirs' }
@@ -107,9 +109,11 @@ t.test(
       await make.targetGroup('theirs', theirs)
       await make.securityGroup('theirs', theirs)
       await make.instance({ ...karpenter, 'eks:eks-cluster-name': 'theirs' })
-      await make.instance({ 'eks:cluster-name': 'ours', 'eks:nodegroup-name': 'system' })
+      await make.instance({ 'eks:eks-cluster-name': 'ours' })
+      const node = await make.instance({ 'eks:cluster-name': 'ours', 'eks:nodegroup-name': 'system' })
+      await make.attached(node, await make.networkInterface(subnets[0], cni))
       await make.launchTemplate('system', { 'eks:cluster-name': 'ours' })
-      await make.networkInterface(subnets[0], { 'cluster.k8s.amazonaws.com/name': 'theirs' })
+      await make.networkInterface(subnets[0], { ...cni, 'cluster.k8s.amazonaws.com/name': 'theirs' })
       t.strictSame(await remains(), [])
     })
 
@@ -133,7 +137,7 @@ t.test(
         },
         {
           kind: 'network interface',
-          id: await make.networkInterface(subnets[0], { 'cluster.k8s.amazonaws.com/name': 'ours' }),
+          id: await make.networkInterface(subnets[0], cni),
           why: 'left by the VPC CNI plugin of a node that is gone',
         },
         {
@@ -246,6 +250,9 @@ function factory({ ec2, elb }: AwsClients) {
       const input = { SubnetId, ...tagged('network-interface', tags) }
       const { NetworkInterface } = await ec2.send(new CreateNetworkInterfaceCommand(input))
       return NetworkInterface?.NetworkInterfaceId ?? ''
+    },
+    async attached(InstanceId: string, NetworkInterfaceId: string): Promise<void> {
+      await ec2.send(new AttachNetworkInterfaceCommand({ InstanceId, NetworkInterfaceId, DeviceIndex: 1 }))
     },
   }
 }

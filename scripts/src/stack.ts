@@ -7,6 +7,7 @@ import { awsEnvironment, type BoxConfig, readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { programPath } from 'eks-box/tools'
 import { execa } from 'execa'
+import { type CostPlan, monthlyCost, PRICES, renderCost } from './cost.ts'
 import {
   confirmProduction,
   type Environment,
@@ -24,7 +25,17 @@ import {
   summarize,
 } from './plan.ts'
 import { emptyCluster } from './teardown.ts'
-import { follow, prepareStack, run, STACKS, type Stack, type StackName, stacksOf } from './terraform.ts'
+import {
+  clusterOutputs,
+  follow,
+  planFromNothing,
+  prepareStack,
+  run,
+  STACKS,
+  type Stack,
+  type StackName,
+  stacksOf,
+} from './terraform.ts'
 
 interface Context {
   environment: Environment
@@ -129,11 +140,8 @@ async function output({ environment, box }: Context): Promise<void> {
 
 /** Adds the environment's cluster to the caller's kubeconfig, under a context of its own. */
 async function kubeconfig({ environment, box }: Context): Promise<void> {
-  const stack = await prepareStack('cluster', environment, box)
-  const outputs = JSON.parse(await run(stack, ['output', '-json'])) as Record<string, { value: unknown }>
-  const name = outputs['cluster_name']?.value
-  const region = outputs['region']?.value
-  if (typeof name !== 'string' || typeof region !== 'string') {
+  const { cluster_name: name, region } = await clusterOutputs(environment, box)
+  if (name === undefined || region === undefined) {
     throw new ActionableError(
       `${environment.name} has no cluster yet`,
       `create it with \`make apply ENV=${environment.name}\``,
@@ -148,7 +156,15 @@ async function kubeconfig({ environment, box }: Context): Promise<void> {
   if (isLocal) console.log('its tokens come from the box\'s AWS: eval "$(make -s env)" first')
 }
 
-const actions = { plan, apply, destroy, output, kubeconfig }
+/** Prices what the environment's cluster stack would create, planned in the box. */
+async function cost({ environment, box }: Context): Promise<void> {
+  const local = readEnvironment({ ENV: 'local' })
+  const plan = JSON.parse(await planFromNothing(local, environment.name, box)) as CostPlan
+  console.log(renderCost(monthlyCost(plan, PRICES, new Date())))
+  console.log('not counted: the platform stack; docs/cost.md tells how to price its plan too')
+}
+
+const actions = { cost, plan, apply, destroy, output, kubeconfig }
 
 if (import.meta.main) {
   const program = new Command('stack')

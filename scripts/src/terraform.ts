@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { awsEnvironment, type BoxConfig } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
@@ -78,8 +78,7 @@ export async function prepareStack(
   environment: Environment,
   box: BoxConfig,
 ): Promise<Stack> {
-  const variablesFile = join(root, 'environments', environment.name, `${name}.tfvars`)
-  if (!existsSync(variablesFile)) {
+  if (!stacksOf(environment).includes(name)) {
     throw new ActionableError(
       `the stack ${name} is not part of ${environment.name}`,
       `choose STACK from ${stacksOf(environment).join(', ')}`,
@@ -102,7 +101,7 @@ export async function prepareStack(
       CHECKPOINT_DISABLE: 'true',
       ...(isLocal ? awsEnvironment(box) : {}),
     },
-    options: [`-var-file=${variablesFile}`],
+    options: variableFiles(name, environment.name).map((file) => `-var-file=${file}`),
   }
   const backend: string[] = []
   if (isLocal) {
@@ -149,6 +148,61 @@ export async function prepareStack(
   }
   await run(stack, ['init', '-no-color', '-reconfigure', ...backend])
   return stack
+}
+
+/** The files with a stack's variables; the cluster's network, which is somebody else's, has one of its own. */
+function variableFiles(name: StackName, network: string, environment = network): string[] {
+  const own = join(root, 'environments', environment, `${name}.tfvars`)
+  return name === 'cluster' ? [join(root, 'environments', network, 'network.tfvars'), own] : [own]
+}
+
+/**
+ * Plans the cluster stack of any environment from nothing in the box, with the box's network in place of the
+ * environment's own: what the environment would create, without an account.
+ *
+ * @param local the environment of the box.
+ * @param wanted the environment to plan.
+ * @returns the plan, as `terraform show -json` gives it.
+ * @throws ActionableError when it cannot be planned.
+ */
+export async function planFromNothing(local: Environment, wanted: string, box: BoxConfig): Promise<string> {
+  const stack = await prepareStack('cluster', local, box)
+  const file = join(stack.dataDirectory, `${wanted}-from-nothing`)
+  const options = variableFiles('cluster', local.name, wanted).map((name) => `-var-file=${name}`)
+  await follow(stack, ['plan', `-out=${file}`, `-state=${file}.tfstate`, ...options], () => {})
+  return run(stack, ['show', '-json', file])
+}
+
+/**
+ * The outputs of an environment's cluster stack; none of them when it is not applied.
+ *
+ * @throws ActionableError when its state cannot be read.
+ */
+export async function clusterOutputs(
+  environment: Environment,
+  box: BoxConfig,
+): Promise<Record<string, string | undefined>> {
+  const state = statePath(box, 'cluster')
+  let text: string
+  if (environment.name !== 'local') {
+    text = await run(await prepareStack('cluster', environment, box), ['output', '-json'])
+  } else if (existsSync(state)) {
+    // Straight from the file: no stack to prepare, no plugin to start.
+    text = await readState(state)
+  } else return {}
+  const outputs = JSON.parse(text) as Record<string, { value: unknown }>
+  return Object.fromEntries(
+    Object.entries(outputs).map(([name, { value }]) => [name, typeof value === 'string' ? value : undefined]),
+  )
+}
+
+async function readState(file: string): Promise<string> {
+  try {
+    return (await execa('terraform', ['output', `-state=${file}`, '-json'], { cwd: dirname(file) })).stdout
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') throw terraformMissing()
+    throw error
+  }
 }
 
 /** The stacks an environment has, in the order in which they are applied; bootstrap is applied once, by hand. */

@@ -1,13 +1,9 @@
 environment = "dev"
 region      = "eu-central-1"
 
-# Replace account, network and principals with your own; the ids are well formed and belong to nobody.
-vpc_id             = "vpc-00000000000000000"
-public_subnet_ids  = ["subnet-00000000000000001", "subnet-00000000000000002"]
-private_subnet_ids = ["subnet-00000000000000003", "subnet-00000000000000004"]
-
 endpoint_public_access_cidrs = ["203.0.113.0/24"]
 
+# Put in your own principals.
 access = {
   admins    = ["arn:aws:iam::000000000000:role/platform-admin"]
   deployers = ["arn:aws:iam::000000000000:role/fastify-eks-dev-deploy"]

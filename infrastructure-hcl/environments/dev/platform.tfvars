@@ -1,4 +1,5 @@
 environment         = "dev"
 controller_replicas = 1
 node_limits         = { cpu = 8, memory = "16Gi" }
-monitoring          = { enabled = true, retention_days = 2, volume_gib = 5 }
+# A node and a volume less: dashboards over a dev cluster are for who works on them, who switches this on.
+monitoring = { enabled = false }

@@ -1,6 +1,6 @@
 environment        = "local"
 region             = "eu-central-1"
-monthly_budget_usd = 150
+monthly_budget_usd = 200
 
 # The other environments get these from the command line, see docs/ci-cd.md.
 budget_emails = ["somebody@example.com"]

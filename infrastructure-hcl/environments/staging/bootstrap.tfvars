@@ -1,3 +1,3 @@
 environment        = "staging"
 region             = "eu-central-1"
-monthly_budget_usd = 150
+monthly_budget_usd = 200

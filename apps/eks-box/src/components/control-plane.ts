@@ -38,6 +38,7 @@ export function apiserver(config: BoxConfig): Component {
       `--service-cluster-ip-range=${SERVICE_CIDR}`,
       `--authorization-config=${authorization}`,
       `--authentication-token-webhook-config-file=${authentication}`,
+      '--authentication-token-webhook-version=v1',
       // A changed access entry holds at once, not after two minutes.
       '--authentication-token-webhook-cache-ttl=2s',
       `--enable-admission-plugins=${ADMISSION_PLUGINS.join(',')}`,

@@ -8,21 +8,25 @@ import {
   type AssociatedPolicy,
   type Cluster,
   CreateAccessEntry,
+  Paging,
   UpdateAccessEntry,
 } from './model.ts'
-import { now, page, type State } from './store.ts'
+import { isRepeat, now, page, type State, shown } from './store.ts'
 
-/** The access policies the box honours, and the ClusterRole each is like (EKS user guide, access policies). */
-export const ACCESS_POLICIES = {
-  AmazonEKSClusterAdminPolicy: 'cluster-admin',
-  AmazonEKSAdminPolicy: 'admin',
-  AmazonEKSEditPolicy: 'edit',
-  AmazonEKSViewPolicy: 'view',
-} as const
+const policyNames = [
+  'AmazonEKSClusterAdminPolicy',
+  'AmazonEKSAdminPolicy',
+  'AmazonEKSEditPolicy',
+  'AmazonEKSViewPolicy',
+  'AmazonEKSAdminViewPolicy',
+] as const
 
-const policyArn = (name: string) => `arn:aws:eks::aws:cluster-access-policy/${name}`
+/** The access policies the box honours, by name: EKS's for people. Its others are for parts of EKS itself. */
+export const ACCESS_POLICIES = policyNames.map((name) => ({
+  name,
+  arn: `arn:aws:eks::aws:cluster-access-policy/${name}`,
+}))
 
-const Paging = { maxResults: Type.Optional(Type.Integer()), nextToken: Type.Optional(Type.String()) }
 const Name = Type.Object({ name: Type.String() })
 const EntryPath = Type.Object({ name: Type.String(), principal: Type.String() })
 
@@ -30,8 +34,9 @@ const EntryPath = Type.Object({ name: Type.String(), principal: Type.String() })
 export function access({ app, store }: Api): void {
   const entries = '/clusters/:name/access-entries'
 
-  app.post(entries, { schema: { params: Name, body: CreateAccessEntry } }, async ({ params, body }) => {
-    const cluster = store.activeCluster(params.name)
+  /** The cluster of this name, if it lets people in by access entries. */
+  const open = (name: string): Cluster => {
+    const cluster = store.liveCluster(name)
     if (cluster.accessConfig.authenticationMode === 'CONFIG_MAP') {
       throw new EksFailure(
         'InvalidRequestException',
@@ -39,7 +44,16 @@ export function access({ app, store }: Api): void {
         { clusterName: cluster.name },
       )
     }
-    if (store.state.accessEntries.some(({ principalArn }) => principalArn === body.principalArn)) {
+    return cluster
+  }
+
+  app.post(entries, { schema: { params: Name, body: CreateAccessEntry } }, async ({ params, body }) => {
+    const cluster = open(params.name)
+    const before = store.state.accessEntries.find(({ principalArn }) =>
+      isSamePrincipal(principalArn, body.principalArn),
+    )
+    if (before !== undefined && isRepeat(before, body)) return { accessEntry: visible(before) }
+    if (before !== undefined) {
       throw new EksFailure(
         'ResourceInUseException',
         'The specified access entry resource is already in use on this cluster.',
@@ -62,7 +76,7 @@ export function access({ app, store }: Api): void {
       },
     },
     async ({ params, query }) => {
-      store.cluster(params.name)
+      open(params.name)
       const wanted = query.associatedPolicyArn
       const found = store.state.accessEntries
         .filter(
@@ -75,7 +89,7 @@ export function access({ app, store }: Api): void {
   )
 
   app.get(`${entries}/:principal`, { schema: { params: EntryPath } }, async ({ params }) => {
-    store.cluster(params.name)
+    open(params.name)
     return { accessEntry: visible(findEntry(store.state, params)) }
   })
 
@@ -83,9 +97,9 @@ export function access({ app, store }: Api): void {
     `${entries}/:principal`,
     { schema: { params: EntryPath, body: UpdateAccessEntry } },
     async ({ params, body }) => {
-      store.activeCluster(params.name)
+      open(params.name)
       const entry = findEntry(store.state, params)
-      checkGroups(entry.type, body.kubernetesGroups)
+      checkNames(entry.type, body)
       return store.change(() => {
         entry.kubernetesGroups = body.kubernetesGroups ?? entry.kubernetesGroups
         entry.username = body.username ?? entry.username
@@ -96,7 +110,7 @@ export function access({ app, store }: Api): void {
   )
 
   app.delete(`${entries}/:principal`, { schema: { params: EntryPath } }, async ({ params }) => {
-    store.activeCluster(params.name)
+    open(params.name)
     const entry = findEntry(store.state, params)
     return store.change((state) => {
       state.accessEntries = state.accessEntries.filter((other) => other !== entry)
@@ -108,7 +122,7 @@ export function access({ app, store }: Api): void {
     `${entries}/:principal/access-policies`,
     { schema: { params: EntryPath, body: AssociateAccessPolicy } },
     async ({ params, body }) => {
-      store.activeCluster(params.name)
+      open(params.name)
       const entry = findEntry(store.state, params)
       checkPolicy(entry, body)
       return store.change(() => {
@@ -133,7 +147,7 @@ export function access({ app, store }: Api): void {
     `${entries}/:principal/access-policies`,
     { schema: { params: EntryPath, querystring: Type.Object(Paging) } },
     async ({ params, query }) => {
-      store.cluster(params.name)
+      open(params.name)
       const entry = findEntry(store.state, params)
       const { items, nextToken } = page(entry.policies, query)
       return {
@@ -153,7 +167,7 @@ export function access({ app, store }: Api): void {
       },
     },
     async ({ params }) => {
-      store.activeCluster(params.name)
+      open(params.name)
       const entry = findEntry(store.state, params)
       if (!entry.policies.some((policy) => policy.policyArn === params.policy)) {
         throw new EksFailure(
@@ -170,8 +184,7 @@ export function access({ app, store }: Api): void {
   )
 
   app.get('/access-policies', { schema: { querystring: Type.Object(Paging) } }, async ({ query }) => {
-    const all = Object.keys(ACCESS_POLICIES).map((name) => ({ name, arn: policyArn(name) }))
-    const { items, nextToken } = page(all, query)
+    const { items, nextToken } = page(ACCESS_POLICIES, query)
     return { accessPolicies: items, nextToken }
   })
 }
@@ -194,13 +207,15 @@ export function createEntry(
       { clusterName: cluster.name },
     )
   }
-  if (type !== 'STANDARD' && type !== 'EC2_LINUX') {
-    throw new EksFailure('InvalidParameterException', `The type ${type} is not one the box knows`, {
-      clusterName: cluster.name,
-    })
-  }
-  checkGroups(type, asked.kubernetesGroups)
   const [, account, kind, name] = principal
+  if (type !== 'STANDARD' && (type !== 'EC2_LINUX' || kind !== 'role')) {
+    throw new EksFailure(
+      'InvalidParameterException',
+      `The box has no access entries of type ${type} for a ${kind}`,
+      { clusterName: cluster.name },
+    )
+  }
+  checkNames(type, asked)
   const session = `arn:aws:sts::${account}:assumed-role/${name}/{{SessionName}}`
   return {
     clusterName: cluster.name,
@@ -216,17 +231,35 @@ export function createEntry(
         : (asked.username ?? (kind === 'role' ? session : principalArn)),
     type,
     policies: [],
+    ...(asked.clientRequestToken === undefined ? {} : { clientRequestToken: asked.clientRequestToken }),
   }
 }
 
-function checkGroups(type: string, groups: string[] | undefined): void {
-  if (groups === undefined || groups.length === 0) return
-  const refused =
-    type === 'STANDARD' ? groups.filter((group) => /^(system:|eks:|aws:|amazon:|iam:)/.test(group)) : groups
-  if (refused.length > 0) {
+/**
+ * Whether two ARNs of IAM name one user or role. Their paths do not count: names are unique in an account, and
+ * the ARN of a role's session has no path.
+ */
+export function isSamePrincipal(one: string, other: string): boolean {
+  const withoutPath = (arn: string) => arn.replace(/:(role|user)\/.*\//, ':$1/')
+  return withoutPath(one) === withoutPath(other)
+}
+
+function checkNames(type: string, asked: { kubernetesGroups?: string[]; username?: string }): void {
+  const { kubernetesGroups: groups = [], username } = asked
+  const names = [...groups, ...(username === undefined ? [] : [username])]
+  if (type !== 'STANDARD' && names.length > 0) {
     throw new EksFailure(
       'InvalidParameterException',
-      `The kubernetes group name ${refused.join(', ')} is not valid for an access entry of type ${type}`,
+      `An access entry of type ${type} takes no username and no kubernetesGroups`,
+    )
+  }
+  // What begins so belongs to Kubernetes and AWS (EKS user guide, access entries).
+  const refused = names.find((name) => /^(system:|eks:|aws:|amazon:|iam:)/.test(name))
+  if (refused !== undefined) {
+    const kind = groups.includes(refused) ? 'group name' : 'username'
+    throw new EksFailure(
+      'InvalidParameterException',
+      `The kubernetes ${kind} ${refused} is invalid, it cannot start with ${refused.split(':')[0]}:`,
     )
   }
 }
@@ -236,7 +269,7 @@ function checkPolicy(
   asked: { policyArn: string; accessScope: Static<typeof AccessScope> },
 ): void {
   const details = { clusterName: entry.clusterName }
-  if (!Object.keys(ACCESS_POLICIES).some((name) => policyArn(name) === asked.policyArn)) {
+  if (!ACCESS_POLICIES.some(({ arn }) => arn === asked.policyArn)) {
     throw new EksFailure(
       'InvalidParameterException',
       `The policyArn ${asked.policyArn} is not valid`,
@@ -272,6 +305,7 @@ function findEntry(state: State, { name, principal }: { name: string; principal:
   return entry
 }
 
-function visible({ policies: _policies, ...entry }: AccessEntry) {
-  return entry
+function visible(entry: AccessEntry) {
+  const { policies: _policies, ...visible } = shown(entry)
+  return visible
 }

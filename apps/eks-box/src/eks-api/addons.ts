@@ -1,12 +1,13 @@
-import { Type } from 'typebox'
+import { randomUUID } from 'node:crypto'
+import { type Static, Type } from 'typebox'
+import { parse } from 'yaml'
 import type { Api } from './api.ts'
-import { addUpdate } from './clusters.ts'
 import { EksFailure } from './failure.ts'
-import { type Addon, CreateAddon, UpdateAddon } from './model.ts'
+import { type Addon, CreateAddon, Paging, UpdateAddon } from './model.ts'
 import { createAssociation } from './pod-identity.ts'
-import { now, page, settlesAt, shown } from './store.ts'
+import { isRepeat, now, page, type State, settlesAt, shown } from './store.ts'
+import { beginUpdate } from './updates.ts'
 
-const Paging = { maxResults: Type.Optional(Type.Integer()), nextToken: Type.Optional(Type.String()) }
 const Name = Type.Object({ name: Type.String() })
 const AddonPath = Type.Object({ name: Type.String(), addon: Type.String() })
 
@@ -37,14 +38,33 @@ export function addons({ app, store, options }: Api): void {
   }
   const checkConfiguration = (name: string, values: string | undefined) => {
     try {
-      if (values !== undefined) JSON.parse(values)
-    } catch (cause) {
-      throw new EksFailure(
-        'InvalidParameterException',
-        `ConfigurationValue provided in request is not valid JSON: ${cause instanceof Error ? cause.message : cause}`,
-        { addonName: name },
-      )
+      if (values === undefined || typeof parse(values) === 'object') return
+    } catch {
+      // Refused below, as what is no mapping is.
     }
+    throw new EksFailure(
+      'InvalidParameterException',
+      'ConfigurationValue provided in request is not valid JSON or YAML',
+      { addonName: name },
+    )
+  }
+  /** Gives an add-on these associations in place of those it has. */
+  const associate = (
+    state: State,
+    addon: Addon,
+    asked: Static<typeof UpdateAddon>['podIdentityAssociations'],
+  ) => {
+    const others = state.podIdentityAssociations.filter(({ ownerArn }) => ownerArn !== addon.addonArn)
+    const own = (asked ?? []).map((wanted) =>
+      createAssociation(
+        { ...state, podIdentityAssociations: others },
+        options,
+        { ...wanted, namespace: 'kube-system' },
+        addon.addonArn,
+      ),
+    )
+    state.podIdentityAssociations = [...others, ...own]
+    addon.podIdentityAssociations = own.map(({ associationArn }) => associationArn)
   }
   const find = ({ name, addon }: { name: string; addon: string }): Addon => {
     store.cluster(name)
@@ -57,16 +77,28 @@ export function addons({ app, store, options }: Api): void {
     }
     return found
   }
+  const findActive = (path: { name: string; addon: string }): Addon => {
+    const addon = find(path)
+    if (addon.status !== 'ACTIVE') {
+      throw new EksFailure('ResourceInUseException', `Addon ${path.addon} is ${addon.status}`, {
+        clusterName: path.name,
+        addonName: path.addon,
+      })
+    }
+    return addon
+  }
 
   app.post(
     '/clusters/:name/addons',
     { schema: { params: Name, body: CreateAddon } },
     async ({ params, body }) => {
-      const cluster = store.activeCluster(params.name)
+      const cluster = store.liveCluster(params.name)
       const { addonName } = body
+      const before = store.state.addons.find((other) => other.addonName === addonName)
+      if (before !== undefined && isRepeat(before, body)) return { addon: shown(before) }
       const addonVersion = checkVersion(addonName, body.addonVersion ?? versionsOf(addonName)[0])
       checkConfiguration(addonName, body.configurationValues)
-      if (store.state.addons.some((other) => other.addonName === addonName)) {
+      if (before !== undefined) {
         throw new EksFailure('ResourceInUseException', 'Addon already exists.', {
           clusterName: cluster.name,
           addonName,
@@ -74,15 +106,11 @@ export function addons({ app, store, options }: Api): void {
       }
       return store.change((state) => {
         const arn = `arn:aws:eks:${region}:${account}:addon/${cluster.name}/${addonName}`
-        const associations = (body.podIdentityAssociations ?? []).map((wanted) =>
-          createAssociation(options, { ...wanted, namespace: 'kube-system' }),
-        )
-        state.podIdentityAssociations.push(...associations)
         const addon: Addon = {
           addonName,
           clusterName: cluster.name,
           addonVersion,
-          addonArn: `${arn}/${crypto.randomUUID()}`,
+          addonArn: `${arn}/${randomUUID()}`,
           createdAt: now(),
           modifiedAt: now(),
           ...(body.serviceAccountRoleArn === undefined
@@ -95,10 +123,12 @@ export function addons({ app, store, options }: Api): void {
           health: { issues: [] },
           publisher: 'eks',
           owner: 'aws',
-          podIdentityAssociations: associations.map(({ associationArn }) => associationArn),
+          podIdentityAssociations: [],
           status: 'CREATING',
           settlesAt: settlesAt(),
+          ...(body.clientRequestToken === undefined ? {} : { clientRequestToken: body.clientRequestToken }),
         }
+        associate(state, addon, body.podIdentityAssociations)
         state.addons.push(addon)
         return { addon: shown(addon) }
       })
@@ -126,41 +156,50 @@ export function addons({ app, store, options }: Api): void {
     '/clusters/:name/addons/:addon/update',
     { schema: { params: AddonPath, body: UpdateAddon } },
     async ({ params, body }) => {
-      store.activeCluster(params.name)
-      const addon = find(params)
+      store.liveCluster(params.name)
+      const addon = findActive(params)
       if (body.addonVersion !== undefined) checkVersion(addon.addonName, body.addonVersion)
       checkConfiguration(addon.addonName, body.configurationValues)
       return store.change((state) => {
+        const { configurationValues, serviceAccountRoleArn, podIdentityAssociations } = body
+        if (podIdentityAssociations !== undefined) associate(state, addon, podIdentityAssociations)
         addon.addonVersion = body.addonVersion ?? addon.addonVersion
-        const { configurationValues, serviceAccountRoleArn } = body
         if (configurationValues !== undefined) addon.configurationValues = configurationValues
         if (serviceAccountRoleArn !== undefined) addon.serviceAccountRoleArn = serviceAccountRoleArn
         addon.modifiedAt = now()
         addon.status = 'UPDATING'
         addon.settlesAt = settlesAt()
-        return { update: shown(addUpdate(state, 'AddonUpdate', addon.addonName)) }
+        const params = {
+          AddonVersion: body.addonVersion,
+          ServiceAccountRoleArn: serviceAccountRoleArn,
+          ResolveConflicts: body.resolveConflicts,
+          ConfigurationValues: configurationValues,
+          PodIdentityAssociations: podIdentityAssociations,
+        }
+        return beginUpdate(state, 'AddonUpdate', params, addon.addonName)
       })
     },
   )
 
   app.delete('/clusters/:name/addons/:addon', { schema: { params: AddonPath } }, async ({ params }) => {
-    store.activeCluster(params.name)
+    store.liveCluster(params.name)
     const addon = find(params)
     return store.change((state) => {
-      state.podIdentityAssociations = state.podIdentityAssociations.filter(
-        ({ associationArn }) => !addon.podIdentityAssociations.includes(associationArn),
-      )
+      associate(state, addon, [])
       addon.status = 'DELETING'
       addon.settlesAt = settlesAt()
       return { addon: shown(addon) }
     })
   })
 
-  const Supported = Type.Object({
-    ...Paging,
-    kubernetesVersion: Type.Optional(Type.String()),
-    addonName: Type.Optional(Type.String()),
-  })
+  const Supported = Type.Object(
+    {
+      ...Paging,
+      kubernetesVersion: Type.Optional(Type.String()),
+      addonName: Type.Optional(Type.String()),
+    },
+    { additionalProperties: false },
+  )
   app.get('/addons/supported-versions', { schema: { querystring: Supported } }, async ({ query }) => {
     if (query.addonName !== undefined) versionsOf(query.addonName)
     const fitting = query.kubernetesVersion === undefined || query.kubernetesVersion === box.version
@@ -168,16 +207,19 @@ export function addons({ app, store, options }: Api): void {
       .filter(([name]) => fitting && (query.addonName ?? name) === name)
       .map(([addonName, versions]) => ({
         addonName,
-        type: 'networking',
         publisher: 'eks',
         owner: 'aws',
         defaultNamespace: 'kube-system',
-        addonVersions: versions.map((addonVersion, index) => ({
+        addonVersions: newestFirst(versions).map((addonVersion) => ({
           addonVersion,
           architecture: ['amd64', 'arm64'],
           computeTypes: ['ec2'],
           compatibilities: [
-            { clusterVersion: box.version, platformVersions: ['*'], defaultVersion: index === 0 },
+            {
+              clusterVersion: box.version,
+              platformVersions: ['*'],
+              defaultVersion: addonVersion === versions[0],
+            },
           ],
           requiresConfiguration: false,
           requiresIamPermissions: false,
@@ -193,4 +235,9 @@ export function addons({ app, store, options }: Api): void {
     addonVersion: checkVersion(query.addonName, query.addonVersion),
     configurationSchema: JSON.stringify({ type: 'object' }),
   }))
+}
+
+/** As EKS lists them: who asks for the most recent takes the first. */
+function newestFirst(versions: readonly string[]): string[] {
+  return versions.toSorted((one, other) => other.localeCompare(one, 'en', { numeric: true }))
 }

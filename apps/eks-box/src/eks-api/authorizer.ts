@@ -1,4 +1,3 @@
-import { ACCESS_POLICIES } from './access.ts'
 import type { AssociatedPolicy } from './model.ts'
 
 /** A rule of a ClusterRole, as the API server shows it. */
@@ -23,9 +22,26 @@ export interface Wish {
   nonResourceAttributes?: { path?: string; verb?: string }
 }
 
-/** The ClusterRole an access policy is like; undefined for a policy the box does not know. */
-export function roleOf(policyArn: string): string | undefined {
-  return new Map(Object.entries(ACCESS_POLICIES)).get(policyArn.split('/').at(-1) as never)
+/** What each access policy allows: the rules, or the ClusterRole that has them (EKS user guide, access policies). */
+const permissions: Readonly<Record<string, readonly PolicyRule[] | string>> = {
+  AmazonEKSClusterAdminPolicy: 'cluster-admin',
+  AmazonEKSAdminPolicy: 'admin',
+  AmazonEKSEditPolicy: 'edit',
+  AmazonEKSViewPolicy: 'view',
+  AmazonEKSAdminViewPolicy: [{ apiGroups: ['*'], resources: ['*'], verbs: ['get', 'list', 'watch'] }],
+}
+
+/**
+ * The rules of an access policy.
+ *
+ * @param clusterRoleRules tells the rules of a ClusterRole.
+ */
+export async function rulesOf(
+  policyArn: string,
+  clusterRoleRules: (name: string) => Promise<readonly PolicyRule[]>,
+): Promise<readonly PolicyRule[]> {
+  const permitted = permissions[policyArn.split('/').at(-1) ?? ''] ?? []
+  return typeof permitted === 'string' ? clusterRoleRules(permitted) : permitted
 }
 
 /** Whether the scope of an access policy covers a wish; a namespace may be given with wildcards. */

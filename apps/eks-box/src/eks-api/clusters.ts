@@ -1,112 +1,148 @@
-import { randomUUID } from 'node:crypto'
-import { Type } from 'typebox'
+import { isDeepStrictEqual } from 'node:util'
+import { type Static, Type } from 'typebox'
 import { createEntry } from './access.ts'
 import type { Api } from './api.ts'
 import { EksFailure } from './failure.ts'
 import {
   AssociateEncryptionConfig,
+  AUTHENTICATION_MODES,
   type Cluster,
   CreateCluster,
-  type Update,
+  LOG_TYPES,
+  Paging,
   UpdateClusterConfig,
   UpdateClusterVersion,
 } from './model.ts'
-import { now, page, settlesAt, shown } from './store.ts'
+import { isRepeat, now, page, settlesAt, shown } from './store.ts'
+import { beginUpdate } from './updates.ts'
 
-const logTypes = ['api', 'audit', 'authenticator', 'controllerManager', 'scheduler']
-
-const Paging = { maxResults: Type.Optional(Type.Integer()), nextToken: Type.Optional(Type.String()) }
 const Name = Type.Object({ name: Type.String() })
-const Of = Type.Object({
-  ...Paging,
-  nodegroupName: Type.Optional(Type.String()),
-  addonName: Type.Optional(Type.String()),
-})
 
-/** Clusters and their updates. There is one cluster: the box's. */
+/** EKS names platform versions by its own builds of a minor version; the box has one. */
+const platformVersion = 'eks.1'
+
+/** Clusters. There is one: the box's, which runs whether it is asked for or not. */
 export function clusters({ app, store, options }: Api): void {
   const { cluster: box, account, region } = options
 
+  const describe = (cluster: Cluster) => ({
+    ...shown(cluster),
+    version: box.version,
+    platformVersion,
+    kubernetesNetworkConfig: {
+      serviceIpv4Cidr: box.serviceCidr,
+      ipFamily: 'ipv4',
+      elasticLoadBalancing: { enabled: false },
+    },
+    ...(cluster.status === 'CREATING'
+      ? {}
+      : {
+          endpoint: box.endpoint,
+          certificateAuthority: { data: box.certificateAuthority },
+          identity: { oidc: { issuer: box.oidcIssuer } },
+        }),
+  })
+
+  const refuseVersion = (version: string, name: string): never => {
+    throw new EksFailure(
+      'InvalidParameterException',
+      `unsupported Kubernetes version ${version}: the box runs ${box.version}`,
+      { clusterName: name },
+    )
+  }
+
+  const checkSubnets = async (ids: readonly string[], name: string) => {
+    const subnets = await options.describeSubnets(ids)
+    const [first] = subnets
+    if (first === undefined || new Set(subnets.map(({ zone }) => zone)).size < 2) {
+      throw new EksFailure(
+        'InvalidParameterException',
+        'Subnets specified must be in at least two different AZs',
+        { clusterName: name },
+      )
+    }
+    if (subnets.some(({ vpcId }) => vpcId !== first.vpcId)) {
+      throw new EksFailure('InvalidParameterException', 'Subnets specified must be in one VPC', {
+        clusterName: name,
+      })
+    }
+    return first.vpcId
+  }
+
   app.post('/clusters', { schema: { body: CreateCluster } }, async ({ body, headers }) => {
+    const details = { clusterName: body.name }
     if (body.name !== box.name) {
       throw new EksFailure(
         'ResourceLimitExceededException',
         `The box runs one cluster, ${box.name}; it cannot create ${body.name}.`,
-        { clusterName: body.name },
+        details,
       )
     }
-    if (store.state.cluster !== undefined) {
-      throw new EksFailure('ResourceInUseException', `Cluster already exists with name: ${body.name}`, {
-        clusterName: body.name,
-      })
+    const refuseSecond = () => {
+      if (store.state.cluster === undefined) return
+      throw new EksFailure(
+        'ResourceInUseException',
+        `Cluster already exists with name: ${body.name}`,
+        details,
+      )
     }
-    const version = body.version ?? box.version
-    if (version !== box.version) {
+    if (store.state.cluster !== undefined && isRepeat(store.state.cluster, body)) {
+      return { cluster: describe(store.state.cluster) }
+    }
+    refuseSecond()
+    if (body.version !== undefined && body.version !== box.version) refuseVersion(body.version, body.name)
+    const range = body.kubernetesNetworkConfig?.serviceIpv4Cidr
+    if (range !== undefined && range !== box.serviceCidr) {
       throw new EksFailure(
         'InvalidParameterException',
-        `unsupported Kubernetes version ${version}: the box runs ${box.version}`,
-        { clusterName: body.name },
+        `unsupported service range ${range}: the box has ${box.serviceCidr}`,
+        details,
       )
     }
-    const wanted = body.resourcesVpcConfig
-    const subnets = await options.describeSubnets(wanted.subnetIds ?? [])
-    if (new Set(subnets.map(({ zone }) => zone)).size < 2) {
-      throw new EksFailure(
-        'InvalidParameterException',
-        'Subnets specified must be in at least two different AZs',
-        { clusterName: body.name },
-      )
-    }
-    const vpcId = subnets[0]?.vpcId ?? ''
+    const { subnetIds = [], ...vpc } = body.resourcesVpcConfig
+    const vpcId = await checkSubnets(subnetIds, body.name)
+    const { principalArn } = await options.identify(headers.authorization ?? '')
     const clusterSecurityGroupId = await options.createClusterSecurityGroup(vpcId)
     const cluster: Cluster = {
       name: body.name,
       arn: `arn:aws:eks:${region}:${account}:cluster/${body.name}`,
       createdAt: now(),
-      version,
-      platformVersion: 'eks.1',
-      endpoint: box.endpoint,
       roleArn: body.roleArn,
       resourcesVpcConfig: {
-        subnetIds: wanted.subnetIds ?? [],
-        securityGroupIds: wanted.securityGroupIds ?? [],
+        subnetIds,
+        securityGroupIds: vpc.securityGroupIds ?? [],
         clusterSecurityGroupId,
         vpcId,
-        endpointPublicAccess: wanted.endpointPublicAccess ?? true,
-        endpointPrivateAccess: wanted.endpointPrivateAccess ?? false,
-        publicAccessCidrs: wanted.publicAccessCidrs ?? ['0.0.0.0/0'],
+        endpointPublicAccess: vpc.endpointPublicAccess ?? true,
+        endpointPrivateAccess: vpc.endpointPrivateAccess ?? false,
+        publicAccessCidrs: vpc.publicAccessCidrs ?? ['0.0.0.0/0'],
       },
-      kubernetesNetworkConfig: { serviceIpv4Cidr: box.serviceCidr, ipFamily: 'ipv4' },
-      logging: completeLogging(body.logging),
-      identity: { oidc: { issuer: box.oidcIssuer } },
-      certificateAuthority: { data: box.certificateAuthority },
+      logging: logging([], body.logging),
       accessConfig: { authenticationMode: body.accessConfig?.authenticationMode ?? 'CONFIG_MAP' },
       ...(body.encryptionConfig === undefined ? {} : { encryptionConfig: body.encryptionConfig }),
-      upgradePolicy: { supportType: body.upgradePolicy?.supportType ?? 'EXTENDED' },
+      upgradePolicy: body.upgradePolicy ?? { supportType: 'EXTENDED' },
       ...(body.zonalShiftConfig === undefined ? {} : { zonalShiftConfig: body.zonalShiftConfig }),
       deletionProtection: body.deletionProtection ?? false,
       tags: body.tags ?? {},
       status: 'CREATING',
       settlesAt: settlesAt(),
+      ...(body.clientRequestToken === undefined ? {} : { clientRequestToken: body.clientRequestToken }),
     }
-    const creator = await options.identify(headers.authorization ?? '')
-    return store.change((state) => {
-      state.cluster = cluster
-      if (body.accessConfig?.bootstrapClusterCreatorAdminPermissions !== false) {
-        state.accessEntries.push({
-          ...createEntry(cluster, { principalArn: creator.principalArn }),
-          policies: [
-            {
-              policyArn: 'arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy',
-              accessScope: { type: 'cluster', namespaces: [] },
-              associatedAt: now(),
-              modifiedAt: now(),
-            },
-          ],
-        })
-      }
-      return { cluster: shown(cluster) }
-    })
+    try {
+      // Another request may have been faster while this one waited for EC2 and STS.
+      refuseSecond()
+      const creators =
+        body.accessConfig?.bootstrapClusterCreatorAdminPermissions === false ? [] : [principalArn]
+      const accessEntries = creators.map((principalArn) => adminEntry(cluster, principalArn))
+      return store.change((state) => {
+        state.cluster = cluster
+        state.accessEntries = accessEntries
+        return { cluster: describe(cluster) }
+      })
+    } catch (error) {
+      await options.deleteSecurityGroup(clusterSecurityGroupId)
+      throw error
+    }
   })
 
   app.get('/clusters', { schema: { querystring: Type.Object(Paging) } }, async ({ query }) => {
@@ -116,11 +152,11 @@ export function clusters({ app, store, options }: Api): void {
   })
 
   app.get('/clusters/:name', { schema: { params: Name } }, async ({ params }) => ({
-    cluster: shown(store.cluster(params.name)),
+    cluster: describe(store.cluster(params.name)),
   }))
 
   app.delete('/clusters/:name', { schema: { params: Name } }, async ({ params }) => {
-    const cluster = store.activeCluster(params.name)
+    const cluster = store.idleCluster(params.name)
     const details = { clusterName: cluster.name }
     if (store.state.nodegroups.length > 0) {
       throw new EksFailure('ResourceInUseException', 'Cluster has nodegroups attached', details)
@@ -132,52 +168,31 @@ export function clusters({ app, store, options }: Api): void {
         details,
       )
     }
-    await options.deleteSecurityGroup(cluster.resourcesVpcConfig.clusterSecurityGroupId)
-    return store.change(() => {
+    const answer = store.change(() => {
       cluster.status = 'DELETING'
       cluster.settlesAt = settlesAt()
-      return { cluster: shown(cluster) }
+      return { cluster: describe(cluster) }
     })
+    // As on EKS, a group that something still uses stays behind, and the cluster goes.
+    const group = cluster.resourcesVpcConfig.clusterSecurityGroupId
+    await options.deleteSecurityGroup(group).catch((error: unknown) => {
+      console.error(`the cluster's security group ${group} stays behind:`, error)
+    })
+    return answer
   })
 
   app.post(
     '/clusters/:name/update-config',
     { schema: { params: Name, body: UpdateClusterConfig } },
     async ({ params, body }) => {
-      const cluster = store.activeCluster(params.name)
+      const cluster = store.idleCluster(params.name)
+      if (body.resourcesVpcConfig?.subnetIds !== undefined) {
+        await checkSubnets(body.resourcesVpcConfig.subnetIds, cluster.name)
+      }
+      const { type, params: told, changes } = configUpdate(cluster, body)
       return store.change((state) => {
-        const { resourcesVpcConfig: vpc, logging, accessConfig, upgradePolicy, zonalShiftConfig } = body
-        let type = 'VpcConfigUpdate'
-        if (vpc !== undefined) {
-          const changed = Object.fromEntries(Object.entries(vpc).filter(([, value]) => value !== undefined))
-          if ('endpointPublicAccess' in changed || 'endpointPrivateAccess' in changed) {
-            type = 'EndpointAccessUpdate'
-          }
-          Object.assign(cluster.resourcesVpcConfig, changed)
-        }
-        if (logging !== undefined) {
-          type = 'LoggingUpdate'
-          cluster.logging = completeLogging(logging)
-        }
-        if (accessConfig?.authenticationMode !== undefined) {
-          type = 'AccessConfigUpdate'
-          cluster.accessConfig.authenticationMode = accessConfig.authenticationMode
-        }
-        if (upgradePolicy?.supportType !== undefined) {
-          type = 'UpgradePolicyUpdate'
-          cluster.upgradePolicy = { supportType: upgradePolicy.supportType }
-        }
-        if (zonalShiftConfig?.enabled !== undefined) {
-          type = 'ZonalShiftConfigUpdate'
-          cluster.zonalShiftConfig = { enabled: zonalShiftConfig.enabled }
-        }
-        if (body.deletionProtection !== undefined) {
-          type = 'DeletionProtectionUpdate'
-          cluster.deletionProtection = body.deletionProtection
-        }
-        cluster.status = 'UPDATING'
-        cluster.settlesAt = settlesAt()
-        return { update: shown(addUpdate(state, type)) }
+        Object.assign(cluster, changes, { status: 'UPDATING', settlesAt: settlesAt() })
+        return beginUpdate(state, type, told)
       })
     },
   )
@@ -186,13 +201,12 @@ export function clusters({ app, store, options }: Api): void {
     '/clusters/:name/updates',
     { schema: { params: Name, body: UpdateClusterVersion } },
     async ({ params, body }) => {
-      const cluster = store.activeCluster(params.name)
+      const { name } = store.idleCluster(params.name)
+      if (body.version !== box.version) refuseVersion(body.version, name)
       throw new EksFailure(
         'InvalidParameterException',
-        body.version === cluster.version
-          ? `Cluster is already at the desired configuration with version ${body.version}`
-          : `unsupported Kubernetes version ${body.version}: the box runs ${box.version}`,
-        { clusterName: cluster.name },
+        `Cluster is already at the desired configuration with version ${body.version}`,
+        { clusterName: name },
       )
     },
   )
@@ -201,7 +215,7 @@ export function clusters({ app, store, options }: Api): void {
     '/clusters/:name/encryption-config/associate',
     { schema: { params: Name, body: AssociateEncryptionConfig } },
     async ({ params, body }) => {
-      const cluster = store.activeCluster(params.name)
+      const cluster = store.idleCluster(params.name)
       if (cluster.encryptionConfig !== undefined) {
         throw new EksFailure(
           'InvalidRequestException',
@@ -211,90 +225,123 @@ export function clusters({ app, store, options }: Api): void {
       }
       return store.change((state) => {
         cluster.encryptionConfig = body.encryptionConfig
-        return { update: shown(addUpdate(state, 'AssociateEncryptionConfig')) }
+        cluster.status = 'UPDATING'
+        cluster.settlesAt = settlesAt()
+        return beginUpdate(state, 'AssociateEncryptionConfig', { EncryptionConfig: body.encryptionConfig })
       })
-    },
-  )
-
-  app.get(
-    '/clusters/:name/updates',
-    { schema: { params: Name, querystring: Of } },
-    async ({ params, query }) => {
-      store.cluster(params.name)
-      const of = query.nodegroupName ?? query.addonName
-      const ids = store.state.updates.filter((update) => update.of === of).map(({ id }) => id)
-      const { items, nextToken } = page(ids, query)
-      return { updateIds: items, nextToken }
-    },
-  )
-
-  app.get(
-    '/clusters/:name/updates/:id',
-    { schema: { params: Type.Object({ name: Type.String(), id: Type.String() }) } },
-    async ({ params }) => {
-      store.cluster(params.name)
-      const update = store.state.updates.find(({ id }) => id === params.id)
-      if (update === undefined) {
-        throw new EksFailure('ResourceNotFoundException', `No update found for ID: ${params.id}`, {
-          clusterName: params.name,
-        })
-      }
-      const { of: _of, ...visible } = shown(update)
-      return { update: visible }
     },
   )
 
   const Versions = Type.Object({
     ...Paging,
-    clusterVersions: Type.Optional(Type.Union([Type.String(), Type.Array(Type.String())])),
+    clusterType: Type.Optional(Type.String()),
+    clusterVersions: Type.Optional(Type.Union([Type.Array(Type.String()), Type.String()])),
+    status: Type.Optional(Type.String()),
+    versionStatus: Type.Optional(Type.String()),
   })
   app.get('/cluster-versions', { schema: { querystring: Versions } }, async ({ query }) => {
-    const asked = [query.clusterVersions ?? []].flat()
-    const unknown = asked.find((version) => version !== box.version)
-    if (unknown !== undefined) {
-      throw new EksFailure(
-        'InvalidParameterException',
-        `unsupported Kubernetes version ${unknown}: the box runs ${box.version}`,
-      )
+    const version = {
+      clusterVersion: box.version,
+      clusterType: 'eks',
+      defaultPlatformVersion: platformVersion,
+      defaultVersion: true,
+      status: 'standard-support',
+      versionStatus: 'STANDARD_SUPPORT',
+      kubernetesPatchVersion: box.patchVersion,
     }
-    return {
-      clusterVersions: [
-        {
-          clusterVersion: box.version,
-          clusterType: 'eks',
-          defaultPlatformVersion: 'eks.1',
-          defaultVersion: true,
-          status: 'standard-support',
-          versionStatus: 'STANDARD_SUPPORT',
-          kubernetesPatchVersion: box.patchVersion,
-        },
-      ],
-    }
+    const { clusterVersions, clusterType, status, versionStatus } = query
+    const isAsked =
+      [clusterVersions ?? version.clusterVersion].flat().includes(version.clusterVersion) &&
+      (clusterType ?? version.clusterType) === version.clusterType &&
+      (status ?? version.status).toLowerCase() === version.status &&
+      (versionStatus ?? version.versionStatus) === version.versionStatus
+    return { clusterVersions: isAsked ? [version] : [] }
   })
 }
 
-/** Records an update that begins now; `of` names the node group or add-on it is of. */
-export function addUpdate(state: { updates: Update[] }, type: string, of?: string): Update {
-  const update: Update = {
-    id: randomUUID(),
-    status: 'InProgress',
-    type,
-    params: [],
-    createdAt: now(),
-    errors: [],
-    settlesAt: settlesAt(),
-    ...(of === undefined ? {} : { of }),
+/** What a request to change the configuration comes to. EKS makes one kind of change at a time. */
+function configUpdate(cluster: Cluster, body: Static<typeof UpdateClusterConfig>) {
+  const { clientRequestToken: _token, ...asked } = body
+  const refuse = (message: string): never => {
+    throw new EksFailure('InvalidParameterException', message, { clusterName: cluster.name })
   }
-  state.updates.push(update)
-  return update
+  if (Object.keys(asked).length !== 1) refuse('Exactly one type of update is required')
+  const { resourcesVpcConfig: vpc, accessConfig, upgradePolicy, zonalShiftConfig, deletionProtection } = asked
+  const changes: Partial<Cluster> = {
+    ...(vpc === undefined ? {} : { resourcesVpcConfig: { ...cluster.resourcesVpcConfig, ...vpc } }),
+    ...(asked.logging === undefined ? {} : { logging: logging(enabledLogs(cluster.logging), asked.logging) }),
+    ...(accessConfig === undefined ? {} : { accessConfig }),
+    ...(upgradePolicy === undefined ? {} : { upgradePolicy }),
+    ...(zonalShiftConfig === undefined ? {} : { zonalShiftConfig }),
+    ...(deletionProtection === undefined ? {} : { deletionProtection }),
+  }
+  if (isDeepStrictEqual({ ...cluster, ...changes }, { ...cluster })) {
+    refuse('No changes needed: the cluster is already at the desired configuration')
+  }
+  if (accessConfig !== undefined) {
+    const order = (mode: (typeof AUTHENTICATION_MODES)[number]) => AUTHENTICATION_MODES.indexOf(mode)
+    const [from, to] = [cluster.accessConfig.authenticationMode, accessConfig.authenticationMode]
+    if (order(to) < order(from)) refuse(`Unsupported authentication mode update from ${from} to ${to}`)
+  }
+  const endpoint = vpc?.subnetIds === undefined && vpc?.securityGroupIds === undefined
+  const kinds = {
+    resourcesVpcConfig: endpoint ? 'EndpointAccessUpdate' : 'VpcConfigUpdate',
+    logging: 'LoggingUpdate',
+    accessConfig: 'AccessConfigUpdate',
+    upgradePolicy: 'UpgradePolicyUpdate',
+    zonalShiftConfig: 'ZonalShiftConfigUpdate',
+    deletionProtection: 'DeletionProtectionUpdate',
+  }
+  const [kind] = Object.keys(asked) as (keyof typeof kinds)[]
+  return {
+    type: kind === undefined ? '' : kinds[kind],
+    params: {
+      ClusterLogging: asked.logging?.clusterLogging,
+      EndpointPublicAccess: vpc?.endpointPublicAccess,
+      EndpointPrivateAccess: vpc?.endpointPrivateAccess,
+      PublicAccessCidrs: vpc?.publicAccessCidrs,
+      Subnets: vpc?.subnetIds,
+      SecurityGroups: vpc?.securityGroupIds,
+      AuthenticationMode: accessConfig?.authenticationMode,
+      UpgradePolicy: upgradePolicy,
+      ZonalShiftConfig: zonalShiftConfig,
+      DeletionProtection: deletionProtection,
+    },
+    changes,
+  }
 }
 
-/** EKS tells of every log type whether it is on. */
-function completeLogging(asked: Cluster['logging'] | undefined): Cluster['logging'] {
-  const enabled = new Set(asked?.clusterLogging.flatMap(({ types, enabled }) => (enabled ? types : [])) ?? [])
+/** Who creates a cluster administers it. */
+function adminEntry(cluster: Cluster, principalArn: string) {
+  return {
+    ...createEntry(cluster, { principalArn }),
+    policies: [
+      {
+        policyArn: 'arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy',
+        accessScope: { type: 'cluster' as const, namespaces: [] },
+        associatedAt: now(),
+        modifiedAt: now(),
+      },
+    ],
+  }
+}
+
+function enabledLogs({ clusterLogging }: Cluster['logging']) {
+  return clusterLogging.filter(({ enabled }) => enabled).flatMap(({ types }) => types)
+}
+
+/** EKS tells of every log type whether it is on; one that a request does not name stays as it was. */
+function logging(
+  before: (typeof LOG_TYPES)[number][],
+  asked: Cluster['logging'] | undefined,
+): Cluster['logging'] {
+  const enabled = new Set(before)
+  for (const { types, enabled: on } of asked?.clusterLogging ?? []) {
+    for (const type of types) on ? enabled.add(type) : enabled.delete(type)
+  }
   const groups = [
-    { types: logTypes.filter((type) => enabled.has(type)), enabled: true },
-    { types: logTypes.filter((type) => !enabled.has(type)), enabled: false },
+    { types: LOG_TYPES.filter((type) => enabled.has(type)), enabled: true },
+    { types: LOG_TYPES.filter((type) => !enabled.has(type)), enabled: false },
   ]
   return { clusterLogging: groups.filter(({ types }) => types.length > 0) }
 }

@@ -1,8 +1,9 @@
-/** Error types of the EKS service model and the HTTP status each has there. */
+/** Error types of the EKS service model, and of AWS in general, with the HTTP status of each. */
 const statuses = {
   AccessDeniedException: 403,
   InvalidParameterException: 400,
   InvalidRequestException: 400,
+  MissingAuthenticationTokenException: 403,
   NotFoundException: 404,
   ResourceInUseException: 409,
   ResourceLimitExceededException: 400,

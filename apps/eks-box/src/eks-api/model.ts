@@ -1,29 +1,48 @@
-import { type Static, type TSchema, Type } from 'typebox'
+import { type Static, type TProperties, type TSchema, Type } from 'typebox'
 
 /**
  * The resources of the EKS API and the bodies of the requests that make and change them, named as in the
- * published service model (eks-2017-11-01). Of the model, what the box can honour.
+ * published service model (eks-2017-11-01). Of the model, what the box can honour: a request for anything else
+ * is refused, since what is dropped in silence would only be missed on AWS.
  */
 
-const strings = Type.Array(Type.String())
-export const Tags = Type.Record(Type.String(), Type.String())
 const optional = <Schema extends TSchema>(schema: Schema) => Type.Optional(schema)
-const token = { clientRequestToken: optional(Type.String()) }
+const members = <Properties extends TProperties>(properties: Properties) =>
+  Type.Object(properties, { additionalProperties: false })
 
-const Logging = Type.Object({
-  clusterLogging: Type.Array(Type.Object({ types: strings, enabled: Type.Boolean() })),
+const strings = Type.Array(Type.String())
+const token = { clientRequestToken: optional(Type.String()) }
+/** What the box has not; a client may say that it does not want it. */
+const Off = members({ enabled: Type.Literal(false) })
+const Role = Type.String({ pattern: '^arn:aws[a-z-]*:iam::\\d{12}:role/.+$' })
+export const Tags = Type.Record(Type.String(), Type.String())
+
+/** How lists are read page by page. */
+export const Paging = {
+  maxResults: optional(Type.Integer({ minimum: 1, maximum: 100 })),
+  nextToken: optional(Type.String({ pattern: '^\\d+$' })),
+}
+
+export const LOG_TYPES = ['api', 'audit', 'authenticator', 'controllerManager', 'scheduler'] as const
+const Logging = members({
+  clusterLogging: Type.Array(
+    members({ types: Type.Array(Type.Enum([...LOG_TYPES])), enabled: Type.Boolean() }),
+  ),
 })
 const EncryptionConfig = Type.Array(
-  Type.Object({ resources: strings, provider: Type.Object({ keyArn: Type.String() }) }),
+  members({
+    resources: Type.Array(Type.Literal('secrets'), { minItems: 1, maxItems: 1 }),
+    provider: members({ keyArn: Type.String() }),
+  }),
+  { minItems: 1, maxItems: 1 },
 )
-const AuthenticationMode = Type.Union([
-  Type.Literal('API'),
-  Type.Literal('API_AND_CONFIG_MAP'),
-  Type.Literal('CONFIG_MAP'),
-])
-const UpgradePolicy = Type.Object({ supportType: optional(Type.String()) })
-const ZonalShift = Type.Object({ enabled: optional(Type.Boolean()) })
-const VpcConfigRequest = Type.Object({
+
+/** In the order in which a cluster can go from one to another; there is no way back. */
+export const AUTHENTICATION_MODES = ['CONFIG_MAP', 'API_AND_CONFIG_MAP', 'API'] as const
+const AuthenticationMode = Type.Enum([...AUTHENTICATION_MODES])
+const UpgradePolicy = members({ supportType: Type.Enum(['STANDARD', 'EXTENDED']) })
+const ZonalShift = members({ enabled: Type.Boolean() })
+const VpcConfigRequest = members({
   subnetIds: optional(strings),
   securityGroupIds: optional(strings),
   endpointPublicAccess: optional(Type.Boolean()),
@@ -31,19 +50,23 @@ const VpcConfigRequest = Type.Object({
   publicAccessCidrs: optional(strings),
 })
 
-export const CreateCluster = Type.Object({
+export const CreateCluster = members({
   ...token,
   name: Type.String({ pattern: '^[0-9A-Za-z][A-Za-z0-9_-]*$', maxLength: 100 }),
-  roleArn: Type.String(),
+  roleArn: Role,
   version: optional(Type.String()),
   resourcesVpcConfig: VpcConfigRequest,
   kubernetesNetworkConfig: optional(
-    Type.Object({ serviceIpv4Cidr: optional(Type.String()), ipFamily: optional(Type.String()) }),
+    members({
+      serviceIpv4Cidr: optional(Type.String()),
+      ipFamily: optional(Type.Literal('ipv4')),
+      elasticLoadBalancing: optional(Off),
+    }),
   ),
   logging: optional(Logging),
   encryptionConfig: optional(EncryptionConfig),
   accessConfig: optional(
-    Type.Object({
+    members({
       bootstrapClusterCreatorAdminPermissions: optional(Type.Boolean()),
       authenticationMode: optional(AuthenticationMode),
     }),
@@ -51,44 +74,53 @@ export const CreateCluster = Type.Object({
   upgradePolicy: optional(UpgradePolicy),
   zonalShiftConfig: optional(ZonalShift),
   deletionProtection: optional(Type.Boolean()),
+  bootstrapSelfManagedAddons: optional(Type.Boolean()),
+  computeConfig: optional(Off),
+  storageConfig: optional(members({ blockStorage: Off })),
+  controlPlaneScalingConfig: optional(members({ tier: Type.Literal('standard') })),
   tags: optional(Tags),
 })
 
-export const UpdateClusterConfig = Type.Object({
+export const UpdateClusterConfig = members({
   ...token,
   resourcesVpcConfig: optional(VpcConfigRequest),
   logging: optional(Logging),
-  accessConfig: optional(Type.Object({ authenticationMode: optional(AuthenticationMode) })),
+  accessConfig: optional(members({ authenticationMode: AuthenticationMode })),
   upgradePolicy: optional(UpgradePolicy),
   zonalShiftConfig: optional(ZonalShift),
   deletionProtection: optional(Type.Boolean()),
 })
 
-export const UpdateClusterVersion = Type.Object({ ...token, version: Type.String() })
-export const AssociateEncryptionConfig = Type.Object({ ...token, encryptionConfig: EncryptionConfig })
+export const UpdateClusterVersion = members({
+  ...token,
+  version: Type.String(),
+  force: optional(Type.Boolean()),
+})
+export const AssociateEncryptionConfig = members({ ...token, encryptionConfig: EncryptionConfig })
 
-/** What a resource is doing; `settlesAt` is when that is over, in milliseconds since 1970. */
-interface Settling<Status extends string> {
-  status: Status
+/** What only the API itself knows of a resource. */
+export interface Hidden {
+  /** The token of the request that made it: the same request again is no conflict. */
+  clientRequestToken?: string
+  /** When what it is doing is over, in milliseconds since 1970. */
   settlesAt?: number
 }
 
-export interface Cluster extends Settling<'CREATING' | 'ACTIVE' | 'UPDATING' | 'DELETING'> {
+interface Settling extends Hidden {
+  status: 'CREATING' | 'ACTIVE' | 'UPDATING' | 'DELETING'
+}
+
+/** What was asked of the cluster; what it is besides, its version and endpoint, the box knows afresh each time. */
+export interface Cluster extends Settling {
   name: string
   arn: string
   createdAt: number
-  version: string
-  platformVersion: string
-  endpoint: string
   roleArn: string
   resourcesVpcConfig: Required<Static<typeof VpcConfigRequest>> & {
     clusterSecurityGroupId: string
     vpcId: string
   }
-  kubernetesNetworkConfig: { serviceIpv4Cidr: string; ipFamily: 'ipv4' }
   logging: Static<typeof Logging>
-  identity: { oidc: { issuer: string } }
-  certificateAuthority: { data: string }
   accessConfig: { authenticationMode: Static<typeof AuthenticationMode> }
   encryptionConfig?: Static<typeof EncryptionConfig>
   upgradePolicy: { supportType: string }
@@ -97,19 +129,18 @@ export interface Cluster extends Settling<'CREATING' | 'ACTIVE' | 'UPDATING' | '
   tags: Static<typeof Tags>
 }
 
-export interface Update {
+export interface Update extends Hidden {
   id: string
   status: 'InProgress' | 'Successful'
   type: string
   params: { type: string; value: string }[]
   createdAt: number
   errors: never[]
-  settlesAt?: number
   /** Whose update it is: a node group's or an add-on's name, else the cluster's. */
   of?: string
 }
 
-export const CreateAccessEntry = Type.Object({
+export const CreateAccessEntry = members({
   ...token,
   principalArn: Type.String(),
   kubernetesGroups: optional(strings),
@@ -118,18 +149,18 @@ export const CreateAccessEntry = Type.Object({
   tags: optional(Tags),
 })
 
-export const UpdateAccessEntry = Type.Object({
+export const UpdateAccessEntry = members({
   ...token,
   kubernetesGroups: optional(strings),
   username: optional(Type.String()),
 })
 
-export const AccessScope = Type.Object({
-  type: Type.Union([Type.Literal('cluster'), Type.Literal('namespace')]),
+export const AccessScope = members({
+  type: Type.Enum(['cluster', 'namespace']),
   namespaces: optional(strings),
 })
 
-export const AssociateAccessPolicy = Type.Object({ policyArn: Type.String(), accessScope: AccessScope })
+export const AssociateAccessPolicy = members({ policyArn: Type.String(), accessScope: AccessScope })
 
 export interface AssociatedPolicy {
   policyArn: string
@@ -138,7 +169,7 @@ export interface AssociatedPolicy {
   modifiedAt: number
 }
 
-export interface AccessEntry {
+export interface AccessEntry extends Hidden {
   clusterName: string
   principalArn: string
   kubernetesGroups: string[]
@@ -151,24 +182,24 @@ export interface AccessEntry {
   policies: AssociatedPolicy[]
 }
 
-const AddonPodIdentity = Type.Array(Type.Object({ serviceAccount: Type.String(), roleArn: Type.String() }))
+const AddonPodIdentity = Type.Array(members({ serviceAccount: Type.String(), roleArn: Role }))
 const addonSettings = {
   ...token,
   addonVersion: optional(Type.String()),
-  serviceAccountRoleArn: optional(Type.String()),
-  resolveConflicts: optional(Type.String()),
+  serviceAccountRoleArn: optional(Role),
+  resolveConflicts: optional(Type.Enum(['OVERWRITE', 'NONE', 'PRESERVE'])),
   configurationValues: optional(Type.String()),
   podIdentityAssociations: optional(AddonPodIdentity),
 }
 
-export const CreateAddon = Type.Object({
+export const CreateAddon = members({
   ...addonSettings,
   addonName: Type.String(),
   tags: optional(Tags),
 })
-export const UpdateAddon = Type.Object(addonSettings)
+export const UpdateAddon = members(addonSettings)
 
-export interface Addon extends Settling<'CREATING' | 'ACTIVE' | 'UPDATING' | 'DELETING'> {
+export interface Addon extends Settling {
   addonName: string
   clusterName: string
   addonVersion: string
@@ -184,24 +215,24 @@ export interface Addon extends Settling<'CREATING' | 'ACTIVE' | 'UPDATING' | 'DE
   podIdentityAssociations: string[]
 }
 
-export const CreatePodIdentityAssociation = Type.Object({
+export const CreatePodIdentityAssociation = members({
   ...token,
   namespace: Type.String(),
   serviceAccount: Type.String(),
-  roleArn: Type.String(),
+  roleArn: Role,
   disableSessionTags: optional(Type.Boolean()),
-  targetRoleArn: optional(Type.String()),
+  targetRoleArn: optional(Role),
   tags: optional(Tags),
 })
 
-export const UpdatePodIdentityAssociation = Type.Object({
+export const UpdatePodIdentityAssociation = members({
   ...token,
-  roleArn: optional(Type.String()),
+  roleArn: optional(Role),
   disableSessionTags: optional(Type.Boolean()),
-  targetRoleArn: optional(Type.String()),
+  targetRoleArn: optional(Role),
 })
 
-export interface PodIdentityAssociation {
+export interface PodIdentityAssociation extends Hidden {
   clusterName: string
   namespace: string
   serviceAccount: string
@@ -213,31 +244,33 @@ export interface PodIdentityAssociation {
   modifiedAt: number
   disableSessionTags: boolean
   targetRoleArn?: string
+  /** The add-on it belongs to. */
+  ownerArn?: string
 }
 
-const Scaling = Type.Object({
+const Scaling = members({
   minSize: optional(Type.Integer({ minimum: 0 })),
   maxSize: optional(Type.Integer({ minimum: 1 })),
   desiredSize: optional(Type.Integer({ minimum: 0 })),
 })
-const Taint = Type.Object({
+const Taint = members({
   key: Type.String(),
   value: optional(Type.String()),
-  effect: Type.String(),
+  effect: Type.Enum(['NO_SCHEDULE', 'NO_EXECUTE', 'PREFER_NO_SCHEDULE']),
 })
-const UpdateConfig = Type.Object({
+const UpdateConfig = members({
   maxUnavailable: optional(Type.Integer({ minimum: 1 })),
   maxUnavailablePercentage: optional(Type.Integer({ minimum: 1, maximum: 100 })),
-  updateStrategy: optional(Type.String()),
+  updateStrategy: optional(Type.Enum(['DEFAULT', 'MINIMAL'])),
 })
-const LaunchTemplate = Type.Object({
+const LaunchTemplate = members({
   name: optional(Type.String()),
   version: optional(Type.String()),
   id: optional(Type.String()),
 })
-const NodeRepair = Type.Object({ enabled: optional(Type.Boolean()) })
+const NodeRepair = members({ enabled: optional(Type.Boolean()) })
 
-export const CreateNodegroup = Type.Object({
+export const CreateNodegroup = members({
   ...token,
   nodegroupName: Type.String({ maxLength: 63 }),
   scalingConfig: optional(Scaling),
@@ -245,23 +278,23 @@ export const CreateNodegroup = Type.Object({
   subnets: Type.Array(Type.String(), { minItems: 1 }),
   instanceTypes: optional(strings),
   amiType: optional(Type.String()),
-  nodeRole: Type.String(),
+  nodeRole: Role,
   labels: optional(Tags),
   taints: optional(Type.Array(Taint)),
   tags: optional(Tags),
   launchTemplate: optional(LaunchTemplate),
   updateConfig: optional(UpdateConfig),
   nodeRepairConfig: optional(NodeRepair),
-  capacityType: optional(Type.String()),
+  capacityType: optional(Type.Enum(['ON_DEMAND', 'SPOT'])),
   version: optional(Type.String()),
   releaseVersion: optional(Type.String()),
 })
 
-export const UpdateNodegroupConfig = Type.Object({
+export const UpdateNodegroupConfig = members({
   ...token,
-  labels: optional(Type.Object({ addOrUpdateLabels: optional(Tags), removeLabels: optional(strings) })),
+  labels: optional(members({ addOrUpdateLabels: optional(Tags), removeLabels: optional(strings) })),
   taints: optional(
-    Type.Object({
+    members({
       addOrUpdateTaints: optional(Type.Array(Taint)),
       removeTaints: optional(Type.Array(Taint)),
     }),
@@ -271,7 +304,7 @@ export const UpdateNodegroupConfig = Type.Object({
   nodeRepairConfig: optional(NodeRepair),
 })
 
-export const UpdateNodegroupVersion = Type.Object({
+export const UpdateNodegroupVersion = members({
   ...token,
   version: optional(Type.String()),
   releaseVersion: optional(Type.String()),
@@ -279,7 +312,7 @@ export const UpdateNodegroupVersion = Type.Object({
   force: optional(Type.Boolean()),
 })
 
-export interface Nodegroup extends Settling<'CREATING' | 'ACTIVE' | 'UPDATING' | 'DELETING'> {
+export interface Nodegroup extends Settling {
   nodegroupName: string
   nodegroupArn: string
   clusterName: string

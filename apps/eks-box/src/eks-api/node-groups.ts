@@ -1,17 +1,24 @@
 import { randomUUID } from 'node:crypto'
 import { Type } from 'typebox'
-import { createEntry } from './access.ts'
+import { createEntry, isSamePrincipal } from './access.ts'
 import type { Api } from './api.ts'
-import { addUpdate } from './clusters.ts'
 import { EksFailure } from './failure.ts'
-import { CreateNodegroup, type Nodegroup, UpdateNodegroupConfig, UpdateNodegroupVersion } from './model.ts'
-import { now, page, settlesAt, shown } from './store.ts'
+import {
+  CreateNodegroup,
+  type Nodegroup,
+  Paging,
+  UpdateNodegroupConfig,
+  UpdateNodegroupVersion,
+} from './model.ts'
+import { isRepeat, now, page, type State, settlesAt, shown } from './store.ts'
+import { beginUpdate } from './updates.ts'
 
 const Name = Type.Object({ name: Type.String() })
 const GroupPath = Type.Object({ name: Type.String(), group: Type.String() })
 
-/** Label every node of a managed node group carries on EKS. */
+/** Labels every node of a managed node group carries on EKS. */
 const groupLabel = 'eks.amazonaws.com/nodegroup'
+const capacityLabel = 'eks.amazonaws.com/capacityType'
 
 /** Managed node groups. The box has one machine: it carries the labels of the newest group. */
 export function nodeGroups({ app, store, options }: Api): void {
@@ -30,7 +37,7 @@ export function nodeGroups({ app, store, options }: Api): void {
     return found
   }
   const findActive = (path: { name: string; group: string }): Nodegroup => {
-    store.activeCluster(path.name)
+    store.liveCluster(path.name)
     const group = find(path)
     if (group.status !== 'ACTIVE') {
       throw new EksFailure('ResourceInUseException', `Nodegroup ${path.group} is ${group.status}`, {
@@ -39,6 +46,23 @@ export function nodeGroups({ app, store, options }: Api): void {
       })
     }
     return group
+  }
+  const checkVersion = (
+    version: string | undefined,
+    details: { clusterName: string; nodegroupName: string },
+  ) => {
+    if (version === undefined || version === box.version) return
+    throw new EksFailure(
+      'InvalidParameterException',
+      `unsupported Kubernetes version ${version}: the box runs ${box.version}`,
+      details,
+    )
+  }
+  /** Gives the node the labels of the newest of these groups, and takes away those that the newest had before. */
+  const label = async (groups: readonly Nodegroup[]) => {
+    const before = labelsOf(store.state.nodegroups)
+    const gone = Object.fromEntries(Object.keys(before).map((name) => [name, null]))
+    await options.labelNode({ ...gone, ...labelsOf(groups) })
   }
   const checkScaling = ({ minSize, maxSize, desiredSize }: Nodegroup['scalingConfig']) => {
     if (minSize <= desiredSize && desiredSize <= maxSize) return
@@ -49,24 +73,46 @@ export function nodeGroups({ app, store, options }: Api): void {
   }
 
   app.post(groups, { schema: { params: Name, body: CreateNodegroup } }, async ({ params, body }) => {
-    const cluster = store.activeCluster(params.name)
+    const cluster = store.liveCluster(params.name)
     const { nodegroupName } = body
     const details = { clusterName: cluster.name, nodegroupName }
-    if (store.state.nodegroups.some((other) => other.nodegroupName === nodegroupName)) {
+    const before = store.state.nodegroups.find((other) => other.nodegroupName === nodegroupName)
+    if (before !== undefined && isRepeat(before, body)) return { nodegroup: shown(before) }
+    if (before !== undefined) {
       throw new EksFailure(
         'ResourceInUseException',
         `NodeGroup already exists with name ${nodegroupName} and cluster name ${cluster.name}`,
         details,
       )
     }
-    if ((body.version ?? box.version) !== box.version) {
+    checkVersion(body.version, details)
+    if (body.launchTemplate !== undefined && body.diskSize !== undefined) {
       throw new EksFailure(
         'InvalidParameterException',
-        `unsupported Kubernetes version ${body.version}: the box runs ${box.version}`,
+        'Disk size must be specified within the launch template.',
         details,
       )
     }
-    await options.describeSubnets(body.subnets)
+    const subnets = await options.describeSubnets(body.subnets)
+    const stray = subnets.find(({ vpcId }) => vpcId !== cluster.resourcesVpcConfig.vpcId)
+    if (stray !== undefined) {
+      throw new EksFailure(
+        'InvalidParameterException',
+        `The subnet ${stray.id} is not in the cluster's VPC ${cluster.resourcesVpcConfig.vpcId}`,
+        details,
+      )
+    }
+    const amiType = body.amiType ?? 'AL2023_x86_64_STANDARD'
+    // Without a launch template, which could name another, EKS takes this type.
+    const instanceTypes = body.instanceTypes ?? (body.launchTemplate === undefined ? ['t3.medium'] : [])
+    const unfit = instanceTypes.find((type) => amiType !== 'CUSTOM' && isArm(type) !== /ARM_64/.test(amiType))
+    if (unfit !== undefined) {
+      throw new EksFailure(
+        'InvalidParameterException',
+        `[${unfit}] is not a valid instance type for requested amiType ${amiType}`,
+        details,
+      )
+    }
     const scalingConfig = { minSize: 1, maxSize: 2, desiredSize: 2, ...body.scalingConfig }
     checkScaling(scalingConfig)
     const arn = `arn:aws:eks:${region}:${account}:nodegroup/${cluster.name}/${nodegroupName}`
@@ -80,9 +126,9 @@ export function nodeGroups({ app, store, options }: Api): void {
       modifiedAt: now(),
       capacityType: body.capacityType ?? 'ON_DEMAND',
       scalingConfig,
-      ...(body.instanceTypes === undefined ? {} : { instanceTypes: body.instanceTypes }),
+      ...(instanceTypes.length === 0 ? {} : { instanceTypes }),
       subnets: body.subnets,
-      amiType: body.amiType ?? 'AL2023_x86_64_STANDARD',
+      amiType,
       nodeRole: body.nodeRole,
       labels: body.labels ?? {},
       taints: body.taints ?? [],
@@ -96,23 +142,21 @@ export function nodeGroups({ app, store, options }: Api): void {
       tags: body.tags ?? {},
       status: 'CREATING',
       settlesAt: settlesAt(),
+      ...(body.clientRequestToken === undefined ? {} : { clientRequestToken: body.clientRequestToken }),
     }
-    await options.labelNode({ ...group.labels, [groupLabel]: nodegroupName })
+    await label([...store.state.nodegroups, group])
     return store.change((state) => {
       state.nodegroups.push(group)
       // As on EKS: without an entry of its own the role's nodes could not join.
-      if (!state.accessEntries.some(({ principalArn }) => principalArn === body.nodeRole)) {
+      if (!state.accessEntries.some(({ principalArn }) => isSamePrincipal(principalArn, body.nodeRole))) {
         state.accessEntries.push(createEntry(cluster, { principalArn: body.nodeRole, type: 'EC2_LINUX' }))
       }
       return { nodegroup: shown(group) }
     })
   })
 
-  const Paging = Type.Object({
-    maxResults: Type.Optional(Type.Integer()),
-    nextToken: Type.Optional(Type.String()),
-  })
-  app.get(groups, { schema: { params: Name, querystring: Paging } }, async ({ params, query }) => {
+  const List = Type.Object(Paging)
+  app.get(groups, { schema: { params: Name, querystring: List } }, async ({ params, query }) => {
     store.cluster(params.name)
     const { items, nextToken } = page(
       store.state.nodegroups.map(({ nodegroupName }) => nodegroupName),
@@ -134,14 +178,15 @@ export function nodeGroups({ app, store, options }: Api): void {
       checkScaling(scalingConfig)
       const removed = body.labels?.removeLabels ?? []
       const added = body.labels?.addOrUpdateLabels ?? {}
-      await options.labelNode({ ...Object.fromEntries(removed.map((label) => [label, null])), ...added })
+      const labels = Object.fromEntries(
+        Object.entries({ ...group.labels, ...added }).filter(([label]) => !removed.includes(label)),
+      )
+      await label(store.state.nodegroups.map((other) => (other === group ? { ...group, labels } : other)))
       return store.change((state) => {
         group.scalingConfig = scalingConfig
         group.updateConfig = body.updateConfig ?? group.updateConfig
         group.nodeRepairConfig = { ...group.nodeRepairConfig, ...body.nodeRepairConfig }
-        group.labels = Object.fromEntries(
-          Object.entries({ ...group.labels, ...added }).filter(([label]) => !removed.includes(label)),
-        )
+        group.labels = labels
         const isSame = (a: { key: string; effect: string }) => (b: { key: string; effect: string }) =>
           a.key === b.key && a.effect === b.effect
         const { addOrUpdateTaints = [], removeTaints = [] } = body.taints ?? {}
@@ -149,7 +194,18 @@ export function nodeGroups({ app, store, options }: Api): void {
           ...group.taints.filter((taint) => ![...addOrUpdateTaints, ...removeTaints].some(isSame(taint))),
           ...addOrUpdateTaints,
         ]
-        return { update: shown(beginUpdate(state, group, 'ConfigUpdate')) }
+        return begin(state, group, 'ConfigUpdate', {
+          MinSize: body.scalingConfig?.minSize,
+          MaxSize: body.scalingConfig?.maxSize,
+          DesiredSize: body.scalingConfig?.desiredSize,
+          LabelsToAdd: body.labels?.addOrUpdateLabels,
+          LabelsToRemove: body.labels?.removeLabels,
+          TaintsToAdd: body.taints?.addOrUpdateTaints,
+          TaintsToRemove: body.taints?.removeTaints,
+          MaxUnavailable: body.updateConfig?.maxUnavailable,
+          MaxUnavailablePercentage: body.updateConfig?.maxUnavailablePercentage,
+          NodeRepairEnabled: body.nodeRepairConfig?.enabled,
+        })
       })
     },
   )
@@ -159,26 +215,30 @@ export function nodeGroups({ app, store, options }: Api): void {
     { schema: { params: GroupPath, body: UpdateNodegroupVersion } },
     async ({ params, body }) => {
       const group = findActive(params)
-      if ((body.version ?? box.version) !== box.version) {
-        throw new EksFailure(
-          'InvalidParameterException',
-          `unsupported Kubernetes version ${body.version}: the box runs ${box.version}`,
-          { clusterName: params.name, nodegroupName: params.group },
-        )
-      }
+      checkVersion(body.version, { clusterName: params.name, nodegroupName: params.group })
       return store.change((state) => {
         group.releaseVersion = body.releaseVersion ?? group.releaseVersion
         if (body.launchTemplate !== undefined) group.launchTemplate = body.launchTemplate
-        return { update: shown(beginUpdate(state, group, 'VersionUpdate')) }
+        return begin(state, group, 'VersionUpdate', {
+          Version: box.version,
+          ReleaseVersion: group.releaseVersion,
+          LaunchTemplateName: body.launchTemplate?.name,
+          LaunchTemplateVersion: body.launchTemplate?.version,
+        })
       })
     },
   )
 
   app.delete(`${groups}/:group`, { schema: { params: GroupPath } }, async ({ params }) => {
     const group = findActive(params)
-    const labels = [groupLabel, ...Object.keys(group.labels)]
-    await options.labelNode(Object.fromEntries(labels.map((label) => [label, null])))
-    return store.change(() => {
+    const others = store.state.nodegroups.filter((other) => other !== group && other.status !== 'DELETING')
+    await label(others)
+    return store.change((state) => {
+      if (!others.some(({ nodeRole }) => isSamePrincipal(nodeRole, group.nodeRole))) {
+        state.accessEntries = state.accessEntries.filter(
+          ({ type, principalArn }) => type !== 'EC2_LINUX' || !isSamePrincipal(principalArn, group.nodeRole),
+        )
+      }
       group.status = 'DELETING'
       group.settlesAt = settlesAt()
       return { nodegroup: shown(group) }
@@ -186,9 +246,21 @@ export function nodeGroups({ app, store, options }: Api): void {
   })
 }
 
-function beginUpdate(state: Parameters<typeof addUpdate>[0], group: Nodegroup, type: string) {
+function begin(state: State, group: Nodegroup, type: string, params: Readonly<Record<string, unknown>>) {
   group.modifiedAt = now()
   group.status = 'UPDATING'
   group.settlesAt = settlesAt()
-  return addUpdate(state, type, group.nodegroupName)
+  return beginUpdate(state, type, params, group.nodegroupName)
+}
+
+/** What a node of the newest of these groups carries. */
+function labelsOf(groups: readonly Nodegroup[]): Record<string, string> {
+  const newest = groups.filter(({ status }) => status !== 'DELETING').at(-1)
+  if (newest === undefined) return {}
+  return { ...newest.labels, [groupLabel]: newest.nodegroupName, [capacityLabel]: newest.capacityType }
+}
+
+/** Whether instances of a type have Graviton processors: their family has a g after its generation. */
+function isArm(instanceType: string): boolean {
+  return /^(a1|[a-z]+\d+[a-z]*g[a-z]*)\./.test(instanceType)
 }

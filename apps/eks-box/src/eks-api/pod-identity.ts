@@ -4,10 +4,11 @@ import type { Api, EksApiOptions } from './api.ts'
 import { EksFailure } from './failure.ts'
 import {
   CreatePodIdentityAssociation,
+  Paging,
   type PodIdentityAssociation,
   UpdatePodIdentityAssociation,
 } from './model.ts'
-import { now, page } from './store.ts'
+import { isRepeat, now, page, type State, shown } from './store.ts'
 
 const Name = Type.Object({ name: Type.String() })
 const AssociationPath = Type.Object({ name: Type.String(), id: Type.String() })
@@ -31,29 +32,19 @@ export function podIdentity({ app, store, options }: Api): void {
     associations,
     { schema: { params: Name, body: CreatePodIdentityAssociation } },
     async ({ params, body }) => {
-      store.activeCluster(params.name)
-      const taken = store.state.podIdentityAssociations.some(
-        ({ namespace, serviceAccount }) =>
-          namespace === body.namespace && serviceAccount === body.serviceAccount,
-      )
-      if (taken) {
-        throw new EksFailure(
-          'ResourceInUseException',
-          `Association already exists for ${body.namespace}/${body.serviceAccount}`,
-          { clusterName: params.name },
-        )
-      }
-      const association = createAssociation(options, body)
+      store.liveCluster(params.name)
+      const before = findFor(store.state, body)
+      if (before !== undefined && isRepeat(before, body)) return { association: shown(before) }
+      const association = createAssociation(store.state, options, body)
       return store.change((state) => {
         state.podIdentityAssociations.push(association)
-        return { association }
+        return { association: shown(association) }
       })
     },
   )
 
   const Filter = Type.Object({
-    maxResults: Type.Optional(Type.Integer()),
-    nextToken: Type.Optional(Type.String()),
+    ...Paging,
     namespace: Type.Optional(Type.String()),
     serviceAccount: Type.Optional(Type.String()),
   })
@@ -65,19 +56,20 @@ export function podIdentity({ app, store, options }: Api): void {
           (query.namespace ?? namespace) === namespace &&
           (query.serviceAccount ?? serviceAccount) === serviceAccount,
       )
-      .map(({ clusterName, namespace, serviceAccount, associationArn, associationId }) => ({
+      .map(({ clusterName, namespace, serviceAccount, associationArn, associationId, ownerArn }) => ({
         clusterName,
         namespace,
         serviceAccount,
         associationArn,
         associationId,
+        ownerArn,
       }))
     const { items, nextToken } = page(found, query)
     return { associations: items, nextToken }
   })
 
   app.get(`${associations}/:id`, { schema: { params: AssociationPath } }, async ({ params }) => ({
-    association: find(params),
+    association: shown(find(params)),
   }))
 
   app.post(
@@ -90,7 +82,7 @@ export function podIdentity({ app, store, options }: Api): void {
         association.disableSessionTags = body.disableSessionTags ?? association.disableSessionTags
         if (body.targetRoleArn !== undefined) association.targetRoleArn = body.targetRoleArn
         association.modifiedAt = now()
-        return { association }
+        return { association: shown(association) }
       })
     },
   )
@@ -99,16 +91,29 @@ export function podIdentity({ app, store, options }: Api): void {
     const association = find(params)
     return store.change((state) => {
       state.podIdentityAssociations = state.podIdentityAssociations.filter((other) => other !== association)
-      return { association }
+      return { association: shown(association) }
     })
   })
 }
 
-/** A new association, complete with what EKS fills in. */
+/**
+ * A new association, complete with what EKS fills in.
+ *
+ * @param ownerArn the add-on it belongs to, if any.
+ * @throws EksFailure when the service account has one.
+ */
 export function createAssociation(
+  state: State,
   { account, region, cluster }: Pick<EksApiOptions, 'account' | 'region' | 'cluster'>,
   asked: Static<typeof CreatePodIdentityAssociation>,
+  ownerArn?: string,
 ): PodIdentityAssociation {
+  const taken = findFor(state, asked)
+  if (taken !== undefined) {
+    throw new EksFailure('ResourceInUseException', `Association already exists: ${taken.associationId}`, {
+      clusterName: cluster.name,
+    })
+  }
   const associationId = `a-${randomUUID().replaceAll('-', '').slice(0, 17)}`
   return {
     clusterName: cluster.name,
@@ -122,5 +127,14 @@ export function createAssociation(
     modifiedAt: now(),
     disableSessionTags: asked.disableSessionTags ?? false,
     ...(asked.targetRoleArn === undefined ? {} : { targetRoleArn: asked.targetRoleArn }),
+    ...(ownerArn === undefined ? {} : { ownerArn }),
+    ...(asked.clientRequestToken === undefined ? {} : { clientRequestToken: asked.clientRequestToken }),
   }
+}
+
+function findFor(state: State, wanted: { namespace: string; serviceAccount: string }) {
+  return state.podIdentityAssociations.find(
+    ({ namespace, serviceAccount }) =>
+      namespace === wanted.namespace && serviceAccount === wanted.serviceAccount,
+  )
 }

@@ -10,6 +10,7 @@ import { nodeGroups } from './node-groups.ts'
 import { podIdentity } from './pod-identity.ts'
 import type { Store } from './store.ts'
 import { tags } from './tags.ts'
+import { updates } from './updates.ts'
 
 /** Longer than any ARN, which paths carry. */
 const longestParameter = 2048
@@ -38,6 +39,9 @@ export async function buildEksApi(store: Store, options: EksApiOptions): Promise
   })
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-amzn-requestid', request.id)
+    if (request.headers.authorization === undefined) {
+      throw new EksFailure('MissingAuthenticationTokenException', 'Missing Authentication Token')
+    }
   })
   app.setNotFoundHandler(async ({ method, url }) => {
     throw new EksFailure('UnknownOperationException', `The box has no EKS operation ${method} ${url}`)
@@ -51,7 +55,7 @@ export async function buildEksApi(store: Store, options: EksApiOptions): Promise
       .send({ __type: failure.type, message: failure.message, ...failure.details })
   })
 
-  for (const operations of [clusters, access, addons, podIdentity, nodeGroups, tags]) {
+  for (const operations of [clusters, updates, access, addons, podIdentity, nodeGroups, tags]) {
     operations({ app, store, options })
   }
   await app.ready()
@@ -61,7 +65,15 @@ export async function buildEksApi(store: Store, options: EksApiOptions): Promise
 function asFailure(error: FastifyError | EksFailure): EksFailure {
   if (error instanceof EksFailure) return error
   if ('validation' in error && error.validation !== undefined) {
-    return new EksFailure('InvalidParameterException', error.message)
+    const [first] = error.validation
+    // So a schema without additional members refuses one.
+    const isUnknown = first?.keyword === 'boolean'
+    return new EksFailure(
+      'InvalidParameterException',
+      isUnknown
+        ? `The box does not support the parameter ${first.instancePath.slice(1).replaceAll('/', '.')}`
+        : error.message,
+    )
   }
   return new EksFailure('ServerException', error.message)
 }

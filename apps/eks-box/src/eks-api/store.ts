@@ -1,7 +1,15 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { EksFailure } from './failure.ts'
-import type { AccessEntry, Addon, Cluster, Nodegroup, PodIdentityAssociation, Update } from './model.ts'
+import type {
+  AccessEntry,
+  Addon,
+  Cluster,
+  Hidden,
+  Nodegroup,
+  PodIdentityAssociation,
+  Update,
+} from './model.ts'
 
 /** Everything the API knows of its one cluster. */
 export interface State {
@@ -43,9 +51,8 @@ export class Store {
   /** The state now, with all that has been creating or deleting for long enough done. */
   get state(): State {
     const state = this.#state
-    const isOver = ({ settlesAt }: { settlesAt?: number }) =>
-      settlesAt !== undefined && settlesAt <= Date.now()
-    const isGone = (resource: { status: string; settlesAt?: number }) =>
+    const isOver = ({ settlesAt }: Hidden) => settlesAt !== undefined && settlesAt <= Date.now()
+    const isGone = (resource: Hidden & { status: string }) =>
       resource.status === 'DELETING' && isOver(resource)
     if (state.cluster !== undefined && isGone(state.cluster)) this.#state = empty()
     else {
@@ -89,16 +96,31 @@ export class Store {
   }
 
   /**
-   * The cluster of this name, if it can take a change.
+   * The cluster of this name, if what belongs to it can change.
+   *
+   * @throws EksFailure when there is none, or it is not yet or no longer there.
+   */
+  liveCluster(name: string): Cluster {
+    const cluster = this.cluster(name)
+    if (cluster.status === 'CREATING' || cluster.status === 'DELETING') {
+      throw new EksFailure('InvalidRequestException', `Cluster '${name}' is not in ACTIVE status`, {
+        clusterName: name,
+      })
+    }
+    return cluster
+  }
+
+  /**
+   * The cluster of this name, if it can change itself.
    *
    * @throws EksFailure when there is none, or it is busy.
    */
-  activeCluster(name: string): Cluster {
+  idleCluster(name: string): Cluster {
     const cluster = this.cluster(name)
     if (cluster.status !== 'ACTIVE') {
       throw new EksFailure(
         'ResourceInUseException',
-        `Cluster ${name} is ${cluster.status}; it must be ACTIVE.`,
+        `Cluster ${name} is ${cluster.status}; it must be ACTIVE`,
         { clusterName: name },
       )
     }
@@ -115,12 +137,17 @@ function read(file: string): State {
   }
 }
 
-/** A resource as the API shows it: without what only the store needs. */
-export function shown<Resource extends { settlesAt?: number }>(
-  resource: Resource,
-): Omit<Resource, 'settlesAt'> {
-  const { settlesAt: _settlesAt, ...visible } = resource
+/** A resource as the API shows it: without what only the API itself knows. */
+export function shown<Resource extends Hidden>(resource: Resource): Omit<Resource, keyof Hidden> {
+  const { settlesAt: _settlesAt, clientRequestToken: _token, ...visible } = resource
   return visible
+}
+
+/** Whether a request to create is the one that made `resource`, sent again by a client that missed the answer. */
+export function isRepeat(resource: Hidden, request: Hidden): boolean {
+  return (
+    request.clientRequestToken !== undefined && request.clientRequestToken === resource.clientRequestToken
+  )
 }
 
 /** One page of a list; `nextToken` is where the next begins. */

@@ -22,7 +22,7 @@ export function tags({ app, store }: Api): void {
 
   app.post(
     '/tags/:arn',
-    { schema: { params: Resource, body: Type.Object({ tags: Tags }) } },
+    { schema: { params: Resource, body: Type.Object({ tags: Tags }, { additionalProperties: false }) } },
     async ({ params, body }) => {
       const resource = find(params.arn)
       return store.change(() => {

@@ -7,7 +7,10 @@ export interface TokenClaim {
 
 const prefix = 'k8s-aws-v1.'
 
-/** EKS takes a token for this long, whatever its URL says, in milliseconds (aws-iam-authenticator, token.go). */
+/**
+ * How long EKS takes a token, in milliseconds (aws-iam-authenticator, token.go). The URL says 60 s and clients
+ * keep a token for 14 minutes: STS takes any presigned URL for 15.
+ */
 const longestLife = 15 * 60_000
 
 /** Clocks differ; STS allows this much, in milliseconds. */
@@ -41,6 +44,8 @@ export function readToken(token: string, hosts: readonly string[], now = Date.no
     throw new Error('its signature names no cluster')
   }
   parameter('x-amz-signature')
+  const expires = Number(parameter('x-amz-expires'))
+  if (!(expires >= 0 && expires * 1000 <= longestLife)) throw new Error('its URL expires too late')
   const [accessKeyId = ''] = parameter('x-amz-credential').split('/')
   const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(parameter('x-amz-date'))
   if (date === null) throw new Error('its date is none')

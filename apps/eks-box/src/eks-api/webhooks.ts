@@ -1,8 +1,9 @@
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import { isSamePrincipal } from './access.ts'
 import type { Caller } from './api.ts'
-import { allows, covers, type PolicyRule, roleOf } from './authorizer.ts'
+import { allows, covers, type PolicyRule, rulesOf } from './authorizer.ts'
 import type { AccessEntry } from './model.ts'
 import type { Store } from './store.ts'
 import { readToken } from './token.ts'
@@ -15,6 +16,9 @@ export interface WebhookOptions {
   /** The rules of a ClusterRole. */
   clusterRoleRules: (name: string) => Promise<readonly PolicyRule[]>
 }
+
+/** The groups of a node (aws-iam-authenticator, what it maps EC2_LINUX to). */
+const nodeGroups = ['system:bootstrappers', 'system:nodes']
 
 const TokenReview = Type.Object({ spec: Type.Object({ token: Type.Optional(Type.String()) }) })
 const Attributes = Type.Record(Type.String(), Type.Unknown())
@@ -59,17 +63,24 @@ export async function buildWebhooks(store: Store, options: WebhookOptions): Prom
       kind: 'SubjectAccessReview',
       status,
     })
-    const [principal] = body.spec.extra?.['canonicalarn'] ?? []
-    const entry = store.state.accessEntries.find(({ principalArn }) => principalArn === principal)
-    for (const policy of entry?.policies ?? []) {
-      const role = roleOf(policy.policyArn)
-      if (role === undefined || !covers(policy, body.spec)) continue
-      const rules = await options.clusterRoleRules(role)
-      if (rules.some((rule) => allows(rule, body.spec))) {
-        return answer({ allowed: true, reason: `EKS Access Policy: allowed by ${policy.policyArn}` })
+    // Kubernetes wants these keys in lower case; EKS itself writes canonicalArn.
+    const extra = Object.entries(body.spec.extra ?? {})
+    const principals = extra.find(([key]) => key.toLowerCase() === 'canonicalarn')?.[1] ?? []
+    const entry = store.state.accessEntries.find(({ principalArn }) => principals.includes(principalArn))
+    try {
+      for (const policy of entry?.policies ?? []) {
+        if (!covers(policy, body.spec)) continue
+        const rules = await rulesOf(policy.policyArn, options.clusterRoleRules)
+        if (rules.some((rule) => allows(rule, body.spec))) {
+          return answer({ allowed: true, reason: `EKS Access Policy: allowed by ${policy.policyArn}` })
+        }
       }
+      return answer({ allowed: false })
+    } catch (error) {
+      const evaluationError = error instanceof Error ? error.message : String(error)
+      console.error(`access policies not evaluated: ${evaluationError}`)
+      return answer({ allowed: false, evaluationError })
     }
-    return answer({ allowed: false })
   })
 
   await app.ready()
@@ -79,18 +90,19 @@ export async function buildWebhooks(store: Store, options: WebhookOptions): Prom
 /** The user a token stands for. Throws saying why it stands for none. */
 async function authenticate(store: Store, token: string, options: WebhookOptions) {
   const { accessKeyId } = readToken(token, options.stsHosts)
-  if (store.state.cluster?.status === undefined) throw new Error('there is no cluster')
+  const status = store.state.cluster?.status
+  if (status !== 'ACTIVE' && status !== 'UPDATING') throw new Error('there is no cluster')
   const caller = await options.callerOf(accessKeyId)
   if (caller === undefined) throw new Error(`${accessKeyId} is nobody's access key`)
   const entry = store.state.accessEntries.find(({ principalArn }) =>
-    isSame(principalArn, caller.principalArn),
+    isSamePrincipal(principalArn, caller.principalArn),
   )
   if (entry === undefined) throw new Error(`${caller.principalArn} has no access entry`)
   const sessionName = /:assumed-role\/[^/]+\/(.+)$/.exec(caller.arn)?.[1] ?? ''
   return {
     username: username(entry, caller, sessionName),
     uid: `aws-iam-authenticator:${caller.account}:${caller.userId}`,
-    groups: entry.kubernetesGroups,
+    groups: entry.type === 'EC2_LINUX' ? nodeGroups : entry.kubernetesGroups,
     // The API server compares and passes these keys in lower case.
     extra: {
       accesskeyid: [accessKeyId],
@@ -102,16 +114,14 @@ async function authenticate(store: Store, token: string, options: WebhookOptions
   }
 }
 
-/** The ARN of a role's session lacks the role's path, so paths cannot count. */
-function isSame(entry: string, caller: string): boolean {
-  const withoutPath = (arn: string) => arn.replace(/:(role|user)\/.*\//, ':$1/')
-  return withoutPath(entry) === withoutPath(caller)
-}
-
 function username({ username }: AccessEntry, { account }: Caller, sessionName: string): string {
   // EKS replaces what Kubernetes would not take in a name.
-  return username
-    .replaceAll('{{SessionName}}', sessionName.replaceAll('@', '-'))
-    .replaceAll('{{SessionNameRaw}}', sessionName)
-    .replaceAll('{{AccountID}}', account)
+  return (
+    username
+      .replaceAll('{{SessionName}}', sessionName.replaceAll('@', '-'))
+      .replaceAll('{{SessionNameRaw}}', sessionName)
+      .replaceAll('{{AccountID}}', account)
+      // On EC2 a node's session is named after its instance; the emulated ones run no kubelet that would ask.
+      .replaceAll('{{EC2PrivateDNSName}}', sessionName)
+  )
 }

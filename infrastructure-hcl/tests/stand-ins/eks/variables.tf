@@ -131,11 +131,6 @@ variable "eks_managed_node_groups" {
 }
 
 variable "deletion_protection" {
-  description = "Whether EKS refuses to delete the cluster"
+  description = "Whether EKS refuses to delete the cluster; providers older than 6 cannot say so, and the stand-in does not"
   type        = bool
-
-  validation {
-    condition     = var.deletion_protection != true
-    error_message = "The stand-in cannot protect a cluster from deletion."
-  }
 }

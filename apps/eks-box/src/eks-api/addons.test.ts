@@ -1,0 +1,149 @@
+import t from 'tap'
+import { name, role, startCluster } from './testing.ts'
+
+const addons = `/clusters/${name}/addons`
+
+t.test(
+  'an add-on is CREATING, then ACTIVE, at the default version unless another is asked for',
+  async (t) => {
+    const api = await startCluster(t)
+    t.match(await api.post(addons, { addonName: 'coredns' }), {
+      status: 200,
+      body: { addon: { addonName: 'coredns', addonVersion: 'v1.13.1-eksbuild.1', status: 'CREATING' } },
+    })
+    api.wait()
+    t.match((await api.get(`${addons}/coredns`)).body.addon, {
+      clusterName: name,
+      status: 'ACTIVE',
+      addonArn: /^arn:aws:eks:eu-central-1:123456789012:addon\/fastify-eks-cluster\/coredns\/[0-9a-f-]{36}$/,
+      health: { issues: [] },
+      publisher: 'eks',
+      owner: 'aws',
+    })
+    t.strictSame((await api.get(addons)).body.addons, ['coredns'])
+  },
+)
+
+t.test('unknown add-ons, versions and settings are refused', async (t) => {
+  const api = await startCluster(t)
+  for (const [asked, message] of [
+    [{ addonName: 'doom' }, /Addon doom specified is not supported/],
+    [
+      { addonName: 'coredns', addonVersion: 'v0' },
+      /version v0 specified is not supported; coredns has v1.13.1/,
+    ],
+    [{ addonName: 'coredns', configurationValues: '{"a":' }, /not valid JSON or YAML/],
+    [{ addonName: 'coredns', configurationValues: 'a' }, /not valid JSON or YAML/],
+    [{ addonName: 'coredns', resolveConflicts: 'FIGHT' }, /resolveConflicts/],
+  ] as const) {
+    t.match(await api.post(addons, asked), {
+      status: 400,
+      type: 'InvalidParameterException',
+      body: { message },
+    })
+  }
+})
+
+t.test('an add-on is there once', async (t) => {
+  const api = await startCluster(t)
+  await api.post(addons, { addonName: 'coredns', clientRequestToken: 'first' })
+  t.equal((await api.post(addons, { addonName: 'coredns', clientRequestToken: 'first' })).status, 200)
+  t.match(await api.post(addons, { addonName: 'coredns', clientRequestToken: 'second' }), {
+    status: 409,
+    type: 'ResourceInUseException',
+    body: { message: 'Addon already exists.', addonName: 'coredns' },
+  })
+})
+
+t.test('an update of an add-on is told by the add-on’s name', async (t) => {
+  const api = await startCluster(t)
+  await api.post(addons, { addonName: 'coredns' })
+  t.match(await api.post(`${addons}/coredns/update`), { type: 'ResourceInUseException' }, 'still CREATING')
+  api.wait()
+  const { body } = await api.post(`${addons}/coredns/update`, {
+    addonVersion: 'v1.13.2-eksbuild.1',
+    configurationValues: 'replicaCount: 3',
+  })
+  t.match(body.update, {
+    type: 'AddonUpdate',
+    params: [
+      { type: 'AddonVersion', value: 'v1.13.2-eksbuild.1' },
+      { type: 'ConfigurationValues', value: 'replicaCount: 3' },
+    ],
+  })
+  api.wait()
+  const update = `/clusters/${name}/updates/${body.update.id}`
+  t.equal((await api.get(`${update}?addonName=coredns`)).body.update.status, 'Successful')
+  t.match(await api.get(update), { type: 'ResourceNotFoundException' }, 'it is none of the cluster')
+  t.strictSame((await api.get(`/clusters/${name}/updates?addonName=coredns`)).body.updateIds, [
+    body.update.id,
+  ])
+  t.match((await api.get(`${addons}/coredns`)).body.addon, {
+    status: 'ACTIVE',
+    addonVersion: 'v1.13.2-eksbuild.1',
+    configurationValues: 'replicaCount: 3',
+  })
+})
+
+t.test('an add-on’s pod identity associations come and go with it', async (t) => {
+  const api = await startCluster(t)
+  const associations = `/clusters/${name}/pod-identity-associations`
+  const listed = async () => (await api.get(associations)).body.associations
+  await api.post(addons, {
+    addonName: 'vpc-cni',
+    podIdentityAssociations: [{ serviceAccount: 'aws-node', roleArn: role('cni') }],
+  })
+  api.wait()
+  const { addon } = (await api.get(`${addons}/vpc-cni`)).body
+  t.match(await listed(), [
+    { namespace: 'kube-system', serviceAccount: 'aws-node', ownerArn: addon.addonArn },
+  ])
+  t.strictSame(addon.podIdentityAssociations, [(await listed())[0].associationArn])
+
+  await api.post(`${addons}/vpc-cni/update`, {
+    podIdentityAssociations: [{ serviceAccount: 'cni-metrics', roleArn: role('cni') }],
+  })
+  t.match(await listed(), [{ serviceAccount: 'cni-metrics' }])
+  t.equal((await listed()).length, 1)
+  t.equal((await api.delete(`${addons}/vpc-cni`)).body.addon.status, 'DELETING')
+  t.strictSame(await listed(), [])
+  api.wait()
+  t.match(await api.get(`${addons}/vpc-cni`), {
+    status: 404,
+    type: 'ResourceNotFoundException',
+    body: { message: 'No addon: vpc-cni found in cluster: fastify-eks-cluster', addonName: 'vpc-cni' },
+  })
+})
+
+t.test(
+  'the versions an add-on has for the cluster’s own, the newest first and the default marked',
+  async (t) => {
+    const api = await startCluster(t)
+    const versions = '/addons/supported-versions'
+    const { addons: all } = (await api.get(`${versions}?addonName=coredns&kubernetesVersion=1.35`)).body
+    t.match(all, [
+      {
+        addonName: 'coredns',
+        addonVersions: [
+          { addonVersion: 'v1.13.2-eksbuild.1', compatibilities: [{ defaultVersion: false }] },
+          {
+            addonVersion: 'v1.13.1-eksbuild.1',
+            architecture: ['amd64', 'arm64'],
+            compatibilities: [{ clusterVersion: '1.35', defaultVersion: true }],
+          },
+        ],
+      },
+    ])
+    t.equal((await api.get(versions)).body.addons.length, 2)
+    t.strictSame((await api.get(`${versions}?kubernetesVersion=1.20`)).body.addons, [])
+    t.match(await api.get(`${versions}?addonName=doom`), { type: 'InvalidParameterException' })
+    t.match(await api.get(`${versions}?types=observability`), {
+      body: { message: /does not support the parameter types/ },
+    })
+    const schemas = '/addons/configuration-schemas?addonName=coredns&addonVersion'
+    t.match(JSON.parse((await api.get(`${schemas}=v1.13.1-eksbuild.1`)).body.configurationSchema), {
+      type: 'object',
+    })
+    t.match(await api.get(`${schemas}=v0`), { type: 'InvalidParameterException' })
+  },
+)

@@ -1,0 +1,127 @@
+import { readFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { execa } from 'execa'
+import t from 'tap'
+import { parse } from 'yaml'
+import { callers, name, startApi } from './testing.ts'
+import { buildWebhooks } from './webhooks.ts'
+
+/** A python3 with boto3 and awscli: the box's own is `venv/bin/python3` of its tool `aws`. */
+const python = process.env['BOX_AWS_PYTHON']
+
+t.test(
+  'what AWS’ own clients make of the API',
+  {
+    skip: python === undefined && 'BOX_AWS_PYTHON names no python3 with boto3 and awscli',
+  },
+  async (t) => {
+    const api = await startApi(t)
+    await api.app.listen({ host: '127.0.0.1', port: 0 })
+    const host = `127.0.0.1:${(api.app.server.address() as AddressInfo).port}`
+    const directory = t.testdir()
+    const kubeconfig = join(directory, 'kubeconfig')
+    const run = (...args: string[]) =>
+      execa(python ?? '', args, {
+        extendEnv: false,
+        env: {
+          HOME: directory,
+          AWS_ENDPOINT_URL: `http://${host}`,
+          AWS_ACCESS_KEY_ID: 'AKIAOPERATOR',
+          AWS_SECRET_ACCESS_KEY: 'of no account',
+          AWS_DEFAULT_REGION: 'eu-central-1',
+          AWS_EC2_METADATA_DISABLED: 'true',
+        },
+      })
+    const contract = async (part: string): Promise<string[]> =>
+      JSON.parse((await run(join(import.meta.dirname, 'eks-api.contract.py'), part)).stdout)
+
+    const called = new Set(await contract('cluster'))
+
+    await t.test('update-kubeconfig leads to the API server, and get-token gets in', async (t) => {
+      await run('-m', 'awscli', 'eks', 'update-kubeconfig', '--name', name, '--kubeconfig', kubeconfig)
+      t.match(parse(await readFile(kubeconfig, 'utf8')), {
+        clusters: [
+          {
+            cluster: {
+              server: 'https://127.0.0.1:6443',
+              'certificate-authority-data': 'Y2VydGlmaWNhdGU=',
+            },
+          },
+        ],
+        users: [
+          {
+            user: {
+              exec: { args: ['--region', 'eu-central-1', 'eks', 'get-token', '--cluster-name', name] },
+            },
+          },
+        ],
+      })
+      const { stdout } = await run('-m', 'awscli', 'eks', 'get-token', '--cluster-name', name)
+      const webhooks = await buildWebhooks(api.store, {
+        stsHosts: [host],
+        callerOf: async (accessKeyId) => callers[accessKeyId],
+        clusterRoleRules: async () => [],
+      })
+      t.teardown(() => webhooks.close())
+      const { token } = JSON.parse(stdout).status
+      const response = await webhooks.inject({
+        method: 'POST',
+        url: '/authenticate',
+        payload: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token } },
+      })
+      t.match(response.json().status, {
+        authenticated: true,
+        user: { username: 'arn:aws:iam::123456789012:user/operator' },
+      })
+    })
+
+    for (const operation of await contract('rest')) called.add(operation)
+    t.strictSame(
+      [...called].sort(),
+      [
+        'AssociateAccessPolicy',
+        'AssociateEncryptionConfig',
+        'CreateAccessEntry',
+        'CreateAddon',
+        'CreateCluster',
+        'CreateNodegroup',
+        'CreatePodIdentityAssociation',
+        'DeleteAccessEntry',
+        'DeleteAddon',
+        'DeleteCluster',
+        'DeleteNodegroup',
+        'DeletePodIdentityAssociation',
+        'DescribeAccessEntry',
+        'DescribeAddon',
+        'DescribeAddonConfiguration',
+        'DescribeAddonVersions',
+        'DescribeCluster',
+        'DescribeClusterVersions',
+        'DescribeNodegroup',
+        'DescribePodIdentityAssociation',
+        'DescribeUpdate',
+        'DisassociateAccessPolicy',
+        'ListAccessEntries',
+        'ListAccessPolicies',
+        'ListAddons',
+        'ListAssociatedAccessPolicies',
+        'ListClusters',
+        'ListNodegroups',
+        'ListPodIdentityAssociations',
+        'ListTagsForResource',
+        'ListUpdates',
+        'TagResource',
+        'UntagResource',
+        'UpdateAccessEntry',
+        'UpdateAddon',
+        'UpdateClusterConfig',
+        'UpdateClusterVersion',
+        'UpdateNodegroupConfig',
+        'UpdateNodegroupVersion',
+        'UpdatePodIdentityAssociation',
+      ],
+      'every operation the API has was called',
+    )
+  },
+)

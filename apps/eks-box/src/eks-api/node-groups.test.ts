@@ -1,0 +1,166 @@
+import t from 'tap'
+import { name, role, startCluster } from './testing.ts'
+
+const groups = `/clusters/${name}/node-groups`
+const system = {
+  nodegroupName: 'system',
+  nodeRole: role('node'),
+  subnets: ['subnet-a'],
+  instanceTypes: ['t4g.small'],
+  amiType: 'AL2023_ARM_64_STANDARD',
+  labels: { role: 'system' },
+}
+
+t.test('a node group is CREATING, then ACTIVE, with what EKS fills in', async (t) => {
+  const api = await startCluster(t)
+  t.match(await api.post(groups, system), { status: 200, body: { nodegroup: { status: 'CREATING' } } })
+  api.wait()
+  t.match((await api.get(`${groups}/system`)).body.nodegroup, {
+    nodegroupArn: /^arn:aws:eks:eu-central-1:123456789012:nodegroup\/fastify-eks-cluster\/system\//,
+    status: 'ACTIVE',
+    version: '1.35',
+    releaseVersion: /^1\.35\.4-/,
+    capacityType: 'ON_DEMAND',
+    scalingConfig: { minSize: 1, maxSize: 2, desiredSize: 2 },
+    diskSize: 20,
+    updateConfig: { maxUnavailable: 1 },
+    health: { issues: [] },
+  })
+  t.strictSame((await api.get(groups)).body.nodegroups, ['system'])
+})
+
+t.test('what could not run on EKS either is refused', async (t) => {
+  const api = await startCluster(t)
+  for (const [asked, message] of [
+    [{ amiType: 'AL2023_x86_64_STANDARD' }, /\[t4g.small\] is not a valid instance type/],
+    [{ instanceTypes: ['m7i.large'] }, /\[m7i.large\] is not a valid instance type/],
+    [{ instanceTypes: ['g4dn.xlarge'] }, /\[g4dn.xlarge\] is not a valid instance type/],
+    [{ version: '1.34' }, /version 1.34: the box runs 1.35/],
+    [{ subnets: ['subnet-other'] }, /subnet-other is not in the cluster's VPC/],
+    [{ subnets: ['subnet-none'] }, /'subnet-none' does not exist/],
+    [{ scalingConfig: { minSize: 3 } }, /between minimum 3 and maximum 2/],
+    [{ launchTemplate: { id: 'lt-1' }, diskSize: 20 }, /Disk size/],
+    [{ taints: [{ key: 'a', effect: 'NoSchedule' }] }, /taints/],
+    [{ remoteAccess: {} }, /does not support the parameter remoteAccess/],
+  ] as const) {
+    t.match(await api.post(groups, { ...system, ...asked }), {
+      status: 400,
+      type: 'InvalidParameterException',
+      body: { message },
+    })
+  }
+  t.strictSame(api.node, {})
+})
+
+t.test('a node group is there once', async (t) => {
+  const api = await startCluster(t)
+  await api.post(groups, { ...system, clientRequestToken: 'first' })
+  t.equal((await api.post(groups, { ...system, clientRequestToken: 'first' })).status, 200)
+  t.match(await api.post(groups, { ...system, clientRequestToken: 'second' }), {
+    status: 409,
+    type: 'ResourceInUseException',
+    body: { clusterName: name, nodegroupName: 'system' },
+  })
+})
+
+t.test('the box’s node carries the labels of the newest group', async (t) => {
+  const api = await startCluster(t)
+  const systemLabels = {
+    role: 'system',
+    'eks.amazonaws.com/nodegroup': 'system',
+    'eks.amazonaws.com/capacityType': 'ON_DEMAND',
+  }
+  await api.post(groups, system)
+  t.strictSame(api.node, systemLabels)
+  await api.post(groups, { ...system, nodegroupName: 'spot', labels: { pool: 'b' }, capacityType: 'SPOT' })
+  t.strictSame(api.node, {
+    pool: 'b',
+    'eks.amazonaws.com/nodegroup': 'spot',
+    'eks.amazonaws.com/capacityType': 'SPOT',
+  })
+  api.wait()
+  await api.post(`${groups}/spot/update-config`, {
+    labels: { addOrUpdateLabels: { tier: '1' }, removeLabels: ['pool'] },
+  })
+  t.match(api.node, { tier: '1', pool: undefined })
+  api.wait()
+  await api.delete(`${groups}/spot`)
+  t.strictSame(api.node, systemLabels)
+  await api.delete(`${groups}/system`)
+  t.strictSame(api.node, {})
+})
+
+t.test('a node that cannot be labelled is a group that was not made', async (t) => {
+  const api = await startCluster(t)
+  t.capture(console, 'error')
+  api.options.labelNode = async () => {
+    throw new Error('the API server is away')
+  }
+  t.match(await api.post(groups, system), {
+    status: 500,
+    type: 'ServerException',
+    body: { message: 'the API server is away' },
+  })
+  t.strictSame((await api.get(groups)).body.nodegroups, [])
+})
+
+t.test('the role of a node group has an access entry for as long as a group uses it', async (t) => {
+  const api = await startCluster(t)
+  const entry = `/clusters/${name}/access-entries/${encodeURIComponent(role('node'))}`
+  await api.post(groups, system)
+  await api.post(groups, { ...system, nodegroupName: 'other' })
+  t.equal((await api.get(entry)).body.accessEntry.type, 'EC2_LINUX')
+  api.wait()
+  await api.delete(`${groups}/system`)
+  t.equal((await api.get(entry)).status, 200)
+  await api.delete(`${groups}/other`)
+  t.equal((await api.get(entry)).status, 404)
+})
+
+t.test('configuration and version change by updates of the group', async (t) => {
+  const api = await startCluster(t)
+  await api.post(groups, { ...system, taints: [{ key: 'old', effect: 'NO_SCHEDULE' }] })
+  t.match(await api.post(`${groups}/system/update-config`), { type: 'ResourceInUseException' }, 'CREATING')
+  api.wait()
+  const { body } = await api.post(`${groups}/system/update-config`, {
+    scalingConfig: { maxSize: 4 },
+    taints: {
+      addOrUpdateTaints: [{ key: 'new', effect: 'NO_EXECUTE' }],
+      removeTaints: [{ key: 'old', effect: 'NO_SCHEDULE' }],
+    },
+  })
+  t.match(body.update, { type: 'ConfigUpdate', status: 'InProgress' })
+  api.wait()
+  const update = `/clusters/${name}/updates/${body.update.id}`
+  t.equal((await api.get(`${update}?nodegroupName=system`)).body.update.status, 'Successful')
+  t.match(await api.post(`${groups}/system/update-version`, { releaseVersion: '1.35.4-20260601' }), {
+    body: { update: { type: 'VersionUpdate' } },
+  })
+  t.match((await api.get(`${groups}/system`)).body.nodegroup, {
+    status: 'UPDATING',
+    releaseVersion: '1.35.4-20260601',
+    scalingConfig: { minSize: 1, maxSize: 4, desiredSize: 2 },
+    taints: [{ key: 'new', effect: 'NO_EXECUTE' }],
+  })
+  api.wait()
+  t.match(await api.post(`${groups}/system/update-version`, { version: '1.36' }), { status: 400 })
+  t.match(await api.post(`${groups}/system/update-config`, { scalingConfig: { minSize: 9 } }), {
+    status: 400,
+  })
+})
+
+t.test('no cluster goes before its node groups', async (t) => {
+  const api = await startCluster(t)
+  await api.post(groups, system)
+  t.match(await api.delete(`/clusters/${name}`), { status: 409, type: 'ResourceInUseException' })
+  api.wait()
+  await api.delete(`${groups}/system`)
+  t.equal((await api.get(`${groups}/system`)).body.nodegroup.status, 'DELETING')
+  api.wait()
+  t.match(await api.get(`${groups}/system`), {
+    status: 404,
+    type: 'ResourceNotFoundException',
+    body: { message: 'No node group found for name: system.', nodegroupName: 'system' },
+  })
+  t.equal((await api.delete(`/clusters/${name}`)).status, 200)
+})

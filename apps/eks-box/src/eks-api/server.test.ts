@@ -1,0 +1,46 @@
+import t from 'tap'
+import { name, startApi, startCluster } from './testing.ts'
+
+t.test('an operation the box does not have is never answered with success', async (t) => {
+  const api = await startCluster(t)
+  for (const [method, url] of [
+    ['get', `/clusters/${name}/fargate-profiles`],
+    ['post', `/clusters/${name}/identity-provider-configs/associate`],
+    ['delete', '/eks-anywhere-subscriptions/1'],
+  ] as const) {
+    t.match(await api[method](url), { status: 404, type: 'UnknownOperationException' })
+  }
+})
+
+t.test('a request that nobody signed is refused', async (t) => {
+  const { app } = await startApi(t)
+  const response = await app.inject({ url: '/clusters' })
+  t.equal(response.statusCode, 403)
+  t.equal(response.headers['x-amzn-errortype'], 'MissingAuthenticationTokenException')
+})
+
+t.test('an error says its type and message in the body too, and every answer has a request id', async (t) => {
+  const api = await startApi(t)
+  const { body } = await api.get(`/clusters/${name}`)
+  t.strictSame(body, {
+    __type: 'ResourceNotFoundException',
+    message: `No cluster found for name: ${name}.`,
+    clusterName: name,
+  })
+  const response = await api.app.inject({ url: '/clusters' })
+  t.match(response.headers['x-amzn-requestid'], /^[0-9a-f-]{36}$/)
+})
+
+t.test('a body that is no JSON is the caller’s mistake, whatever its content type', async (t) => {
+  const { app } = await startApi(t)
+  for (const type of ['application/json', 'application/x-amz-json-1.1']) {
+    const response = await app.inject({
+      method: 'POST',
+      url: '/clusters',
+      headers: { authorization: 'any', 'content-type': type },
+      payload: '{',
+    })
+    t.equal(response.statusCode, 400)
+    t.equal(response.headers['x-amzn-errortype'], 'InvalidParameterException')
+  }
+})

@@ -1,0 +1,150 @@
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import type { Caller, EksApiOptions } from './api.ts'
+import { EksFailure } from './failure.ts'
+import { buildEksApi } from './server.ts'
+import { Store } from './store.ts'
+
+/** An answer of the API; `body` is whatever JSON the operation answers. */
+export interface Answer {
+  status: number
+  /** The error's type, as SDKs read it from its header. */
+  type: string | undefined
+  // biome-ignore lint/suspicious/noExplicitAny: the shape differs with every operation, and a test says which it expects
+  body: any
+}
+
+export const account = '123456789012'
+export const region = 'eu-central-1'
+export const name = 'fastify-eks-cluster'
+export const role = (role: string) => `arn:aws:iam::${account}:role/${role}`
+export const policy = (policy: string) => `arn:aws:eks::aws:cluster-access-policy/${policy}`
+
+/** Whose the access keys of the tests are. */
+export const callers: Readonly<Record<string, Caller>> = {
+  AKIAOPERATOR: {
+    account,
+    userId: 'AIDAOPERATOR',
+    arn: `arn:aws:iam::${account}:user/operator`,
+    principalArn: `arn:aws:iam::${account}:user/operator`,
+  },
+  ASIADEPLOY: {
+    account,
+    userId: 'AROADEPLOY:ci@main',
+    arn: `arn:aws:sts::${account}:assumed-role/deploy/ci@main`,
+    principalArn: role('deploy'),
+  },
+}
+
+/** A cluster as the smallest request asks for it. */
+export const smallest = {
+  name,
+  roleArn: role('cluster'),
+  resourcesVpcConfig: { subnetIds: ['subnet-a', 'subnet-b'] },
+  accessConfig: { authenticationMode: 'API' },
+}
+
+/** The API over an account with two subnets in one VPC and a third in another, and what it did there. */
+export async function startApi(t: Test) {
+  const stateFile = join(t.testdir(), 'eks.json')
+  const node: Record<string, string> = {}
+  const securityGroups = new Set<string>()
+  const zones: Record<string, { vpcId: string; zone: string }> = {
+    'subnet-a': { vpcId: 'vpc-1', zone: 'eu-central-1a' },
+    'subnet-b': { vpcId: 'vpc-1', zone: 'eu-central-1b' },
+    'subnet-other': { vpcId: 'vpc-2', zone: 'eu-central-1c' },
+  }
+  const options: EksApiOptions = {
+    account,
+    region,
+    cluster: {
+      name,
+      version: '1.35',
+      patchVersion: '1.35.4',
+      endpoint: 'https://127.0.0.1:6443',
+      certificateAuthority: 'Y2VydGlmaWNhdGU=',
+      oidcIssuer: 'https://127.0.0.1:6443',
+      serviceCidr: '172.20.0.0/16',
+    },
+    addons: {
+      coredns: ['v1.13.1-eksbuild.1', 'v1.13.2-eksbuild.1'],
+      'vpc-cni': ['v1.21.1-eksbuild.1'],
+    },
+    identify: async (authorization) => {
+      const caller = callers[/Credential=(\w+)/.exec(authorization)?.[1] ?? '']
+      if (caller === undefined) throw new EksFailure('AccessDeniedException', "nobody's access key")
+      return caller
+    },
+    describeSubnets: async (ids) =>
+      ids.map((id) => {
+        const subnet = zones[id]
+        if (subnet !== undefined) return { id, ...subnet }
+        throw new EksFailure('InvalidParameterException', `The subnet ID '${id}' does not exist`)
+      }),
+    createClusterSecurityGroup: async () => {
+      const id = `sg-${securityGroups.size + 1}`
+      securityGroups.add(id)
+      return id
+    },
+    deleteSecurityGroup: async (id) => {
+      securityGroups.delete(id)
+    },
+    labelNode: async (labels) => {
+      for (const [label, value] of Object.entries(labels)) {
+        if (value === null) delete node[label]
+        else node[label] = value
+      }
+    },
+  }
+  const store = new Store(stateFile)
+  const app = await buildEksApi(store, options)
+  t.teardown(() => app.close())
+
+  let elapsed = 0
+  const { now } = Date
+  t.intercept(Date, 'now', { value: () => now() + elapsed })
+
+  const call = async (method: 'GET' | 'POST' | 'DELETE', url: string, body?: object): Promise<Answer> => {
+    const response = await app.inject({
+      method,
+      url,
+      headers: {
+        authorization: 'AWS4-HMAC-SHA256 Credential=AKIAOPERATOR/20260101/eu-central-1/eks/aws4_request',
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { payload: body }),
+    })
+    return {
+      status: response.statusCode,
+      type: response.headers['x-amzn-errortype']?.toString(),
+      body: response.json(),
+    }
+  }
+  return {
+    app,
+    options,
+    store,
+    stateFile,
+    /** Labels of the box's node. */
+    node,
+    securityGroups,
+    /** Long enough for anything that has begun to be over. */
+    wait: () => {
+      elapsed += 60_000
+    },
+    get: (url: string) => call('GET', url),
+    post: (url: string, body: object = {}) => call('POST', url, body),
+    delete: (url: string) => call('DELETE', url),
+  }
+}
+
+export type TestApi = Awaited<ReturnType<typeof startApi>>
+
+/** The API with its cluster ACTIVE; `asked` goes over the smallest request for it. */
+export async function startCluster(t: Test, asked: object = {}): Promise<TestApi> {
+  const api = await startApi(t)
+  const { status, body } = await api.post('/clusters', { ...smallest, ...asked })
+  t.equal(status, 200, JSON.stringify(body))
+  api.wait()
+  return api
+}
