@@ -28,6 +28,7 @@ locals {
 }
 
 data "aws_iam_policy_document" "trust" {
+  #checkov:skip=CKV_AWS_358: the subject is compared whole, and the repository's id with it
   for_each = local.ci_roles
 
   statement {

@@ -1,6 +1,7 @@
 # What the in-cluster controllers need of AWS; the platform stack installs the controllers themselves.
 
 module "karpenter" {
+  #checkov:skip=CKV_TF_1: the version is exact, see module eks
   source  = "terraform-aws-modules/eks/aws//modules/karpenter"
   version = "21.19.0"
 
@@ -21,6 +22,7 @@ module "karpenter" {
 }
 
 module "load_balancer_controller_role" {
+  #checkov:skip=CKV_TF_1: the version is exact, see module eks
   source  = "terraform-aws-modules/iam/aws//modules/iam-role-for-service-accounts"
   version = "6.5.0"
 
@@ -35,4 +37,22 @@ module "load_balancer_controller_role" {
       namespace_service_accounts = ["kube-system:aws-load-balancer-controller"]
     }
   }
+}
+
+resource "aws_iam_role" "ebs_csi" {
+  name = "${var.cluster_name}-ebs-csi"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+      Principal = { Service = "pods.eks.amazonaws.com" }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "ebs_csi" {
+  role       = aws_iam_role.ebs_csi.name
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"
 }

@@ -1,5 +1,7 @@
 data "aws_partition" "current" {}
 
+# Read for its check alone.
+# tflint-ignore: terraform_unused_declarations
 data "aws_eks_cluster_versions" "standard" {
   version_status = "STANDARD_SUPPORT"
   lifecycle {
@@ -32,6 +34,7 @@ locals {
 }
 
 module "eks" {
+  #checkov:skip=CKV_TF_1: the version is exact, and the registry serves a version from one tag for good
   source  = "terraform-aws-modules/eks/aws"
   version = "21.19.0"
 
@@ -130,6 +133,14 @@ locals {
     kube-proxy             = { most_recent = false }
     coredns                = { most_recent = false }
     metrics-server         = { most_recent = false }
+    # For the platform's StorageClass.
+    aws-ebs-csi-driver = {
+      most_recent = false
+      pod_identity_association = [{
+        role_arn        = aws_iam_role.ebs_csi.arn
+        service_account = "ebs-csi-controller-sa"
+      }]
+    }
   }
 
   access_entries = merge(

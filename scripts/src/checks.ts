@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
-import { openApiPath, programPath } from 'eks-box/tools'
+import { awsPythonPath, openApiPath, programPath } from 'eks-box/tools'
 import { execa } from 'execa'
 import { REPOSITORY_ROOT } from './environment.ts'
 
@@ -23,6 +23,7 @@ const program = (name: Parameters<typeof programPath>[1]) => programPath(box, na
 const pinned = {
   HELM: program('helm'),
   KUBECONFORM: program('kubeconform'),
+  BOX_AWS_PYTHON: awsPythonPath(box),
 }
 
 /** Shell scripts are few and have no ending; each is named here. */
@@ -65,6 +66,11 @@ const steps: readonly Step[] = [
     ],
     environment: pinned,
   },
+  {
+    name: 'terraform',
+    what: 'format, lint, security rules, validation and tests of the stacks',
+    command: ['node', 'scripts/src/check-terraform.ts'],
+  },
   { name: 'shell', what: 'shellcheck', command: ['shellcheck', ...shellScripts] },
   {
     name: 'workflows',
@@ -73,6 +79,11 @@ const steps: readonly Step[] = [
       program('actionlint'),
       ...readdirSync(join(REPOSITORY_ROOT, workflows)).map((name) => join(workflows, name)),
     ],
+  },
+  {
+    name: 'workflow-security',
+    what: 'zizmor',
+    command: [program('zizmor'), '--offline', '--no-progress', '--persona', 'pedantic', workflows],
   },
   {
     name: 'compose',

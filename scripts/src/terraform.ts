@@ -246,7 +246,7 @@ async function stateBucket(environment: Environment): Promise<{ name: string; re
 }
 
 /** A directory with providers: the one `TERRAFORM_PROVIDER_MIRROR` names, or one somebody put on this machine. */
-function providerMirror(): string | undefined {
+export function providerMirror(): string | undefined {
   const named = process.env['TERRAFORM_PROVIDER_MIRROR']
   const installed = ['/opt', '/usr/local/share/terraform', '/usr/share/terraform']
     .filter((directory) => existsSync(directory))
@@ -257,7 +257,7 @@ function providerMirror(): string | undefined {
 }
 
 /** Terraform's configuration that takes the providers a mirror has from there, and the others from the registry. */
-function mirrorConfig(mirror: string): string {
+export function mirrorConfig(mirror: string): string {
   const host = join(mirror, 'registry.terraform.io')
   const providers = readdirSync(host).flatMap((namespace) =>
     readdirSync(join(host, namespace)).map((type) => `registry.terraform.io/${namespace}/${type}`),

@@ -148,6 +148,7 @@ const eks = await buildEksApi(store, {
   addons: {
     'vpc-cni': ['v1.20.4-eksbuild.1'],
     'eks-pod-identity-agent': ['v1.3.9-eksbuild.1'],
+    'aws-ebs-csi-driver': ['v1.50.1-eksbuild.1'],
     'kube-proxy': [`${kubernetesVersion()}-eksbuild.1`],
     coredns: [`${pinnedVersion('coredns', 'github.com/coredns/coredns')}-eksbuild.1`],
     'metrics-server': [`${pinnedVersion('metrics-server', 'sigs.k8s.io/metrics-server')}-eksbuild.1`],

@@ -193,6 +193,15 @@ resource "aws_eks_addon" "this" {
   configuration_values        = each.value.configuration_values
   resolve_conflicts_on_update = "OVERWRITE"
 
+  dynamic "pod_identity_association" {
+    for_each = each.value.pod_identity_association == null ? [] : each.value.pod_identity_association
+
+    content {
+      role_arn        = pod_identity_association.value.role_arn
+      service_account = pod_identity_association.value.service_account
+    }
+  }
+
   depends_on = [aws_eks_node_group.this]
 }
 

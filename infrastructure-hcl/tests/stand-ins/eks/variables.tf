@@ -75,6 +75,7 @@ variable "access_entries" {
   }))
 }
 
+# tflint-ignore: terraform_unused_declarations
 variable "include_oidc_root_ca_thumbprint" {
   description = "Whether the OIDC provider pins its issuer's root certificate"
   type        = bool
@@ -91,6 +92,10 @@ variable "addons" {
     before_compute       = optional(bool, false)
     most_recent          = optional(bool, true)
     configuration_values = optional(string)
+    pod_identity_association = optional(list(object({
+      role_arn        = string
+      service_account = string
+    })))
   }))
 }
 
@@ -130,6 +135,7 @@ variable "eks_managed_node_groups" {
   }))
 }
 
+# tflint-ignore: terraform_unused_declarations
 variable "deletion_protection" {
   description = "Whether EKS refuses to delete the cluster; providers older than 6 cannot say so, and the stand-in does not"
   type        = bool

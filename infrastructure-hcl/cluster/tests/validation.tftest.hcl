@@ -1,0 +1,316 @@
+# Every input that cannot work is refused at plan, before anything is created.
+
+mock_provider "aws" {
+  override_during = plan
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+
+  mock_data "aws_eks_cluster_versions" {
+    defaults = { cluster_versions = [{ cluster_version = "1.35" }, { cluster_version = "1.36" }] }
+  }
+
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{}" }
+  }
+}
+
+variables {
+  environment        = "test"
+  region             = "eu-central-1"
+  vpc_id             = "vpc-00000000000000001"
+  private_subnet_ids = ["subnet-0000000000000000a", "subnet-0000000000000000b"]
+  public_subnet_ids  = ["subnet-0000000000000000c", "subnet-0000000000000000d"]
+  access             = { admins = ["arn:aws:iam::123456789012:role/admin"] }
+}
+
+override_data {
+  target = data.aws_subnet.private["subnet-0000000000000000a"]
+  values = { id = "subnet-0000000000000000a", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1a" }
+}
+
+override_data {
+  target = data.aws_subnet.private["subnet-0000000000000000b"]
+  values = { id = "subnet-0000000000000000b", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1b" }
+}
+
+override_data {
+  target = data.aws_subnet.public["subnet-0000000000000000c"]
+  values = { id = "subnet-0000000000000000c", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1a" }
+}
+
+override_data {
+  target = data.aws_subnet.public["subnet-0000000000000000d"]
+  values = { id = "subnet-0000000000000000d", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1b" }
+}
+
+run "good_inputs_are_taken" {
+  command = plan
+}
+
+run "refuses_environment_without_letters" {
+  command = plan
+
+  variables {
+    environment = "1"
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "refuses_region_that_is_none" {
+  command = plan
+
+  variables {
+    region = "frankfurt"
+  }
+
+  expect_failures = [var.region]
+}
+
+run "refuses_cluster_name_too_long" {
+  command = plan
+
+  variables {
+    cluster_name = "a-name-of-a-cluster-that-is-longer-than-its-roles-allow"
+  }
+
+  expect_failures = [var.cluster_name]
+}
+
+run "refuses_kubernetes_patch_version" {
+  command = plan
+
+  variables {
+    kubernetes_version = "1.35.4"
+  }
+
+  expect_failures = [var.kubernetes_version]
+}
+
+run "refuses_kubernetes_version_that_eks_does_not_offer" {
+  command = plan
+
+  variables {
+    kubernetes_version = "1.29"
+  }
+
+  expect_failures = [data.aws_eks_cluster_versions.standard]
+}
+
+run "refuses_vpc_id_malformed" {
+  command = plan
+
+  variables {
+    vpc_id = "vpc-xyz"
+  }
+
+  expect_failures = [var.vpc_id]
+}
+
+run "refuses_private_subnet_malformed" {
+  command = plan
+
+  variables {
+    private_subnet_ids = ["subnet-1", "subnet-2"]
+  }
+
+  expect_failures = [var.private_subnet_ids]
+}
+
+run "refuses_private_subnet_twice" {
+  command = plan
+
+  variables {
+    private_subnet_ids = ["subnet-0000000000000000a", "subnet-0000000000000000a"]
+  }
+
+  expect_failures = [var.private_subnet_ids]
+}
+
+run "refuses_only_one_private_subnet" {
+  command = plan
+
+  variables {
+    private_subnet_ids = ["subnet-0000000000000000a"]
+  }
+
+  expect_failures = [var.private_subnet_ids]
+}
+
+run "refuses_public_subnet_malformed" {
+  command = plan
+
+  variables {
+    public_subnet_ids = ["10.0.0.0/24", "10.0.1.0/24"]
+  }
+
+  expect_failures = [var.public_subnet_ids]
+}
+
+run "refuses_public_subnet_twice" {
+  command = plan
+
+  variables {
+    public_subnet_ids = ["subnet-0000000000000000c", "subnet-0000000000000000c"]
+  }
+
+  expect_failures = [var.public_subnet_ids]
+}
+
+run "refuses_only_one_public_subnet" {
+  command = plan
+
+  variables {
+    public_subnet_ids = ["subnet-0000000000000000c"]
+  }
+
+  expect_failures = [var.public_subnet_ids]
+}
+
+run "refuses_a_subnet_both_public_and_private" {
+  command = plan
+
+  variables {
+    public_subnet_ids = ["subnet-0000000000000000a", "subnet-0000000000000000c"]
+  }
+
+  expect_failures = [var.public_subnet_ids]
+}
+
+run "refuses_cidr_that_is_none" {
+  command = plan
+
+  variables {
+    endpoint_public_access_cidrs = ["10.0.0.0/33"]
+  }
+
+  expect_failures = [var.endpoint_public_access_cidrs]
+}
+
+run "refuses_endpoint_open_to_the_world" {
+  command = plan
+
+  variables {
+    endpoint_public_access_cidrs = ["0.0.0.0/0"]
+  }
+
+  expect_failures = [var.endpoint_public_access_cidrs]
+}
+
+run "refuses_nobody_administers" {
+  command = plan
+
+  variables {
+    access = { admins = [] }
+  }
+
+  expect_failures = [var.access]
+}
+
+run "refuses_session_of_a_role_as_principal" {
+  command = plan
+
+  variables {
+    access = { admins = ["arn:aws:sts::123456789012:assumed-role/admin/me"] }
+  }
+
+  expect_failures = [var.access]
+}
+
+run "refuses_principal_twice" {
+  command = plan
+
+  variables {
+    access = {
+      admins  = ["arn:aws:iam::123456789012:role/admin"]
+      readers = ["arn:aws:iam::123456789012:role/admin"]
+    }
+  }
+
+  expect_failures = [var.access]
+}
+
+run "refuses_fewer_nodes_than_the_minimum" {
+  command = plan
+
+  variables {
+    system_nodes = { min_size = 3, desired_size = 2 }
+  }
+
+  expect_failures = [var.system_nodes]
+}
+
+run "refuses_nodes_of_another_architecture" {
+  command = plan
+
+  variables {
+    system_nodes = { instance_type = "t3.small" }
+  }
+
+  expect_failures = [var.system_nodes]
+}
+
+run "refuses_retention_that_cloudwatch_does_not_offer" {
+  command = plan
+
+  variables {
+    log_retention_days = 42
+  }
+
+  expect_failures = [var.log_retention_days]
+}
+
+run "refuses_log_type_that_eks_does_not_write" {
+  command = plan
+
+  variables {
+    log_types = ["kubelet"]
+  }
+
+  expect_failures = [var.log_types]
+}
+
+run "refuses_no_image_to_roll_back_to" {
+  command = plan
+
+  variables {
+    images = { kept = 1 }
+  }
+
+  expect_failures = [var.images]
+}
+
+run "refuses_private_subnets_in_one_zone" {
+  command = plan
+
+  override_data {
+    target = data.aws_subnet.private["subnet-0000000000000000b"]
+    values = { id = "subnet-0000000000000000b", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1a" }
+  }
+
+  expect_failures = [aws_ec2_tag.subnet]
+}
+
+run "refuses_public_subnets_in_one_zone" {
+  command = plan
+
+  override_data {
+    target = data.aws_subnet.public["subnet-0000000000000000d"]
+    values = { id = "subnet-0000000000000000d", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1a" }
+  }
+
+  expect_failures = [aws_ec2_tag.subnet]
+}
+
+run "refuses_a_subnet_of_another_vpc" {
+  command = plan
+
+  override_data {
+    target = data.aws_subnet.private["subnet-0000000000000000b"]
+    values = { id = "subnet-0000000000000000b", vpc_id = "vpc-00000000000000002", availability_zone = "eu-central-1b" }
+  }
+
+  expect_failures = [data.aws_subnet.private]
+}
