@@ -4,14 +4,15 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
 import t from 'tap'
 import { runningBox } from '../src/box.ts'
+import { CLUSTER_NAME } from '../src/cluster.ts'
 import { COMPONENT_NAMES, type ComponentName } from '../src/component.ts'
 import { cgroupRoot } from '../src/components/kubelet.ts'
-import { kubeconfigPath, portVariables, readConfig } from '../src/config.ts'
+import { awsEnvironment, kubeconfigPath, portVariables, readConfig } from '../src/config.ts'
 import { openPort } from '../src/ports.ts'
 import { programPath } from '../src/tools.ts'
 import { traces } from './machine.ts'
@@ -44,6 +45,25 @@ async function make(target: string, extra: Record<string, string> = {}, failing 
   if (result.failed !== failing)
     throw new Error(`make ${target} ended with ${result.exitCode}:\n${result.all}`)
   return result.all
+}
+
+/** The AWS CLI against the box, as JSON. */
+async function aws(...args: string[]) {
+  const { stdout } = await execa(programPath(config, 'aws'), args, { env: awsEnvironment(config) })
+  return stdout.startsWith('{') || stdout.startsWith('[') ? JSON.parse(stdout) : stdout
+}
+
+/** The environment of a session of a role. */
+async function assume(role: string): Promise<Record<string, string>> {
+  const { Role } = await aws('iam', 'get-role', '--role-name', role)
+  const { Credentials } = await aws(
+    ...['sts', 'assume-role', '--role-arn', Role.Arn, '--role-session-name', 'somebody'],
+  )
+  return {
+    AWS_ACCESS_KEY_ID: Credentials.AccessKeyId,
+    AWS_SECRET_ACCESS_KEY: Credentials.SecretAccessKey,
+    AWS_SESSION_TOKEN: Credentials.SessionToken,
+  }
 }
 
 async function kubectl(...args: string[]): Promise<string> {
@@ -99,7 +119,7 @@ const before = await traces(config.name, config.stateDir, cgroupRoot(config))
 t.teardown(() => make('down'))
 
 await t.test('an interrupted start leaves nothing running, and the next one recovers', async (t) => {
-  for (const moment of [/Start box/, /[1-4] of 10 ready/, /[5-9] of 10 ready/]) {
+  for (const moment of [/Start box/, /[1-5] of 12 ready/, /([6-9]|1[01]) of 12 ready/]) {
     const up = execa('node', ['apps/eks-box/src/cli.ts', 'up'], {
       cwd: repository,
       env: environment,
@@ -126,6 +146,117 @@ await t.test('an interrupted start leaves nothing running, and the next one reco
 
 await t.test('starting a running box does no work and says so', async (t) => {
   t.match(await make('box'), /box e2e is up: nothing to build/)
+})
+
+await t.test('nothing can be pushed before the infrastructure says where to', async (t) => {
+  t.match(
+    await make('push', {}, true),
+    /error: local has no image repository yet\n next: .*make apply ENV=local/,
+  )
+})
+
+await t.test('the infrastructure is planned and applied, and then there is nothing to plan', async (t) => {
+  t.match(await make('plan'), /^cluster \(local\): \d+ to add, 0 to change, 0 to replace, 0 to destroy$/m)
+  t.match(await make('apply'), /^applied cluster \(local\)/m)
+  t.match(await make('plan'), /^cluster \(local\): no changes$/m)
+  t.match(
+    await make('output'),
+    /ecr_repository_url\s+= "\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com\/fastify-app"/,
+  )
+})
+
+await t.test('what was applied is what it should be, by the word of AWS itself', async (t) => {
+  const repository = await aws('ecr', 'describe-repositories', '--query', 'repositories[0]')
+  t.match(repository, {
+    repositoryName: 'fastify-app',
+    imageTagMutability: 'IMMUTABLE',
+    imageScanningConfiguration: { scanOnPush: true },
+    encryptionConfiguration: { encryptionType: 'KMS' },
+  })
+  const cluster = await aws('eks', 'describe-cluster', '--name', CLUSTER_NAME, '--query', 'cluster')
+  t.match(cluster, {
+    status: 'ACTIVE',
+    resourcesVpcConfig: { endpointPrivateAccess: true, publicAccessCidrs: ['127.0.0.0/8'] },
+    accessConfig: { authenticationMode: 'API' },
+    encryptionConfig: [{ resources: ['secrets'] }],
+  })
+  const template = await aws(
+    ...['ec2', 'describe-launch-template-versions', '--versions', '$Default'],
+    ...['--query', 'LaunchTemplateVersions[0].LaunchTemplateData'],
+  )
+  t.match(template, { MetadataOptions: { HttpTokens: 'required', HttpPutResponseHopLimit: 1 } })
+  t.match(template, { BlockDeviceMappings: [{ Ebs: { Encrypted: true, VolumeType: 'gp3' } }] })
+  const discovery = ['--filters', `Name=tag:karpenter.sh/discovery,Values=${CLUSTER_NAME}`]
+  const groups = await aws(
+    'ec2',
+    'describe-security-groups',
+    ...discovery,
+    '--query',
+    'SecurityGroups[].GroupId',
+  )
+  t.equal(groups.length, 1, 'Karpenter finds exactly one security group')
+  const subnets = await aws('ec2', 'describe-subnets', ...discovery, '--query', 'Subnets[].Tags')
+  t.equal(subnets.length, 3, 'and the private subnets')
+  for (const tags of subnets) {
+    t.ok(
+      tags.some(({ Key }: { Key: string }) => Key === 'Name'),
+      'their owner’s tags are still there',
+    )
+  }
+  const entry = await aws('eks', 'list-pod-identity-associations', '--cluster-name', CLUSTER_NAME)
+  t.match(entry, { associations: [{ namespace: 'kube-system', serviceAccount: /karpenter|ebs-csi/ }] })
+})
+
+await t.test('AWS’s own tokens open the cluster, to each principal what its access entry says', async (t) => {
+  const kubeconfig = join(results, 'kubeconfig')
+  await aws('eks', 'update-kubeconfig', '--name', CLUSTER_NAME, '--kubeconfig', kubeconfig, '--output=json')
+  const as = async (role: string | undefined, ...args: string[]) => {
+    const session = role === undefined ? {} : await assume(role)
+    const { all } = await execa(programPath(config, 'kubectl'), ['--kubeconfig', kubeconfig, ...args], {
+      env: {
+        ...awsEnvironment(config),
+        ...session,
+        PATH: `${dirname(programPath(config, 'aws'))}:${process.env['PATH']}`,
+      },
+      all: true,
+      reject: false,
+    })
+    return all
+  }
+  t.equal(await as(undefined, 'auth', 'can-i', '*', '*'), 'yes', 'the operator administers')
+  t.equal(await as('fastify-eks-readonly', 'auth', 'can-i', 'list', 'pods', '--all-namespaces'), 'yes')
+  t.equal(await as('fastify-eks-readonly', 'auth', 'can-i', 'create', 'pods'), 'no')
+  t.equal(
+    await as('fastify-eks-readonly', 'auth', 'can-i', 'get', 'secrets'),
+    'no',
+    'to view is not to view secrets',
+  )
+  t.match(await as('fastify-eks-deploy', 'auth', 'whoami'), /fastify-app:deploy/)
+  await aws('iam', 'create-role', '--role-name', 'stranger', '--assume-role-policy-document', '{}')
+  t.match(await as('stranger', 'get', 'nodes'), /Unauthorized|must be logged in/)
+  await aws('iam', 'delete-role', '--role-name', 'stranger', '--output=json')
+})
+
+await t.test('a change is planned as a change, and wrong input changes nothing', async (t) => {
+  const wrong: [variable: string, value: string, cause: RegExp][] = [
+    ['kubernetes_version', '1.29', /EKS has no Kubernetes 1\.29 in standard support; it has 1\.\d+/],
+    ['vpc_id', 'vpc-0123456789abcdef0', /(no matching EC2 VPC|InvalidVpcID|does not exist|couldn't find)/],
+    [
+      'private_subnet_ids',
+      '["subnet-0123456789abcdef0","subnet-0123456789abcdef1"]',
+      /subnet-0123456789abcdef/,
+    ],
+  ]
+  for (const [variable, value, cause] of wrong) {
+    const said = await make('plan', { TF_CLI_ARGS_plan: `-var=${variable}=${value}` }, true)
+    t.match(said, cause)
+    t.match(said, /\n next: \S/)
+  }
+  const longer = { TF_CLI_ARGS_plan: '-var=log_retention_days=60' }
+  t.match(await make('plan', longer), /: 0 to add, 1 to change, 0 to replace, 0 to destroy/)
+  await make('apply', longer)
+  t.match(await make('plan', longer), /no changes/)
+  t.match(await make('apply'), /0 to add, 1 to change/)
 })
 
 await t.test('the service is built, pushed and rolled out under its production name', async (t) => {
@@ -195,6 +326,7 @@ await t.test('every other component comes back when it is killed', async (t) => 
     t.ok(await serves(), `the service answers after ${name} was killed`)
   }
   t.match(await make('status'), /box e2e: ready/)
+  t.match(await make('plan'), /no changes/, 'the emulated AWS has forgotten nothing')
 })
 
 await t.test('a deployment that cannot start says why and is rolled back', async (t) => {
@@ -222,8 +354,12 @@ await t.test(
 await t.test('wrong input is one line with the cause and one with the next step', async (t) => {
   const wrong: [target: string, input: Record<string, string>, cause: RegExp][] = [
     ['deploy', { ENV: 'production' }, /error: ENV is "production", which is no environment/],
-    ['push', { ENV: 'dev' }, /error: ENV=dev needs to know where/],
-    ['deploy', { ENV: 'dev' }, /error: ENV=dev needs to know which cluster/],
+    ['push', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
+    ['plan', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
+    ['plan', { STACK: 'everything' }, /error: STACK is "everything", which is no stack/],
+    ['apply', { ENV: 'prod', CI: '' }, /error: this would change production/],
+    ['destroy', { ENV: 'prod' }, /error: this would change production/],
+    ['deploy', { ENV: 'dev' }, /error: your kubeconfig has no context fastify-eks-dev/],
     ['deploy', { ENV: 'prod', CI: '' }, /error: this would change production/],
     ['box', { BOX_API_PORT: 'http' }, /error: BOX_API_PORT is "http", which is no port/],
     ['box', { BOX_NAME: 'No Name' }, /error: BOX_NAME is "No Name", which is no box name/],
@@ -243,6 +379,46 @@ await t.test('a second box on the same ports is refused with the holder of the p
   await make('down', { BOX_NAME: 'second' })
   await make('exec', { CMD: 'mountpoint /var/lib/cni' })
 })
+
+await t.test(
+  'destroy takes all of it away, and an apply that is interrupted again and again goes on',
+  async (t) => {
+    t.match(await make('destroy'), /destroyed cluster \(local\)/)
+    const roles = await aws('iam', 'list-roles', '--query', 'Roles[].RoleName')
+    t.strictSame(
+      roles.sort(),
+      ['fastify-eks-deploy', 'fastify-eks-readonly'],
+      'only what was there before is there',
+    )
+    t.strictSame(await aws('eks', 'list-clusters', '--query', 'clusters'), [])
+    t.match(await make('destroy'), /there is nothing to destroy/)
+
+    for (let attempt = 1; attempt <= 5; attempt++) {
+      const apply = execa('make', ['--no-print-directory', 'apply'], {
+        cwd: repository,
+        env: environment,
+        all: true,
+        reject: false,
+        detached: true,
+      })
+      let ended = false
+      apply.then(() => {
+        ended = true
+      })
+      // Not before it has begun to create: that would test nothing.
+      for await (const line of apply.iterable({ from: 'all' })) if (/Creation complete/.test(line)) break
+      const wait = Math.round(Math.random() * 4000)
+      await sleep(wait)
+      // As Ctrl-C does: to make and all that it started.
+      if (apply.pid !== undefined && !ended) process.kill(-apply.pid, 'SIGINT')
+      const { all } = await apply
+      t.comment(`interrupted ${wait} ms after its first creation`)
+      t.match(all, /goes on from there|applied cluster|no changes/, 'it says what to do')
+    }
+    t.match(await make('apply'), /applied cluster|no changes/)
+    t.match(await make('plan'), /no changes/)
+  },
+)
 
 await t.test('down leaves nothing behind, and a second one has nothing to do', async (t) => {
   t.match(await make('down'), /box e2e is gone/)

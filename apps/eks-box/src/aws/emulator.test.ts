@@ -1,0 +1,165 @@
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { type AwsRequest, Emulator, isChange, signedService } from './emulator.ts'
+import { createGateway } from './gateway.ts'
+
+const form = (action: string, headers = {}): AwsRequest => ({
+  method: 'POST',
+  url: '/',
+  headers: { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8', ...headers },
+  body: Buffer.from(`Action=${action}&Version=1`),
+})
+const target = (operation: string): AwsRequest => ({
+  method: 'POST',
+  url: '/',
+  headers: { 'x-amz-target': `Service_1.${operation}` },
+  body: Buffer.from('{}'),
+})
+const rest = (method: string): AwsRequest => ({
+  method,
+  url: '/bucket/key',
+  headers: {},
+  body: Buffer.alloc(0),
+})
+
+/**
+ * Stands for the real emulator: makes identifiers from a seeded number, keeps them in memory, forgets them when
+ * reset, and tells which requests it got.
+ */
+async function fakeMoto(t: { teardown: (action: () => void) => void }) {
+  const seen: string[] = []
+  let made: number[] = []
+  let random = 0
+  const server = createServer(async (request, response) => {
+    const body = (await (request as IncomingMessage).toArray()).join('')
+    const url = request.url ?? ''
+    if (url.startsWith('/moto-api/seed')) random = Number(url.split('=')[1])
+    else if (url === '/moto-api/reset') made = []
+    else {
+      const action = new URLSearchParams(body).get('Action') ?? ''
+      seen.push(action)
+      if (action === 'CreateSlowly') await sleep(30)
+      if (action === 'CreateWrongly') response.statusCode = 400
+      else if (action.startsWith('Create')) made.push(random * 100)
+      // A read draws numbers too.
+      random += 1
+      response.write(JSON.stringify(made))
+    }
+    response.end()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return { address: { host: '127.0.0.1', port: (server.address() as AddressInfo).port }, seen, server }
+}
+
+const nothing = () => {}
+const text = async (answer: Promise<{ body: Buffer }>) => (await answer).body.toString()
+
+t.test('a request that may change the account is told from one that only reads', async (t) => {
+  for (const read of [
+    form('DescribeVpcs'),
+    target('ListKeys'),
+    form('GetCallerIdentity'),
+    rest('GET'),
+    rest('HEAD'),
+  ]) {
+    t.notOk(isChange(read))
+  }
+  for (const change of [
+    form('CreateVpc'),
+    target('TagResource'),
+    form('AssumeRole'),
+    rest('PUT'),
+    rest('DELETE'),
+  ]) {
+    t.ok(isChange(change))
+  }
+  t.ok(isChange({ ...form(''), body: Buffer.from('garbage') }), 'what names no operation is taken for one')
+})
+
+t.test('the service a request is for is in its signature', async (t) => {
+  const authorization = 'AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu-central-1/eks/aws4_request, Signature=0'
+  t.equal(signedService({ authorization }), 'eks')
+  t.equal(signedService({}), undefined)
+})
+
+t.test('what was made is made again, the same, when the emulator has forgotten it', async (t) => {
+  const journal = join(t.testdir(), 'journal.jsonl')
+  const first = await fakeMoto(t)
+  const before = new Emulator(first.address, journal)
+  await before.restore(nothing)
+  await before.forward(form('CreateVpc'))
+  await before.forward(form('DescribeVpcs'))
+  await before.forward(form('CreateSubnet'))
+  const account = await text(before.forward(form('DescribeSubnets')))
+  t.equal(account, '[100,200]', 'reads between changes do not count')
+
+  const second = await fakeMoto(t)
+  const after = new Emulator(second.address, journal)
+  await after.restore(nothing)
+  t.strictSame(second.seen, ['CreateVpc', 'CreateSubnet'], 'only changes are repeated')
+  t.equal(await text(after.forward(form('DescribeSubnets'))), account)
+  await after.forward(form('CreateVpc'))
+  t.equal(await text(after.forward(form('DescribeVpcs'))), '[100,200,300]', 'and it goes on from there')
+})
+
+t.test('a change that was refused is not repeated', async (t) => {
+  const journal = join(t.testdir(), 'journal.jsonl')
+  const moto = await fakeMoto(t)
+  const emulator = new Emulator(moto.address, journal)
+  await emulator.restore(nothing)
+  t.equal((await emulator.forward(form('CreateWrongly'))).status, 400)
+  await new Emulator(moto.address, journal).restore(nothing)
+  t.strictSame(moto.seen, ['CreateWrongly'])
+})
+
+t.test('changes are made one after another, and reads wait for them', async (t) => {
+  const emulator = new Emulator((await fakeMoto(t)).address, join(t.testdir(), 'journal.jsonl'))
+  await emulator.restore(nothing)
+  const answers = await Promise.all([
+    text(emulator.forward(form('CreateSlowly'))),
+    text(emulator.forward(form('CreateVpc'))),
+    text(emulator.forward(form('DescribeVpcs'))),
+  ])
+  t.strictSame(answers, ['[100]', '[100,200]', '[100,200]'])
+})
+
+t.test('the end of the emulator is noticed', async (t) => {
+  const moto = await fakeMoto(t)
+  const ended = new Promise<void>((resolve) => {
+    new Emulator(moto.address, join(t.testdir(), 'journal.jsonl')).restore(resolve)
+  })
+  await sleep(50)
+  moto.server.closeAllConnections()
+  await ended
+  t.pass('told')
+})
+
+t.test('the gateway hands EKS its own requests and the emulator all others', async (t) => {
+  const gateway = createGateway(
+    { forward: async () => ({ status: 200, headers: {}, body: Buffer.from('emulator') }) },
+    (_request, response) => response.end('eks'),
+  )
+  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => gateway.close())
+  const url = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/clusters`
+  const signed = (service: string) => ({
+    headers: { authorization: `AWS4-HMAC-SHA256 Credential=A/20260101/eu-central-1/${service}/aws4_request` },
+  })
+  t.equal(await (await fetch(url, signed('eks'))).text(), 'eks')
+  t.equal(await (await fetch(url, signed('ec2'))).text(), 'emulator')
+})
+
+t.test('while the emulator is away clients are told to try again', async (t) => {
+  const gateway = createGateway({ forward: () => Promise.reject(new Error('gone')) }, nothing)
+  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => gateway.close())
+  const answer = await fetch(`http://127.0.0.1:${(gateway.address() as AddressInfo).port}/`)
+  t.equal(answer.status, 503)
+})
