@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { type BoxConfig, DISK_NEEDED, readConfig } from 'eks-box/config'
 import { reportFailure } from 'eks-box/errors'
 import { installCommand, missingPackages, PACKAGES } from 'eks-box/packages'
-import { missingTools, TOOL_NAMES, toolModule } from 'eks-box/tools'
+import { missingTools, TOOL_NAMES, TOOLS, toolModule } from 'eks-box/tools'
 import { execa } from 'execa'
 import { readEnvironment } from './environment.ts'
 
@@ -28,7 +28,8 @@ interface Prerequisite {
 
 /** The newest `go` directive of the tool modules: with an older toolchain one of them does not build. */
 export function requiredGo(): string {
-  const versions = TOOL_NAMES.map((tool) => readFileSync(join(toolModule(tool), 'go.mod'), 'utf8'))
+  const versions = TOOL_NAMES.filter((tool) => TOOLS[tool].installer === 'go')
+    .map((tool) => readFileSync(join(toolModule(tool), 'go.mod'), 'utf8'))
     .map((text) => /^go (\S+)$/m.exec(text)?.[1] ?? '0')
     .sort(compareVersions)
   return versions.at(-1) ?? '0'

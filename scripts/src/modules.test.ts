@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { readConfig } from 'eks-box/config'
-import { programPath } from 'eks-box/tools'
+import { kubernetesVersion, programPath } from 'eks-box/tools'
 import { execa } from 'execa'
 import t from 'tap'
 import { REPOSITORY_ROOT } from './environment.ts'
@@ -12,7 +12,7 @@ const tests = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'tests')
 const inspect = programPath(readConfig(process.env), 'terraform-config-inspect')
 
 interface Inspected {
-  variables: Record<string, { type?: string }>
+  variables: Record<string, { type?: string; default?: unknown }>
   outputs: Record<string, unknown>
   module_calls: Record<string, { source: string; version?: string }>
 }
@@ -44,6 +44,12 @@ t.test('the stacks call the very versions whose interfaces are recorded', async 
     const recorded = interfaces.find(({ module }) => module === source)
     t.equal(version, recorded?.version, source)
   }
+})
+
+t.test('AWS gets the Kubernetes the box was tried with', async (t) => {
+  const { variables } = await inspected(join(REPOSITORY_ROOT, 'infrastructure-hcl', 'cluster'))
+  const [, minor] = /^v(\d+\.\d+)\./.exec(kubernetesVersion()) ?? []
+  t.equal(variables['kubernetes_version']?.default, minor)
 })
 
 t.test('a type that is not the module’s is found out', async (t) => {

@@ -383,7 +383,10 @@ await t.test('a second box on the same ports is refused with the holder of the p
 await t.test(
   'destroy takes all of it away, and an apply that is interrupted again and again goes on',
   async (t) => {
-    t.match(await make('destroy'), /destroyed cluster \(local\)/)
+    await kubectl('create', 'ingress', 'shop', '--rule=shop.example/*=shop:80')
+    const said = await make('destroy')
+    t.match(said, /deleted Ingress default\/shop/, 'first what controllers keep in AWS')
+    t.match(said, /destroyed cluster \(local\)/)
     const roles = await aws('iam', 'list-roles', '--query', 'Roles[].RoleName')
     t.strictSame(
       roles.sort(),
