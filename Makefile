@@ -43,15 +43,15 @@ doctor: node_modules
 box: node_modules
 	@$(BOX) up
 
-# Plan the infrastructure and tell in short what would change (ENV, STACK)
+# Plan the infrastructure and tell in short what would change (ENV, STACK, ARGS)
 .PHONY: plan
 plan: node_modules
-	@$(STACKS) plan
+	@$(STACKS) plan -- $(ARGS)
 
-# Plan the infrastructure and apply that plan (ENV, STACK; PLAN=<file> applies a reviewed one)
+# Plan the infrastructure and apply that plan (PLAN=<file>: a reviewed one)
 .PHONY: apply
 apply: node_modules
-	@$(STACKS) apply
+	@$(STACKS) apply -- $(ARGS)
 
 # Take the infrastructure away, and first what controllers made in AWS (ENV, STACK)
 .PHONY: destroy

@@ -40,6 +40,8 @@ import {
 interface Context {
   environment: Environment
   box: BoxConfig
+  /** Options for Terraform's plan, after the environment's own. */
+  planOptions: string[]
 }
 
 /** The stacks that are meant: the one `STACK` names, or all of the environment's but bootstrap. */
@@ -62,7 +64,7 @@ const titleOf = (stack: Stack) => `${stack.name} (${stack.environment.name})`
 
 /** Plans a stack, keeps the plan, and tells in short what it does. */
 async function makePlan(stack: Stack, options: string[] = []): Promise<PlanSummary> {
-  await follow(stack, ['plan', `-out=${planFile(stack)}`, ...options, ...stack.options], () => {})
+  await follow(stack, ['plan', `-out=${planFile(stack)}`, ...stack.options, ...options], () => {})
   return summarize(await showPlan(stack, planFile(stack)))
 }
 
@@ -70,10 +72,10 @@ async function showPlan(stack: Stack, file: string): Promise<PlanDocument> {
   return JSON.parse(await run(stack, ['show', '-json', file])) as PlanDocument
 }
 
-async function plan({ environment, box }: Context): Promise<void> {
+async function plan({ environment, box, planOptions }: Context): Promise<void> {
   for (const name of chosenStacks(environment, process.env['STACK'])) {
     const stack = await prepareStack(name, environment, box)
-    const summary = await makePlan(stack)
+    const summary = await makePlan(stack, planOptions)
     console.log(describePlan(titleOf(stack), summary))
     const text = `${planFile(stack)}.txt`
     await writeFile(text, await run(stack, ['show', '-no-color', planFile(stack)]))
@@ -84,7 +86,7 @@ async function plan({ environment, box }: Context): Promise<void> {
   }
 }
 
-async function apply({ environment, box }: Context): Promise<void> {
+async function apply({ environment, box, planOptions }: Context): Promise<void> {
   const reviewed = process.env['PLAN']
   const names = chosenStacks(environment, process.env['STACK'])
   if (reviewed && names.length > 1) {
@@ -97,7 +99,9 @@ async function apply({ environment, box }: Context): Promise<void> {
   for (const name of names) {
     const since = Date.now()
     const stack = await prepareStack(name, environment, box)
-    const summary = reviewed ? summarize(await showPlan(stack, resolve(reviewed))) : await makePlan(stack)
+    const summary = reviewed
+      ? summarize(await showPlan(stack, resolve(reviewed)))
+      : await makePlan(stack, planOptions)
     console.log(describePlan(titleOf(stack), summary))
     if (isEmpty(summary)) continue
     await follow(stack, ['apply', reviewed ? resolve(reviewed) : planFile(stack)], (line) =>
@@ -172,8 +176,10 @@ if (import.meta.main) {
       "An environment's infrastructure. ENV, STACK and PLAN choose which, what of it, and by which plan.",
     )
     .addArgument(new Argument('<action>').choices(Object.keys(actions)))
-    .action(async (action: keyof typeof actions) => {
-      await actions[action]({ environment: readEnvironment(process.env), box: readConfig(process.env) })
+    .argument('[options...]', 'for `terraform plan`, after --')
+    .action(async (action: keyof typeof actions, planOptions: string[]) => {
+      const environment = readEnvironment(process.env)
+      await actions[action]({ environment, box: readConfig(process.env), planOptions })
     })
   await program.parseAsync().catch(reportFailure)
 }
