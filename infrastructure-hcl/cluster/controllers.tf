@@ -12,6 +12,9 @@ module "karpenter" {
   # As a managed policy it would be longer than the 6,144 characters IAM allows.
   enable_inline_policy = true
 
+  iam_role_permissions_boundary_arn  = local.permissions_boundary
+  node_iam_role_permissions_boundary = local.permissions_boundary
+
   # Karpenter's EC2NodeClass names the role, so its name must not change.
   node_iam_role_name            = "${var.cluster_name}-karpenter-node"
   node_iam_role_use_name_prefix = false
@@ -29,7 +32,10 @@ module "load_balancer_controller_role" {
   name            = "${var.cluster_name}-load-balancer-controller"
   use_name_prefix = false
 
+  permissions_boundary = local.permissions_boundary
+
   attach_load_balancer_controller_policy = true
+  policy_name                            = "${var.cluster_name}-load-balancer-controller"
 
   oidc_providers = {
     cluster = {
@@ -40,7 +46,8 @@ module "load_balancer_controller_role" {
 }
 
 resource "aws_iam_role" "ebs_csi" {
-  name = "${var.cluster_name}-ebs-csi"
+  name                 = "${var.cluster_name}-ebs-csi"
+  permissions_boundary = local.permissions_boundary
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

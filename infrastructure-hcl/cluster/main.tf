@@ -1,5 +1,7 @@
 data "aws_partition" "current" {}
 
+data "aws_caller_identity" "current" {}
+
 # Read for its check alone.
 # tflint-ignore: terraform_unused_declarations
 data "aws_eks_cluster_versions" "standard" {
@@ -18,6 +20,10 @@ locals {
     environment                 = var.environment
     managed-by                  = "terraform"
   }
+
+  permissions_boundary = var.permissions_boundary == null ? null : join(":", [
+    "arn", data.aws_partition.current.partition, "iam", "", data.aws_caller_identity.current.account_id, "policy/${var.permissions_boundary}",
+  ])
 
   access_policies = "arn:${data.aws_partition.current.partition}:eks::aws:cluster-access-policy"
 
@@ -53,6 +59,8 @@ module "eks" {
   # The key's administrators, or a key that its creator's role alone could ever administer.
   kms_key_administrators = var.access.admins
 
+  iam_role_permissions_boundary = local.permissions_boundary
+
   enabled_log_types                      = var.log_types
   cloudwatch_log_group_retention_in_days = var.log_retention_days
 
@@ -82,6 +90,10 @@ module "eks" {
       desired_size                   = var.system_nodes.desired_size
       labels                         = local.system_node_labels
       update_config                  = { max_unavailable = 1 }
+
+      iam_role_name                 = "${var.cluster_name}-system"
+      iam_role_use_name_prefix      = false
+      iam_role_permissions_boundary = local.permissions_boundary
 
       metadata_options = {
         http_endpoint               = "enabled"
@@ -156,6 +168,15 @@ locals {
     { for arn in var.access.deployers : "deploy:${arn}" => {
       principal_arn     = arn
       kubernetes_groups = [local.deploy_group]
+    } },
+    { for arn in var.access.planners : "plan:${arn}" => {
+      principal_arn = arn
+      policy_associations = {
+        view = {
+          policy_arn   = "${local.access_policies}/AmazonEKSAdminViewPolicy"
+          access_scope = { type = "cluster" }
+        }
+      }
     } },
     { for arn in var.access.readers : "read:${arn}" => {
       principal_arn = arn

@@ -113,10 +113,11 @@ variable "endpoint_public_access_cidrs" {
 }
 
 variable "access" {
-  description = "IAM principals by what they may do in the cluster: administer it, deploy the service (CI), read"
+  description = "IAM principals by what they may do in the cluster: administer it, deploy the service, read all that plans need (Secrets included), read"
   type = object({
     admins    = list(string)
     deployers = optional(list(string), [])
+    planners  = optional(list(string), [])
     readers   = optional(list(string), [])
   })
 
@@ -127,18 +128,22 @@ variable "access" {
 
   validation {
     condition = alltrue([
-      for arn in concat(var.access.admins, var.access.deployers, var.access.readers) :
+      for arn in flatten(values(var.access)) :
       can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/[\\w+=,.@/-]+$", arn))
     ])
     error_message = "access holds something other than the ARN of an IAM role or user (an assumed-role ARN of STS is not one)."
   }
 
   validation {
-    condition = length(distinct(concat(var.access.admins, var.access.deployers, var.access.readers))) == length(
-      concat(var.access.admins, var.access.deployers, var.access.readers)
-    )
+    condition     = length(distinct(flatten(values(var.access)))) == length(flatten(values(var.access)))
     error_message = "access names a principal twice; EKS takes one access entry for each."
   }
+}
+
+variable "permissions_boundary" {
+  description = "Name of the IAM policy no role of the cluster may exceed, as bootstrap creates it; none where nobody but administrators applies"
+  type        = string
+  default     = null
 }
 
 variable "system_nodes" {

@@ -3,12 +3,15 @@ region      = "eu-central-1"
 
 endpoint_public_access_cidrs = ["203.0.113.0/24"]
 
-# Put in your own principals.
+# Put in your own account and people; the roles named fastify-eks-* are bootstrap's.
 access = {
-  admins    = ["arn:aws:iam::000000000000:role/platform-admin"]
-  deployers = ["arn:aws:iam::000000000000:role/fastify-eks-staging-deploy"]
+  admins    = ["arn:aws:iam::000000000000:role/platform-admin", "arn:aws:iam::000000000000:role/fastify-eks-apply"]
+  deployers = ["arn:aws:iam::000000000000:role/fastify-eks-deploy"]
+  planners  = ["arn:aws:iam::000000000000:role/fastify-eks-plan"]
   readers   = ["arn:aws:iam::000000000000:role/developer"]
 }
+
+permissions_boundary = "fastify-eks-boundary"
 
 system_nodes       = { min_size = 2, desired_size = 2, max_size = 3 }
 images             = { kept = 5 }

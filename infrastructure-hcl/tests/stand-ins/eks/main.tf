@@ -76,7 +76,8 @@ data "aws_iam_policy_document" "key" {
 }
 
 resource "aws_iam_role" "cluster" {
-  name_prefix = "${var.name}-cluster-"
+  name_prefix          = "${var.name}-cluster-"
+  permissions_boundary = var.iam_role_permissions_boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -208,7 +209,9 @@ resource "aws_eks_addon" "this" {
 resource "aws_iam_role" "node" {
   for_each = var.eks_managed_node_groups
 
-  name_prefix = "${each.key}-eks-node-group-"
+  name                 = each.value.iam_role_use_name_prefix ? null : each.value.iam_role_name
+  name_prefix          = each.value.iam_role_use_name_prefix ? "${each.value.iam_role_name}-" : null
+  permissions_boundary = each.value.iam_role_permissions_boundary
   assume_role_policy = jsonencode({
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "ec2.amazonaws.com" } }]

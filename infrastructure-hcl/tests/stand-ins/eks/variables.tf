@@ -48,6 +48,11 @@ variable "kms_key_administrators" {
   type        = list(string)
 }
 
+variable "iam_role_permissions_boundary" {
+  description = "Policy the cluster's role may not exceed"
+  type        = string
+}
+
 variable "enabled_log_types" {
   description = "Logs of the control plane that are kept"
   type        = list(string)
@@ -116,6 +121,9 @@ variable "eks_managed_node_groups" {
     max_size                       = optional(number)
     desired_size                   = optional(number)
     labels                         = optional(map(string))
+    iam_role_name                  = optional(string)
+    iam_role_use_name_prefix       = optional(bool)
+    iam_role_permissions_boundary  = optional(string)
     update_config                  = optional(object({ max_unavailable = optional(number) }))
     metadata_options = optional(object({
       http_endpoint               = optional(string)

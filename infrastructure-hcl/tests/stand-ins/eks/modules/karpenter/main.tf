@@ -12,8 +12,9 @@ locals {
 }
 
 resource "aws_iam_role" "controller" {
-  name        = var.iam_role_use_name_prefix ? null : var.iam_role_name
-  name_prefix = var.iam_role_use_name_prefix ? "${var.iam_role_name}-" : null
+  permissions_boundary = var.iam_role_permissions_boundary_arn
+  name                 = var.iam_role_use_name_prefix ? null : var.iam_role_name
+  name_prefix          = var.iam_role_use_name_prefix ? "${var.iam_role_name}-" : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -58,8 +59,9 @@ resource "aws_eks_pod_identity_association" "this" {
 }
 
 resource "aws_iam_role" "node" {
-  name        = var.node_iam_role_use_name_prefix ? null : var.node_iam_role_name
-  name_prefix = var.node_iam_role_use_name_prefix ? "${var.node_iam_role_name}-" : null
+  permissions_boundary = var.node_iam_role_permissions_boundary
+  name                 = var.node_iam_role_use_name_prefix ? null : var.node_iam_role_name
+  name_prefix          = var.node_iam_role_use_name_prefix ? "${var.node_iam_role_name}-" : null
   assume_role_policy = jsonencode({
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "ec2.amazonaws.com" } }]

@@ -28,6 +28,16 @@ variable "node_iam_role_use_name_prefix" {
   type        = bool
 }
 
+variable "iam_role_permissions_boundary_arn" {
+  description = "Policy the controller's role may not exceed"
+  type        = string
+}
+
+variable "node_iam_role_permissions_boundary" {
+  description = "Policy the nodes' role may not exceed"
+  type        = string
+}
+
 variable "namespace" {
   description = "Namespace of the controller"
   type        = string

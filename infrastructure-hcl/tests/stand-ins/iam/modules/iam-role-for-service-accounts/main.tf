@@ -26,9 +26,10 @@ data "aws_iam_policy_document" "trust" {
 }
 
 resource "aws_iam_role" "this" {
-  name               = var.use_name_prefix ? null : var.name
-  name_prefix        = var.use_name_prefix ? "${var.name}-" : null
-  assume_role_policy = data.aws_iam_policy_document.trust.json
+  name                 = var.use_name_prefix ? null : var.name
+  name_prefix          = var.use_name_prefix ? "${var.name}-" : null
+  assume_role_policy   = data.aws_iam_policy_document.trust.json
+  permissions_boundary = var.permissions_boundary
 }
 
 # The emulator enforces no policy; the real module's is some 250 lines of AWS's own.
@@ -40,7 +41,7 @@ data "aws_iam_policy_document" "load_balancer_controller" {
 }
 
 resource "aws_iam_role_policy" "load_balancer_controller" {
-  for_each = toset(var.attach_load_balancer_controller_policy ? ["load-balancer-controller"] : [])
+  for_each = toset(var.attach_load_balancer_controller_policy ? [var.policy_name] : [])
 
   name   = each.key
   role   = aws_iam_role.this.name

@@ -13,6 +13,16 @@ variable "attach_load_balancer_controller_policy" {
   type        = bool
 }
 
+variable "permissions_boundary" {
+  description = "Policy the role may not exceed"
+  type        = string
+}
+
+variable "policy_name" {
+  description = "Name of the role's policy"
+  type        = string
+}
+
 variable "oidc_providers" {
   description = "Issuers, and the service accounts that may take the role on"
   type        = any
