@@ -138,7 +138,8 @@ async function destroy({ environment, box }: Context): Promise<void> {
 async function output({ environment, box }: Context): Promise<void> {
   for (const name of chosenStacks(environment, process.env['STACK'])) {
     const stack = await prepareStack(name, environment, box)
-    console.log(await run(stack, ['output', '-no-color']))
+    const text = await run(stack, ['output', '-no-color'])
+    console.log(/No outputs found/.test(text) ? `${titleOf(stack)} has no outputs` : text)
   }
 }
 

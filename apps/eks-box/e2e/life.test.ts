@@ -411,11 +411,11 @@ await t.test(
       // Not before it has begun to create: that would test nothing.
       for await (const line of apply.iterable({ from: 'all' })) if (/Creation complete/.test(line)) break
       if (attempt === 1) {
-      const said = await make('plan', {}, true)
-      t.match(said, /Error acquiring the state lock/, 'a second run waits its turn')
-      t.match(said, /next: wait for the run that holds it/)
-    }
-    const wait = Math.round(Math.random() * 4000)
+        const said = await make('plan', {}, true)
+        t.match(said, /Error acquiring the state lock/, 'a second run waits its turn')
+        t.match(said, /next: wait for the run that holds it/)
+      }
+      const wait = Math.round(Math.random() * 4000)
       await sleep(wait)
       // As Ctrl-C does: to make and all that it started.
       if (apply.pid !== undefined && !ended) process.kill(-apply.pid, 'SIGINT')

@@ -126,6 +126,7 @@ function printStatus(config: BoxConfig, { phase, components }: BoxStatus): void 
 service     http://127.0.0.1:${config.ports.service}
 API server  https://127.0.0.1:${config.ports.api}
 registry    http://127.0.0.1:${config.ports.registry}
+AWS         http://127.0.0.1:${config.ports.aws}
 kubeconfig  ${kubeconfigPath(config)}
 logs        ${boxPaths(config).logs}
 process ids are the box's own: \`make exec CMD="ps ax"\` lists them`)

@@ -4,6 +4,7 @@ import { type IncomingHttpHeaders, request as send } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { REGION } from '../cluster.ts'
 import { corrections } from './corrections.ts'
 
 /** A request to AWS as it came in. */
@@ -62,7 +63,7 @@ export class Emulator {
     await this.#answer()
     // An idle connection ends when the process at its other end does.
     connect(this.#address).on('close', onEnd).on('error', onEnd)
-    await this.#control('reset')
+    await this.#begin()
     for (const entry of await this.#entries()) {
       await this.#control(`seed?a=${this.#changes + 1}`)
       const { status, body } = await this.#send({ ...entry, body: Buffer.from(entry.body, 'base64') })
@@ -78,7 +79,15 @@ export class Emulator {
   /** Forgets all that was ever done in the account. */
   async clear(): Promise<void> {
     await rm(this.#journal, { force: true })
+    await this.#begin()
+  }
+
+  /** Makes the account as empty as it ever is, whatever the emulator has been through. */
+  async #begin(): Promise<void> {
     await this.#control('reset')
+    await this.#control('seed?a=0')
+    // The default VPC, which the first look at EC2 makes, shall not draw its numbers from the first change's.
+    await this.#send(firstLook)
     this.#changes = 0
   }
 
@@ -174,6 +183,17 @@ export class Emulator {
     request.end(body)
     return promise
   }
+}
+
+const firstLook: AwsRequest = {
+  method: 'POST',
+  url: '/',
+  headers: {
+    host: `ec2.${REGION}.amazonaws.com`,
+    'content-type': 'application/x-www-form-urlencoded',
+    authorization: `AWS4-HMAC-SHA256 Credential=box/20260101/${REGION}/ec2/aws4_request`,
+  },
+  body: Buffer.from('Action=DescribeVpcs&Version=2016-11-15'),
 }
 
 /** The operation a request names, in its target header or its form; REST services name none. */
