@@ -28,6 +28,7 @@ import { emptyCluster } from './teardown.ts'
 import {
   clusterOutputs,
   follow,
+  hasLocalState,
   planFromNothing,
   prepareStack,
   run,
@@ -62,14 +63,16 @@ const planFile = (stack: Stack) => join(stack.dataDirectory, 'plan')
 
 const titleOf = (stack: Stack) => `${stack.name} (${stack.environment.name})`
 
-/** Plans a stack, keeps the plan, and tells in short what it does. */
+/** Plans a stack, keeps the plan beside its JSON, and tells in short what it does. */
 async function makePlan(stack: Stack, options: string[] = []): Promise<PlanSummary> {
   await follow(stack, ['plan', `-out=${planFile(stack)}`, ...stack.options, ...options], () => {})
-  return summarize(await showPlan(stack, planFile(stack)))
+  return readPlan(stack, planFile(stack))
 }
 
-async function showPlan(stack: Stack, file: string): Promise<PlanDocument> {
-  return JSON.parse(await run(stack, ['show', '-json', file])) as PlanDocument
+async function readPlan(stack: Stack, file: string): Promise<PlanSummary> {
+  const json = await run(stack, ['show', '-json', file])
+  await writeFile(`${planFile(stack)}.json`, json)
+  return summarize(JSON.parse(json) as PlanDocument)
 }
 
 async function plan({ environment, box, planOptions }: Context): Promise<void> {
@@ -79,7 +82,6 @@ async function plan({ environment, box, planOptions }: Context): Promise<void> {
     console.log(describePlan(titleOf(stack), summary))
     const text = `${planFile(stack)}.txt`
     await writeFile(text, await run(stack, ['show', '-no-color', planFile(stack)]))
-    await writeFile(`${planFile(stack)}.json`, await run(stack, ['show', '-json', planFile(stack)]))
     if (!isEmpty(summary)) console.log(`all of it: ${text}`)
     const report = process.env['PLAN_SUMMARY']
     if (report) await appendFile(report, planMarkdown(titleOf(stack), summary))
@@ -99,9 +101,7 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
   for (const name of names) {
     const since = Date.now()
     const stack = await prepareStack(name, environment, box)
-    const summary = reviewed
-      ? summarize(await showPlan(stack, resolve(reviewed)))
-      : await makePlan(stack, planOptions)
+    const summary = reviewed ? await readPlan(stack, resolve(reviewed)) : await makePlan(stack, planOptions)
     console.log(describePlan(titleOf(stack), summary))
     if (isEmpty(summary)) continue
     await follow(stack, ['apply', reviewed ? resolve(reviewed) : planFile(stack)], (line) =>
@@ -115,9 +115,8 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
 async function destroy({ environment, box }: Context): Promise<void> {
   confirmProduction(environment, { reviewed: false })
   const names = chosenStacks(environment, process.env['STACK']).toReversed()
-  const wholeEnvironment = !process.env['STACK']
-  // A stack that was applied on request is destroyed with the rest.
-  if (wholeEnvironment && environment.name === 'local') names.unshift('platform')
+  // In the box the platform is there only if somebody asked for it.
+  if (!process.env['STACK'] && hasLocalState(environment, box, 'platform')) names.unshift('platform')
   for (const name of names) {
     const stack = await prepareStack(name, environment, box)
     const { length } = (await run(stack, ['state', 'list'])).split('\n').filter(Boolean)

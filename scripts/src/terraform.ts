@@ -211,6 +211,11 @@ export function stacksOf({ name }: Environment): StackName[] {
   return STACKS.filter((stack) => files.includes(`${stack}.tfvars`))
 }
 
+/** Whether a stack was ever applied in the box. */
+export function hasLocalState(environment: Environment, box: BoxConfig, name: StackName): boolean {
+  return environment.name === 'local' && existsSync(statePath(box, name))
+}
+
 /** Where the box keeps a stack's state. */
 function statePath(box: BoxConfig, name: StackName): string {
   return join(box.stateDir, 'terraform', `${name}.tfstate`)
