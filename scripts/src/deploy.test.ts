@@ -67,7 +67,7 @@ t.test('a history that cannot be read is not taken for none: nothing is uninstal
 t.test('a context the kubeconfig does not have is refused with those it has', async (t) => {
   const directory = t.testdir({ kubeconfig })
   t.throws(() => new Release('helm', { kubeconfig: join(directory, 'kubeconfig'), context: 'there' }), {
-    message: 'KUBE_CONTEXT is "there", which your kubeconfig does not have',
+    message: 'your kubeconfig has no context there',
     nextStep: 'use here',
   })
 })
