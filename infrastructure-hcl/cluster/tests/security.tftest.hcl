@@ -2,22 +2,7 @@
 
 mock_provider "aws" {
   override_during = plan
-
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
-
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "123456789012" }
-  }
-
-  mock_data "aws_eks_cluster_versions" {
-    defaults = { cluster_versions = [{ cluster_version = "1.35" }] }
-  }
-
-  mock_data "aws_iam_policy_document" {
-    defaults = { json = "{}" }
-  }
+  source          = "./tests/mocks"
 }
 
 variables {

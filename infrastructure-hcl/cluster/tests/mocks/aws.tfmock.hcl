@@ -1,0 +1,55 @@
+# What only AWS knows, well formed: the modules, the real ones as well as the stand-ins, look at some of it.
+
+mock_data "aws_partition" {
+  defaults = {
+    partition  = "aws"
+    dns_suffix = "amazonaws.com"
+  }
+}
+
+mock_data "aws_caller_identity" {
+  defaults = {
+    account_id = "123456789012"
+    arn        = "arn:aws:iam::123456789012:user/somebody"
+  }
+}
+
+mock_data "aws_iam_session_context" {
+  defaults = { issuer_arn = "arn:aws:iam::123456789012:user/somebody" }
+}
+
+mock_data "aws_service_principal" {
+  defaults = { name = "ec2.amazonaws.com" }
+}
+
+mock_data "aws_eks_cluster_versions" {
+  defaults = { cluster_versions = [{ cluster_version = "1.35" }, { cluster_version = "1.36" }] }
+}
+
+mock_data "aws_iam_policy_document" {
+  defaults = { json = "{}" }
+}
+
+mock_resource "aws_iam_role" {
+  defaults = { arn = "arn:aws:iam::123456789012:role/mocked" }
+}
+
+mock_resource "aws_iam_policy" {
+  defaults = { arn = "arn:aws:iam::123456789012:policy/mocked" }
+}
+
+mock_resource "aws_iam_openid_connect_provider" {
+  defaults = { arn = "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/MOCKED" }
+}
+
+mock_resource "aws_kms_key" {
+  defaults = { arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
+}
+
+mock_resource "aws_sqs_queue" {
+  defaults = { arn = "arn:aws:sqs:eu-central-1:123456789012:mocked" }
+}
+
+mock_resource "aws_launch_template" {
+  defaults = { id = "lt-0123456789abcdef0" }
+}
