@@ -56,14 +56,14 @@ const remedies: readonly { pattern: RegExp; nextStep: (stack: Stack) => string }
     nextStep: () => 'sign in to AWS (`aws sso login`, or AWS_PROFILE), then run the command again',
   },
   {
-    pattern: /ECONNREFUSED|connection refused|no such host/,
-    nextStep: ({ environment }) =>
-      environment.usesBox ? 'start the box with `make box`' : 'check the network and the proxy settings',
-  },
-  {
     pattern: /Failed to query available provider packages|no available releases match|Incompatible provider/,
     nextStep: () =>
       'set TERRAFORM_PROVIDER_MIRROR to a directory made by `terraform providers mirror` (docs/infrastructure.md, behind a wall)',
+  },
+  {
+    pattern: /ECONNREFUSED|connection refused|no such host/,
+    nextStep: ({ environment }) =>
+      environment.usesBox ? 'start the box with `make box`' : 'check the network and the proxy settings',
   },
 ]
 
