@@ -404,21 +404,25 @@ await t.test(
         reject: false,
         detached: true,
       })
+      const wait = Math.round(Math.random() * 4000)
       let ended = false
       apply.then(() => {
         ended = true
       })
-      // Not before it has begun to create: that would test nothing.
-      for await (const line of apply.iterable({ from: 'all' })) if (/Creation complete/.test(line)) break
-      if (attempt === 1) {
-        const said = await make('plan', {}, true)
-        t.match(said, /Error acquiring the state lock/, 'a second run waits its turn')
-        t.match(said, /next: wait for the run that holds it/)
+      let begun = false
+      for await (const line of apply.iterable({ from: 'all' })) {
+        // Not before it has begun to create: that would test nothing.
+        if (begun || !/Creation complete/.test(line)) continue
+        begun = true
+        if (attempt === 1) {
+          const refused = await make('plan', {}, true)
+          t.match(refused, /Error acquiring the state lock/, 'a second run waits its turn')
+          t.match(refused, /next: wait for the run that holds it/)
+        }
+        await sleep(wait)
+        // As Ctrl-C does: to make and all that it started.
+        if (apply.pid !== undefined && !ended) process.kill(-apply.pid, 'SIGINT')
       }
-      const wait = Math.round(Math.random() * 4000)
-      await sleep(wait)
-      // As Ctrl-C does: to make and all that it started.
-      if (apply.pid !== undefined && !ended) process.kill(-apply.pid, 'SIGINT')
       const { all } = await apply
       t.comment(`interrupted ${wait} ms after its first creation`)
       t.match(all, /goes on from there|applied cluster|no changes/, 'it says what to do')
