@@ -115,7 +115,7 @@ logs: node_modules
 exec: node_modules
 	@$(BOX) exec $(CMD)
 
-# Shell lines for KUBECONFIG and PATH: eval "$(make -s env)"
+# Shell lines for KUBECONFIG, PATH and the box's AWS: eval "$(make -s env)"
 .PHONY: env
 env: node_modules
 	@$(BOX) env
