@@ -124,7 +124,7 @@ module "eks" {
     }
   }
 
-  deletion_protection = var.deletion_protection ? true : null
+  deletion_protection = var.deletion_protection
 }
 
 locals {

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { awsEnvironment, type BoxConfig } from 'eks-box/config'
@@ -7,7 +7,7 @@ import { ActionableError } from 'eks-box/errors'
 import { programPath } from 'eks-box/tools'
 import { execa } from 'execa'
 import { type Environment, REPOSITORY_ROOT } from './environment.ts'
-import { chooseModules, reachesRegistry, writeManifest } from './modules.ts'
+import { chooseModules, type ModuleSource, reachesRegistry, writeManifest } from './modules.ts'
 
 /** The stacks, in the order in which they build on one another. */
 export const STACKS = ['bootstrap', 'cluster', 'platform'] as const
@@ -104,12 +104,9 @@ export async function prepareStack(
     options: variableFiles(name, environment.name).map((file) => `-var-file=${file}`),
   }
   const backend: string[] = []
+  let clusterState: object
   if (isLocal) {
-    await copyStack(name, base)
-    await writeFile(
-      join(directory, 'backend_override.tf'),
-      `terraform {\n  backend "local" {\n    path = "${statePath(box, name)}"\n  }\n}\n`,
-    )
+    clusterState = { backend: 'local', config: { path: statePath(box, 'cluster') } }
   } else {
     const bucket = await stateBucket(environment)
     const key = (other: StackName) => `${environment.name}/${other}.tfstate`
@@ -118,18 +115,12 @@ export async function prepareStack(
       `-backend-config=bucket=${bucket.name}`,
       `-backend-config=key=${key(name)}`,
     )
-    stack.variables['TF_VAR_cluster_state'] = JSON.stringify({
+    clusterState = {
       backend: 's3',
       config: { bucket: bucket.name, key: key('cluster'), region: bucket.region },
-    })
+    }
   }
-  if (isLocal) {
-    stack.variables['TF_VAR_cluster_state'] = JSON.stringify({
-      backend: 'local',
-      config: { path: statePath(box, 'cluster') },
-    })
-  }
-  if (name !== 'platform') delete stack.variables['TF_VAR_cluster_state']
+  if (name === 'platform') stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
 
   const modules = chooseModules({
     registryAnswers,
@@ -137,6 +128,14 @@ export async function prepareStack(
     standIns: join(root, 'tests', 'stand-ins'),
     isLocal,
   })
+  if (isLocal) {
+    await copyStack(name, base)
+    await forgetOtherModules(directory, modules)
+    await writeFile(
+      join(directory, 'backend_override.tf'),
+      `terraform {\n  backend "local" {\n    path = "${statePath(box, name)}"\n  }\n}\n`,
+    )
+  }
   if (modules.kind !== 'registry') {
     await writeManifest(directory, dataDirectory, modules, programPath(box, 'terraform-config-inspect'))
   }
@@ -148,6 +147,21 @@ export async function prepareStack(
   }
   await run(stack, ['init', '-no-color', '-reconfigure', ...backend])
   return stack
+}
+
+/**
+ * Drops what an earlier init of the copy left, when that took its modules from elsewhere: Terraform would keep
+ * them, and the providers that went with them.
+ */
+async function forgetOtherModules(directory: string, modules: ModuleSource): Promise<void> {
+  const record = join(directory, '.terraform', 'modules-from.json')
+  const source = JSON.stringify(modules)
+  if (existsSync(record) && (await readFile(record, 'utf8')) === source) return
+  for (const left of ['.terraform', '.terraform.lock.hcl']) {
+    await rm(join(directory, left), { recursive: true, force: true })
+  }
+  await mkdir(join(directory, '.terraform'), { recursive: true })
+  await writeFile(record, source)
 }
 
 /** The files with a stack's variables; the cluster's network, which is somebody else's, has one of its own. */

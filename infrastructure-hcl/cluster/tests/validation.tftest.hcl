@@ -14,26 +14,6 @@ variables {
   access             = { admins = ["arn:aws:iam::123456789012:role/admin"] }
 }
 
-override_data {
-  target = data.aws_subnet.private["subnet-0000000000000000a"]
-  values = { id = "subnet-0000000000000000a", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1a" }
-}
-
-override_data {
-  target = data.aws_subnet.private["subnet-0000000000000000b"]
-  values = { id = "subnet-0000000000000000b", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1b" }
-}
-
-override_data {
-  target = data.aws_subnet.public["subnet-0000000000000000c"]
-  values = { id = "subnet-0000000000000000c", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1a" }
-}
-
-override_data {
-  target = data.aws_subnet.public["subnet-0000000000000000d"]
-  values = { id = "subnet-0000000000000000d", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1b" }
-}
-
 run "good_inputs_are_taken" {
   command = plan
 }

@@ -53,3 +53,25 @@ mock_resource "aws_sqs_queue" {
 mock_resource "aws_launch_template" {
   defaults = { id = "lt-0123456789abcdef0" }
 }
+
+# The network of the tests: two private and two public subnets, in two zones.
+
+override_data {
+  target = data.aws_subnet.private["subnet-0000000000000000a"]
+  values = { id = "subnet-0000000000000000a", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1a" }
+}
+
+override_data {
+  target = data.aws_subnet.private["subnet-0000000000000000b"]
+  values = { id = "subnet-0000000000000000b", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1b" }
+}
+
+override_data {
+  target = data.aws_subnet.public["subnet-0000000000000000c"]
+  values = { id = "subnet-0000000000000000c", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1a" }
+}
+
+override_data {
+  target = data.aws_subnet.public["subnet-0000000000000000d"]
+  values = { id = "subnet-0000000000000000d", vpc_id = "vpc-00000000000000001", availability_zone = "eu-central-1b" }
+}
