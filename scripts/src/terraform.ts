@@ -122,7 +122,7 @@ export async function prepareStack(
   }
   if (name === 'platform') stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
 
-  const modules = chooseModules({
+  let modules = chooseModules({
     registryAnswers,
     mirror: process.env['TERRAFORM_MODULE_MIRROR'],
     standIns: join(root, 'tests', 'stand-ins'),
@@ -130,7 +130,7 @@ export async function prepareStack(
   })
   if (isLocal) {
     await copyStack(name, base)
-    await forgetOtherModules(directory, modules)
+    modules = await settleModules(directory, statePath(box, name), modules)
     await writeFile(
       join(directory, 'backend_override.tf'),
       `terraform {\n  backend "local" {\n    path = "${statePath(box, name)}"\n  }\n}\n`,
@@ -150,18 +150,29 @@ export async function prepareStack(
 }
 
 /**
- * Drops what an earlier init of the copy left, when that took its modules from elsewhere: Terraform would keep
- * them, and the providers that went with them.
+ * Where the box's copy of a stack takes its modules from: where it took them when it was applied, for resources of
+ * one source are not those of another; once nothing is applied, from `chosen`, and then nothing stays of what an
+ * earlier init left, since Terraform would keep those modules and the providers that went with them.
  */
-async function forgetOtherModules(directory: string, modules: ModuleSource): Promise<void> {
+async function settleModules(directory: string, state: string, chosen: ModuleSource): Promise<ModuleSource> {
   const record = join(directory, '.terraform', 'modules-from.json')
-  const source = JSON.stringify(modules)
-  if (existsSync(record) && (await readFile(record, 'utf8')) === source) return
+  if (existsSync(record)) {
+    const former = await readFile(record, 'utf8')
+    if (former === JSON.stringify(chosen) || (await holdsResources(state)))
+      return JSON.parse(former) as ModuleSource
+  }
   for (const left of ['.terraform', '.terraform.lock.hcl']) {
     await rm(join(directory, left), { recursive: true, force: true })
   }
   await mkdir(join(directory, '.terraform'), { recursive: true })
-  await writeFile(record, source)
+  await writeFile(record, JSON.stringify(chosen))
+  return chosen
+}
+
+async function holdsResources(state: string): Promise<boolean> {
+  if (!existsSync(state)) return false
+  const { resources } = JSON.parse(await readFile(state, 'utf8')) as { resources: unknown[] }
+  return resources.length > 0
 }
 
 /** The files with a stack's variables; the cluster's network, which is somebody else's, has one of its own. */
