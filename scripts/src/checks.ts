@@ -97,19 +97,35 @@ const steps: readonly Step[] = [
   },
 ]
 
-async function runStep(step: Step): Promise<boolean> {
+/** Runs a step; returns what a reader needs of a failed one, nothing when it passed. */
+async function runStep(step: Step): Promise<string[] | undefined> {
   console.log(`\n== ${step.name}: ${step.what}`)
   const since = performance.now()
   const [file, ...args] = step.command
-  const { failed, shortMessage } = await execa(file, args, {
+  const { failed, shortMessage, all } = await execa(file, args, {
     cwd: REPOSITORY_ROOT,
     env: step.environment ?? {},
-    stdio: 'inherit',
+    stdin: 'inherit',
+    stdout: ['inherit', 'pipe'],
+    stderr: ['inherit', 'pipe'],
+    all: true,
+    lines: true,
     reject: false,
   })
   const seconds = ((performance.now() - since) / 1000).toFixed(1)
   console.log(`== ${step.name} ${failed ? `FAILED: ${shortMessage}` : 'passed'} (${seconds} s)`)
-  return !failed
+  return failed ? essence(all) : undefined
+}
+
+/** How much of a failed step is told again at the end, in lines. */
+const ESSENCE_LENGTH = 40
+
+/** Of a failed test its name and the diff; of anything else the end. */
+function essence(output: readonly string[]): string[] {
+  const failures = output.flatMap((line, index) =>
+    /\bnot ok \d+ - /.test(line) ? output.slice(index, index + 10) : [],
+  )
+  return failures.length > 0 ? failures.slice(0, ESSENCE_LENGTH) : output.slice(-ESSENCE_LENGTH)
 }
 
 async function runChecks(names: readonly string[]): Promise<void> {
@@ -122,10 +138,17 @@ async function runChecks(names: readonly string[]): Promise<void> {
   }
   const chosen = steps.filter(({ name }) => names.length === 0 || names.includes(name))
   const failed: string[] = []
-  for (const step of chosen) if (!(await runStep(step))) failed.push(step.name)
+  const told: string[] = []
+  for (const step of chosen) {
+    const failure = await runStep(step)
+    if (failure === undefined) continue
+    failed.push(step.name)
+    told.push(`\n== ${step.name} failed:`, ...failure)
+  }
 
   if (failed.length > 0) {
     process.exitCode = 1
+    console.log(told.join('\n'))
     console.log(`\nfailed: ${failed.join(', ')}; run one alone with \`make test ONLY=${failed[0]}\``)
   }
   console.log(`\n${chosen.length - failed.length} passed, ${failed.length} failed`)

@@ -19,7 +19,14 @@ interface Server {
 
 function run(t: Test, environment: Record<string, string>): Server {
   const process_ = spawn(process.execPath, [join(import.meta.dirname, 'server.ts')], {
-    env: { ...process.env, HOST: '127.0.0.1', PORT: '0', ...environment },
+    env: {
+      ...process.env,
+      HOST: '127.0.0.1',
+      PORT: '0',
+      // What a busy machine makes of the event loop is not what these tests are about.
+      PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0',
+      ...environment,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   t.teardown(() => process_.kill('SIGKILL'))
@@ -107,8 +114,8 @@ t.test('clients that keep asking until the listener closes lose no request', asy
   t.strictSame(new Set(statuses), new Set([200]))
   // Refused is who connects after the listener has closed. A reset is the kernel's word for the same, to those
   // that connect in that very instant.
-  ends.delete('ECONNRESET on a new connection')
-  t.strictSame(ends, new Set(['ECONNREFUSED on a new connection']))
+  for (const code of ['ECONNREFUSED', 'ECONNRESET']) ends.delete(`${code} on a new connection`)
+  t.strictSame(ends, new Set(), 'no client ended in any other way')
   await t.rejects(ask(server.port, '/'), { code: 'ECONNREFUSED' })
   t.equal((await server.ended).code, 0)
 })
