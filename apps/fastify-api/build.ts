@@ -1,9 +1,19 @@
-/** Bundles the service into one file that runs without node_modules. */
+/** Bundles the service into files that run without node_modules. */
+import { cpSync, globSync, rmSync, writeFileSync } from 'node:fs'
 import { build } from 'esbuild'
 
+rmSync('dist', { recursive: true, force: true })
 await build({
-  entryPoints: ['src/server.ts'],
-  outfile: 'dist/server.js',
+  // Plugins and routes are files of their own, so that the bundle finds them as the source does. What several of
+  // them use is in one chunk, and what is only loaded on demand (driver, traces) in another.
+  entryPoints: [
+    'src/server.ts',
+    'src/migrate.ts',
+    ...globSync('src/{plugins,routes}/*.ts').filter((file) => !file.endsWith('.test.ts')),
+  ],
+  outdir: 'dist',
+  outbase: 'src',
+  splitting: true,
   bundle: true,
   platform: 'node',
   target: 'node24',
@@ -12,7 +22,11 @@ await build({
   banner: {
     js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
   },
+  // Part of `pg`, which uses it where it is installed.
+  external: ['pg-native'],
   sourcemap: true,
   sourcesContent: false,
   logLevel: 'info',
 })
+writeFileSync('dist/package.json', '{ "type": "module" }\n')
+cpSync('migrations', 'dist/migrations', { recursive: true })

@@ -1,38 +1,6 @@
-import { Writable } from 'node:stream'
 import { setImmediate, setTimeout } from 'node:timers/promises'
-import type { FastifyInstance } from 'fastify'
-import t, { type Test } from 'tap'
-import { buildApp } from './app.ts'
-import { type Config, loadConfig } from './config.ts'
-
-interface LogLine {
-  level: string
-  msg: string
-  reqId?: string
-  url?: string
-  statusCode?: number
-  err?: { message: string }
-}
-
-/** The service without a port, and what it logs. */
-async function build(t: Test, settings: Partial<Record<keyof Config, string>> = {}) {
-  const lines: LogLine[] = []
-  const sink = new Writable({
-    write(chunk, _encoding, done) {
-      lines.push(JSON.parse(String(chunk)))
-      done()
-    },
-  })
-  const app = await buildApp(loadConfig(settings), sink)
-  t.teardown(() => app.close())
-  return { app, lines }
-}
-
-/** The body of an error answer, which always has the same media type. */
-function problem(t: Test, response: Awaited<ReturnType<FastifyInstance['inject']>>) {
-  t.match(response.headers['content-type'], /^application\/problem\+json\b/)
-  return response.json()
-}
+import t from 'tap'
+import { build, metric, problem } from './testing/app.ts'
 
 t.test('GET / says who answers', async (t) => {
   const { app } = await build(t)
@@ -53,7 +21,7 @@ t.test('probes tell alive from ready', async (t) => {
   t.strictSame((await app.inject('/readyz')).json(), { status: 'not ready' })
   t.equal((await app.inject('/healthz')).statusCode, 200, 'alive until the end')
   t.strictSame(
-    lines.filter(({ level, url }) => level === 'info' && url !== undefined),
+    lines.filter(({ level, path }) => level === 'info' && path !== undefined),
     [],
     'no line for a probe that is well',
   )
@@ -68,43 +36,6 @@ t.test('while draining every answer asks the client to connect elsewhere', async
   t.equal(response.headers.connection, 'close')
 })
 
-t.test('work burns the CPU time it is asked for', async (t) => {
-  const { app } = await build(t)
-  const { cpuMs, wallMs } = (await app.inject('/api/v1/work?ms=20')).json()
-  t.ok(cpuMs >= 20, `${cpuMs} ms of CPU`)
-  t.ok(wallMs > 0)
-  t.ok((await app.inject('/api/v1/work')).json().cpuMs >= 10, '10 ms by default')
-})
-
-t.test('delay waits as long as it is asked to', async (t) => {
-  const { app } = await build(t)
-  const response = await app.inject('/api/v1/delay/15')
-  // Timers run on whole milliseconds and may fire within the last one.
-  t.ok(response.json().waitedMs >= 14, response.body)
-})
-
-for (const url of [
-  '/api/v1/work?ms=1001',
-  '/api/v1/work?ms=-1',
-  '/api/v1/work?ms=ten',
-  '/api/v1/work?milliseconds=1',
-  '/api/v1/delay/10001',
-  '/api/v1/delay/soon',
-]) {
-  t.test(`${url} is refused as a problem`, async (t) => {
-    const { app } = await build(t)
-    const response = await app.inject(url)
-    t.equal(response.statusCode, 400)
-    t.match(problem(t, response), { title: 'Bad Request', status: 400, detail: /\w/, requestId: /\w/ })
-  })
-}
-
-t.test('the load endpoints can be switched off', async (t) => {
-  const { app } = await build(t, { LOAD_ENDPOINTS_ENABLED: 'false' })
-  t.equal((await app.inject('/api/v1/work')).statusCode, 404)
-  t.equal((await app.inject('/')).statusCode, 200)
-})
-
 t.test('what is not there is a problem that names it', async (t) => {
   const { app } = await build(t)
   const response = await app.inject({ method: 'DELETE', url: '/nowhere' })
@@ -112,17 +43,52 @@ t.test('what is not there is a problem that names it', async (t) => {
   t.match(problem(t, response), { title: 'Not Found', detail: 'There is no DELETE /nowhere' })
 })
 
-t.test('a path that cannot be decoded is a problem too', async (t) => {
+t.test('a method that a path does not have is 405 with those that it has', async (t) => {
   const { app } = await build(t)
+  const response = await app.inject({ method: 'PUT', url: '/api/v1/tasks', payload: 'whatever' })
+  t.equal(response.statusCode, 405)
+  t.equal(response.headers.allow, 'GET, HEAD, POST')
+  t.match(problem(t, response), { title: 'Method Not Allowed' })
+})
+
+const refusals: [what: string, status: number, request: object][] = [
+  ['a body that is no JSON', 400, { payload: '{', headers: { 'content-type': 'application/json' } }],
+  ['a body that is too large', 413, { payload: { title: 'x'.repeat(70_000) } }],
+  ['a body of another type', 415, { payload: '<a/>', headers: { 'content-type': 'text/xml' } }],
+  ['a body that makes no sense', 422, { payload: { title: '' } }],
+  ['a body with more than there is', 422, { payload: { title: 'a', colour: 'red' } }],
+]
+for (const [what, status, request] of refusals) {
+  t.test(`${what} is refused with ${status} as a problem`, async (t) => {
+    const { app } = await build(t)
+    const response = await app.inject({ method: 'POST', url: '/api/v1/tasks', ...request })
+    t.equal(response.statusCode, status)
+    t.match(problem(t, response), { status, detail: /\w/, requestId: /\w/ })
+  })
+}
+
+t.test('a problem points at what is wrong with the input', async (t) => {
+  const { app } = await build(t)
+  const send = async (payload: object) =>
+    (await app.inject({ method: 'POST', url: '/api/v1/tasks', payload })).json().errors
+  t.match(await send({ title: 7, notes: [] }), [{ in: 'body', pointer: '/title', detail: 'must be string' }])
+  t.match(await send({ title: 'a', notes: null }), [{ pointer: '/notes' }], 'null is no text')
+  t.match(await send({ title: 'a', colour: 'red' }), [{ in: 'body', pointer: '', detail: 'has no "colour"' }])
+})
+
+t.test('a path that cannot be decoded is a problem too, with a line in the log', async (t) => {
+  const { app, lines } = await build(t)
   const response = await app.inject('/%ff')
   t.equal(response.statusCode, 400)
   t.match(problem(t, response), { status: 400 })
+  t.match(response.headers['x-request-id'], /\w/)
+  t.match(lines.at(-1), { msg: 'request refused by the router', path: '/%ff' })
 })
 
 t.test('an unexpected error is told to the log, not to the client', async (t) => {
   const { app, lines } = await build(t)
   app.get('/broken', async () => {
-    throw new Error('the password is hunter2')
+    throw Object.assign(new Error('the table is gone'), { password: 'hunter2' })
   })
   app.get('/odd', async () => {
     throw Object.assign(new Error('odd'), { statusCode: 200 })
@@ -136,7 +102,7 @@ t.test('an unexpected error is told to the log, not to the client', async (t) =>
   t.match(lines.at(-1), {
     level: 'error',
     msg: 'request failed',
-    err: { message: 'the password is hunter2' },
+    err: { message: 'the table is gone', password: '[Redacted]' },
   })
   t.equal((await app.inject('/odd')).statusCode, 500, 'an error is never a success')
   t.match(problem(t, await app.inject('/unheard-of')), { title: 'Error', status: 599 })
@@ -144,13 +110,38 @@ t.test('an unexpected error is told to the log, not to the client', async (t) =>
 
 t.test('a request is one line in the log, under the id the client is told', async (t) => {
   const { app, lines } = await build(t)
-  const given = await app.inject({ url: '/', headers: { 'x-request-id': 'abc-1' } })
+  const given = await app.inject({ url: '/?token=secret', headers: { 'x-request-id': 'abc-1' } })
   t.equal(given.headers['x-request-id'], 'abc-1')
   t.equal(lines.length, 1)
-  t.match(lines[0], { level: 'info', msg: 'request completed', reqId: 'abc-1', url: '/', statusCode: 200 })
+  t.match(lines[0], { level: 'info', msg: 'request completed', reqId: 'abc-1', path: '/', statusCode: 200 })
 
   const insane = await app.inject({ url: '/', headers: { 'x-request-id': 'a b' } })
   t.match(insane.headers['x-request-id'], /^[0-9a-f-]{36}$/, 'what could break a log line is not taken over')
+})
+
+t.test('a request that belongs to a trace is logged with it', async (t) => {
+  const { app, lines } = await build(t)
+  const trace = '0af7651916cd43dd8448eb211c80319c'
+  const traced = await app.inject({ url: '/', headers: { traceparent: `00-${trace}-b7ad6b7169203331-01` } })
+  t.equal(traced.headers['x-request-id'], trace, 'which is its id, too, if it has none of its own')
+  t.equal(lines.at(-1)?.traceId, trace)
+  const broken = await app.inject({
+    url: '/',
+    headers: { traceparent: `00-${'0'.repeat(32)}-b7ad6b7169203331-01` },
+  })
+  t.match(broken.headers['x-request-id'], /^[0-9a-f-]{36}$/)
+})
+
+t.test('a busy service leaves out lines, says how many, and never those of failures', async (t) => {
+  const { app, lines } = await build(t, { LOG_REQUESTS_PER_SECOND: '1' })
+  const send = () => Promise.all(Array.from({ length: 10 }, () => app.inject('/')))
+  await send()
+  await app.inject('/api/v1/status/503')
+  t.equal(lines.at(-1)?.statusCode, 503)
+  while (lines.filter(({ leftOut }) => leftOut !== undefined).length < 2) await send()
+  const told = lines.reduce((sum, { leftOut }) => sum + (leftOut ?? 0), 0)
+  const written = lines.length
+  t.ok(written < told, `${written} lines for ${written + told} requests`)
 })
 
 t.test('metrics count requests by route template, and no probes', async (t) => {
@@ -159,18 +150,49 @@ t.test('metrics count requests by route template, and no probes', async (t) => {
   await app.inject('/api/v1/delay/2')
   await app.inject('/healthz')
   await app.inject('/nowhere/1')
-  const response = await app.inject('/metrics')
-  t.match(response.headers['content-type'], /^text\/plain/)
-  t.match(
-    response.body,
-    /^http_request_duration_seconds_count\{[^}]*route="\/api\/v1\/delay\/:ms"[^}]*\} 2$/m,
-  )
-  t.match(response.body, /^nodejs_eventloop_lag_seconds /m)
-  t.match(response.body, /^process_cpu_seconds_total /m)
-  t.notMatch(response.body, /healthz|nowhere|http_request_summary/)
+  const text = await app.metricsRegistry.metrics()
+  const count = 'http_request_duration_seconds_count'
+  t.match(text, new RegExp(`^${count}\\{[^}]*route="/api/v1/delay/:ms"[^}]*\\} 2$`, 'm'))
+  t.match(text, /^nodejs_eventloop_lag_seconds /m)
+  t.match(text, /^nodejs_eventloop_utilization_histogram_count /m)
+  t.match(text, /^process_cpu_seconds_total /m)
+  t.notMatch(text, /healthz|nowhere|http_request_summary/)
 })
 
-t.test('under pressure work is refused with Retry-After, probes and metrics still answer', async (t) => {
+t.test('what decides a browser is said on every answer', async (t) => {
+  const { app } = await build(t)
+  for (const url of ['/', '/nowhere']) {
+    t.match((await app.inject(url)).headers, {
+      'x-content-type-options': 'nosniff',
+      'content-security-policy': /default-src 'none'/,
+      'cache-control': 'no-store',
+    })
+  }
+})
+
+t.test(
+  'a client that asks too often is told to wait; by the address that a trusted proxy names',
+  async (t) => {
+    const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '2', TRUSTED_PROXY_HOPS: '1' })
+    const ask = (client: string, url = '/') => app.inject({ url, headers: { 'x-forwarded-for': client } })
+    for (const _ of [1, 2]) t.equal((await ask('192.0.2.1')).statusCode, 200)
+    const refused = await ask('192.0.2.1')
+    t.equal(refused.statusCode, 429)
+    t.match(problem(t, refused), { title: 'Too Many Requests' })
+    t.match(refused.headers['retry-after'], /^\d+$/)
+    t.equal((await ask('192.0.2.1', '/healthz')).statusCode, 200, 'probes are not counted')
+    t.equal((await ask('192.0.2.2')).statusCode, 200, 'nor are other clients')
+  },
+)
+
+t.test('the address of a proxy that is not trusted is the client’s', async (t) => {
+  const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '1' })
+  const ask = (client: string) => app.inject({ url: '/', headers: { 'x-forwarded-for': client } })
+  t.equal((await ask('192.0.2.1')).statusCode, 200)
+  t.equal((await ask('192.0.2.2')).statusCode, 429)
+})
+
+t.test('under pressure work is refused with Retry-After, probes still answer', async (t) => {
   const { app, lines } = await build(t, { PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '1' })
   // Each of these keeps the event loop far longer from turning than is allowed.
   let refused = await app.inject('/api/v1/work?ms=300')
@@ -183,7 +205,23 @@ t.test('under pressure work is refused with Retry-After, probes and metrics stil
   t.match(problem(t, refused), { title: 'Service Unavailable' })
   t.match(lines.at(-1), { level: 'warn', msg: 'request refused' })
   t.equal((await app.inject('/healthz')).statusCode, 200)
-  t.equal((await app.inject('/metrics')).statusCode, 200)
+  const refusals = await metric(
+    app,
+    'http_request_duration_seconds_count{method="GET",route="/api/v1/work",status_code="503"}',
+  )
+  t.ok(Number(refusals) >= 1, 'and it is counted')
+})
+
+t.test('a busy event loop is pressure, where that is asked for', async (t) => {
+  const { app } = await build(t, {
+    PRESSURE_MAX_EVENT_LOOP_UTILIZATION_PERCENT: '50',
+    PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0',
+  })
+  let { statusCode } = await app.inject('/api/v1/work?ms=300')
+  for (let tries = 0; statusCode === 200 && tries < 30; tries++) {
+    statusCode = (await app.inject('/api/v1/work?ms=300')).statusCode
+  }
+  t.equal(statusCode, 503)
 })
 
 t.test('a long delay that is allowed is not mistaken for pressure', async (t) => {

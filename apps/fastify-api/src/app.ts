@@ -1,17 +1,24 @@
+import { join } from 'node:path'
+import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { type DestinationStream, stdTimeFunctions } from 'pino'
 import type { Config } from './config.ts'
-import draining from './plugins/draining.ts'
-import errors, { refuseConnection, sendProblem } from './plugins/errors.ts'
-import metrics from './plugins/metrics.ts'
-import pressure from './plugins/pressure.ts'
-import requestLog, { RequestLog, requestId } from './plugins/request-log.ts'
-import health from './routes/health.ts'
-import load from './routes/load.ts'
-import root from './routes/root.ts'
+import { refuseConnection, sendProblem } from './plugins/errors.ts'
+import { logRefusal, RequestLog, requestId, requestLogger } from './request-log.ts'
+import { buildValidator } from './validation.ts'
 
-/** Builds the service, not yet listening, with its log going to `logDestination`. */
+/** Where secrets could stand in a logged error or object; the services of others put them there. */
+const SECRETS = ['url', 'connectionString', 'password', 'authorization', 'cookie'].flatMap((name) => [
+  name,
+  `err.${name}`,
+  `headers.${name}`,
+])
+
+/**
+ * Builds the service, not yet listening, with its log going to `logDestination`: all plugins (what every request
+ * meets) and all routes (what it is for) of the folders of these names.
+ */
 export async function buildApp(config: Config, logDestination: DestinationStream): Promise<FastifyInstance> {
   const app = Fastify({
     logger: {
@@ -20,14 +27,23 @@ export async function buildApp(config: Config, logDestination: DestinationStream
       base: null, // Process id and host name: the container's are 1 and the pod, which the collector knows.
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      redact: SECRETS,
     },
-    logController: new RequestLog(),
+    logController: new RequestLog(config.LOG_REQUESTS_PER_SECOND),
+    childLoggerFactory: requestLogger,
     genReqId: requestId,
+    trustProxy: (_address: string, hop: number) => hop < config.TRUSTED_PROXY_HOPS,
 
     // A misspelt parameter is refused; dropped in silence it would be a default that nobody asked for.
     ajv: { customOptions: { removeAdditional: false } },
+    schemaController: { compilersFactory: { buildValidator } },
     bodyLimit: 64 * 1024,
-    frameworkErrors: sendProblem,
+    // What is too long for a parameter, its schema says: the router would answer 414 for 100 characters.
+    routerOptions: { maxParamLength: 16 * 1024 },
+    frameworkErrors: (error, request, reply) => {
+      logRefusal(request, reply)
+      sendProblem(error, request, reply)
+    },
     clientErrorHandler: refuseConnection,
 
     // Longer than the balancer keeps its side idle (ALB: 60 s by default), so that it is never this side that
@@ -35,22 +51,20 @@ export async function buildApp(config: Config, logDestination: DestinationStream
     keepAliveTimeout: 65_000,
     // A request is small here and comes from a balancer at once; what takes longer only holds a connection.
     requestTimeout: 30_000,
-    http: { headersTimeout: 15_000 },
-    // Behind a balancer of connections (kube-proxy) a client that never reconnects never meets a new pod.
-    maxRequestsPerSocket: 100,
+    http: { headersTimeout: 15_000, connectionsCheckingInterval: 5_000 },
     // Until its listener is closed and its connections are done, a closing server serves.
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>()
 
-  await app.register(errors)
-  await app.register(requestLog)
-  await app.register(draining)
-  await app.register(metrics)
-  await app.register(pressure, { config })
-
-  await app.register(root)
-  await app.register(health)
-  if (config.LOAD_ENDPOINTS_ENABLED) await app.register(load, { prefix: '/api/v1' })
-
+  for (const folder of ['plugins', 'routes']) {
+    await app.register(autoload, {
+      dir: join(import.meta.dirname, folder),
+      ignorePattern: /\.test\.[jt]s$/,
+      forceESM: true,
+      dirNameRoutePrefix: false,
+      options: { config },
+    })
+  }
+  app.refuseOtherMethods()
   return app
 }

@@ -1,7 +1,7 @@
 import { envSchema } from 'env-schema'
 import { type Static, Type } from 'typebox'
 
-const ConfigSchema = Type.Object({
+export const ConfigSchema = Type.Object({
   HOST: Type.String({
     default: '0.0.0.0',
     minLength: 1,
@@ -13,9 +13,30 @@ const ConfigSchema = Type.Object({
     maximum: 65535,
     description: 'TCP port to listen on; 0 takes any free one.',
   }),
+  METRICS_PORT: Type.Integer({
+    default: 9464,
+    minimum: 0,
+    maximum: 65535,
+    description:
+      'TCP port of the metrics, which nobody outside the cluster is to see; 0 takes any free one. The default is ' +
+      'that of OpenTelemetry’s Prometheus exporter.',
+  }),
+  TRUSTED_PROXY_HOPS: Type.Integer({
+    default: 0,
+    minimum: 0,
+    maximum: 10,
+    description: 'Proxies in front whose X-Forwarded-For is believed: 1 behind a load balancer.',
+  }),
   LOG_LEVEL: Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
     default: 'info',
     description: 'Least severe log level that is written.',
+  }),
+  LOG_REQUESTS_PER_SECOND: Type.Integer({
+    default: 100,
+    minimum: 0,
+    description:
+      'Most lines in a second about requests that went well. The line that follows says how many went without ' +
+      'one; metrics count them all.',
   }),
   DRAIN_DELAY_MS: Type.Integer({
     default: 5_000,
@@ -37,9 +58,16 @@ const ConfigSchema = Type.Object({
   LOAD_ENDPOINTS_ENABLED: Type.Boolean({
     default: true,
     description:
-      'Serve /api/v1/work and /api/v1/delay. Being put under load is what this service is for, so they are ' +
-      'on unless switched off; whoever can reach them can use up the pod’s CPU, so production does switch ' +
-      'them off.',
+      'Serve the routes that burn CPU, wait, or answer as told. Being put under load is what this service is ' +
+      'for, so they are on unless switched off; whoever can reach them can use up the pod’s CPU, so production ' +
+      'does switch them off.',
+  }),
+  LOAD_MAX_MS: Type.Integer({
+    default: 10_000,
+    minimum: 0,
+    maximum: 60_000,
+    description:
+      'Longest wait that /api/v1/delay grants, in milliseconds; /api/v1/work burns a tenth of it at most.',
   }),
   PRESSURE_MAX_EVENT_LOOP_DELAY_MS: Type.Integer({
     default: 1_000,
@@ -50,6 +78,15 @@ const ConfigSchema = Type.Object({
       'switches it off. A probe waits for two of them, one to be accepted and one to be read: keep this below ' +
       'half of its timeout.',
   }),
+  PRESSURE_MAX_EVENT_LOOP_UTILIZATION_PERCENT: Type.Integer({
+    default: 0,
+    minimum: 0,
+    maximum: 100,
+    description:
+      'Share of the last second in which the event loop was busy, in percent, above which requests are ' +
+      'answered with 503; 0 switches it off. Of use where the pod has no CPU limit: the kernel stalling a ' +
+      'throttled pod counts as busy.',
+  }),
   PRESSURE_MAX_HEAP_USED_PERCENT: Type.Integer({
     default: 90,
     minimum: 0,
@@ -58,6 +95,50 @@ const ConfigSchema = Type.Object({
       'Share of the V8 heap limit in use, in percent, above which requests are answered with 503; 0 ' +
       'switches it off.',
   }),
+  RATE_LIMIT_PER_MINUTE: Type.Integer({
+    default: 0,
+    minimum: 0,
+    description:
+      'Requests a minute that one client address may send to one process; 0 switches it off. Behind a load ' +
+      'balancer it needs TRUSTED_PROXY_HOPS, or all clients count as one.',
+  }),
+  DATABASE_URL: Type.Optional(
+    Type.String({
+      pattern: '^postgres(ql)?://',
+      description:
+        'PostgreSQL that keeps the tasks, as postgres://user:password@host/database; in memory without.',
+    }),
+  ),
+  DATABASE_POOL_SIZE: Type.Integer({
+    default: 5,
+    minimum: 1,
+    maximum: 100,
+    description:
+      'Most connections of one process. All pods together must stay below max_connections of the server: ten ' +
+      'pods, one more a rollout’s surge, and the migration make 70 at the default.',
+  }),
+  DATABASE_READY_GRACE_MS: Type.Integer({
+    default: 30_000,
+    minimum: 0,
+    maximum: 600_000,
+    description:
+      'Milliseconds without an answer from the database after which the process is not ready. A restart of the ' +
+      'database is shorter: all pods would leave the balancer at once, and with them the routes that need none.',
+  }),
+  REDIS_URL: Type.Optional(
+    Type.String({
+      pattern: '^rediss?://',
+      description:
+        'Redis or Valkey that all pods share as cache, as redis://:password@host; in memory without.',
+    }),
+  ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(
+    Type.String({
+      pattern: '^https?://',
+      description:
+        'Base URL of an OpenTelemetry collector (OTLP over HTTP) that receives traces; none without.',
+    }),
+  ),
 })
 
 /** What the service takes from its environment, validated; times are in milliseconds. */
@@ -71,7 +152,7 @@ export class ConfigError extends Error {
 /**
  * Reads the service's settings from environment variables and fills in the defaults.
  *
- * @throws {@link ConfigError} naming each variable that is wrong, its value and what is allowed.
+ * @throws {@link ConfigError} naming each variable that is wrong, its value unless secret, and what is allowed.
  */
 export function loadConfig(env: NodeJS.ProcessEnv): Config {
   try {
@@ -90,7 +171,12 @@ function invalidVariables(error: unknown): Set<Variable> {
 
 function describe(variables: Set<Variable>, env: NodeJS.ProcessEnv): string {
   return [...variables]
-    .map((name) => `${name}=${JSON.stringify(env[name])} must be ${allowed(ConfigSchema.properties[name])}`)
+    .map((name) => {
+      const limits: Limits = ConfigSchema.properties[name]
+      // URLs carry passwords.
+      const value = limits.pattern === undefined ? `=${JSON.stringify(env[name])}` : ''
+      return `${name}${value} must be ${allowed(limits)}`
+    })
     .join('; ')
 }
 
@@ -99,11 +185,16 @@ interface Limits {
   type?: string
   minimum?: number
   maximum?: number
+  pattern?: string
 }
 
-function allowed({ enum: values, type, minimum, maximum }: Limits): string {
+function allowed({ enum: values, type, minimum, maximum, pattern }: Limits): string {
   if (values !== undefined) return `one of ${values.join(', ')}`
   if (type === 'boolean') return 'true or false'
-  if (type === 'integer') return `an integer from ${minimum} to ${maximum}`
-  return 'a text that is not empty'
+  if (type === 'integer') {
+    return maximum === undefined
+      ? `an integer, ${minimum} or more`
+      : `an integer from ${minimum} to ${maximum}`
+  }
+  return pattern === undefined ? 'a text that is not empty' : `a URL that matches ${pattern}`
 }

@@ -1,54 +1,11 @@
 /** The server as a pod runs it: a process of its own, real sockets, real signals. */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Agent, get, request } from 'node:http'
 import { type AddressInfo, connect, createServer } from 'node:net'
-import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
-
-interface Server {
-  port: number
-  process: ChildProcess
-  /** Everything it wrote to standard output so far. */
-  output: () => string
-  /** Exit code and all that it wrote to standard error. */
-  ended: Promise<{ code: number | null; stderr: string }>
-}
-
-function run(t: Test, environment: Record<string, string>): Server {
-  const process_ = spawn(process.execPath, [join(import.meta.dirname, 'server.ts')], {
-    env: {
-      ...process.env,
-      HOST: '127.0.0.1',
-      PORT: '0',
-      // What a busy machine makes of the event loop is not what these tests are about.
-      PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0',
-      ...environment,
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  t.teardown(() => process_.kill('SIGKILL'))
-  let output = ''
-  process_.stdout.on('data', (chunk) => {
-    output += chunk
-  })
-  const stderr = text(process_.stderr)
-  const ended = once(process_, 'exit').then(async ([code]) => ({ code, stderr: await stderr }))
-  return { port: 0, process: process_, output: () => output, ended }
-}
-
-async function start(t: Test, environment: Record<string, string> = {}): Promise<Server> {
-  const server = run(t, environment)
-  let match: RegExpExecArray | null = null
-  while (match === null) {
-    match = /Server listening at http:\/\/127\.0\.0\.1:(\d+)/.exec(server.output())
-    if (server.process.exitCode !== null) throw new Error(`the server ended: ${(await server.ended).stderr}`)
-    await sleep(10)
-  }
-  return { ...server, port: Number(match[1]) }
-}
+import t from 'tap'
+import { run, start } from './testing/server.ts'
 
 interface Answer {
   status: number

@@ -1,8 +1,10 @@
+import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { destination } from 'pino'
 import { buildApp } from './app.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
+import { buildManagement } from './management.ts'
 
 /** Listens, and stops in order on SIGTERM and SIGINT. */
 async function main(): Promise<void> {
@@ -14,10 +16,21 @@ async function main(): Promise<void> {
     process.exit(1)
   })
   stopOnSignal(app, config)
-  await app.listen({ host: config.HOST, port: config.PORT }).catch((error: Error) => {
+  // First, so that a service that answers can be looked into.
+  const management = buildManagement(app)
+  await listen(management, config.HOST, config.METRICS_PORT, 'METRICS_PORT')
+  await listen(app, config.HOST, config.PORT, 'PORT')
+  const ports = { http: port(app), metrics: port(management) }
+  app.log.info({ ports, startMs: Math.round(performance.now()) }, 'started')
+}
+
+const port = ({ server }: FastifyInstance) => (server.address() as AddressInfo).port
+
+async function listen(server: FastifyInstance, host: string, at: number, variable: string): Promise<void> {
+  await server.listen({ host, port: at }).catch((error: Error) => {
     throw new ConfigError(
-      `cannot listen on HOST=${config.HOST} PORT=${config.PORT}: ${error.message}; ` +
-        'set another HOST or PORT, or stop what holds this one',
+      `cannot listen on HOST=${host} ${variable}=${at}: ${error.message}; ` +
+        `set another HOST or ${variable}, or stop what holds this one`,
       { cause: error },
     )
   })

@@ -4,8 +4,10 @@ import fp from 'fastify-plugin'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Whether new requests are welcome: the server listens and is not about to stop. */
+    /** Whether new requests are welcome: the server listens, has what it needs and is not about to stop. */
     isReady(): boolean
+    /** One more condition of readiness. */
+    addReadiness(condition: () => boolean): void
     /** Turns readiness off and asks every client to reconnect elsewhere; all requests are still served. */
     startDraining(): void
   }
@@ -27,7 +29,11 @@ export default fp(
     let accepted = 0
     let draining = false
 
-    app.decorate('isReady', () => app.server.listening && !draining)
+    const conditions: (() => boolean)[] = []
+    app.decorate('addReadiness', (condition) => {
+      conditions.push(condition)
+    })
+    app.decorate('isReady', () => app.server.listening && !draining && conditions.every((holds) => holds()))
     app.decorate('startDraining', () => {
       draining = true
     })

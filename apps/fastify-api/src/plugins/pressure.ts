@@ -24,7 +24,7 @@ const SAMPLE_INTERVAL_MS = 1_000
  * of the event loop is safe: it reaches a second only when the pod has been using its whole CPU limit (200m),
  * far above the target; and as it takes a blocked sample to begin shedding and one unblocked sample ends it,
  * a pod that sheds is still busy at least half of the time, at or above its request. Event loop utilisation
- * is no measure here: the kernel stalling a throttled pod counts as utilised. Nor is resident memory: it
+ * is off by default: the kernel stalling a throttled pod counts as utilised. Resident memory is no measure: it
  * does not shrink again when load does, so that a pod would refuse for ever.
  */
 export default fp<{ config: Config }>(
@@ -34,6 +34,8 @@ export default fp<{ config: Config }>(
       // Node measures a delay between two turns of the loop. A sample in which there was only one has no
       // value and counts as infinite, so no sample may be shorter than a delay that is still allowed.
       sampleInterval: Math.max(SAMPLE_INTERVAL_MS, config.PRESSURE_MAX_EVENT_LOOP_DELAY_MS),
+      eventLoopUtilizationMode: 'interval',
+      maxEventLoopUtilization: config.PRESSURE_MAX_EVENT_LOOP_UTILIZATION_PERCENT / 100,
       maxHeapUsedBytes: (getHeapStatistics().heap_size_limit * config.PRESSURE_MAX_HEAP_USED_PERCENT) / 100,
     })
   },

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { problems } from '../plugins/errors.ts'
 import { serveUnderPressure } from '../plugins/pressure.ts'
 
 /** The probes: no line in the log while they are well, no place in the metrics, an answer under pressure. */
@@ -11,7 +12,15 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get(
     '/healthz',
-    { ...probe, schema: { response: { 200: Type.Object({ status: Type.Literal('alive') }) } } },
+    {
+      ...probe,
+      schema: {
+        tags: ['service'],
+        operationId: 'isAlive',
+        summary: 'Whether the process works',
+        response: { 200: Type.Object({ status: Type.Literal('alive') }), ...problems(400) },
+      },
+    },
     async () => ({ status: 'alive' as const }),
   )
 
@@ -20,9 +29,13 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
     {
       ...probe,
       schema: {
+        tags: ['service'],
+        operationId: 'isReady',
+        summary: 'Whether requests should be sent here',
         response: {
           200: Type.Object({ status: Type.Literal('ready') }),
           503: Type.Object({ status: Type.Literal('not ready') }),
+          ...problems(400),
         },
       },
     },

@@ -2,7 +2,7 @@ import { hostname } from 'node:os'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import packageJson from '../../package.json' with { type: 'json' }
-import { problemResponses } from '../plugins/errors.ts'
+import { problems } from '../plugins/errors.ts'
 
 const Identity = Type.Object({
   name: Type.String(),
@@ -14,7 +14,18 @@ const Identity = Type.Object({
 const root: FastifyPluginAsyncTypebox = async (app) => {
   const identity = { name: packageJson.name, version: packageJson.version, hostname: hostname() }
 
-  app.get('/', { schema: { response: { 200: Identity, ...problemResponses } } }, () => identity)
+  app.get(
+    '/',
+    {
+      schema: {
+        tags: ['service'],
+        operationId: 'identify',
+        summary: 'Who answers',
+        response: { 200: Identity, ...problems(400, 429, 503) },
+      },
+    },
+    () => identity,
+  )
 }
 
 export default root

@@ -1,0 +1,41 @@
+/**
+ * The command that brings the database to the newest schema, before a new version of the service is rolled out.
+ * Settings, from the environment:
+ *
+ * - `DATABASE_URL`: the database, as for the service; its user must be allowed to create tables.
+ * - `MIGRATION_TIMEOUT_MS`: how long to wait for the server to accept connections, and then how long for another
+ *   migration that is under way, in milliseconds; 60000 by default.
+ */
+import { MigrationFailed, migrate } from './tasks/schema.ts'
+
+const DEFAULT_TIMEOUT_MS = 60_000
+
+function settings(env: NodeJS.ProcessEnv): { url: string; timeoutMs: number } {
+  const url = env['DATABASE_URL'] ?? ''
+  if (!/^postgres(?:ql)?:\/\//.test(url)) {
+    // Not the value, which holds a password.
+    throw new MigrationFailed(
+      'DATABASE_URL must be set to the database to migrate, as postgres://user:password@host/database',
+    )
+  }
+  const timeout = env['MIGRATION_TIMEOUT_MS'] ?? String(DEFAULT_TIMEOUT_MS)
+  // Seven digits: no more than the server's lock_timeout can be, and longer than anyone waits.
+  if (!/^[1-9]\d{0,6}$/.test(timeout)) {
+    throw new MigrationFailed(
+      `MIGRATION_TIMEOUT_MS=${JSON.stringify(timeout)} must be an integer from 1 to 9999999`,
+    )
+  }
+  return { url, timeoutMs: Number(timeout) }
+}
+
+try {
+  const { url, timeoutMs } = settings(process.env)
+  const { applied, version } = await migrate(url, timeoutMs, (reason) =>
+    console.error(`migrate: waiting for the database: ${reason}`),
+  )
+  for (const name of applied) console.log(`applied ${name}`)
+  console.log(`schema is at version ${version}`)
+} catch (error) {
+  console.error(error instanceof MigrationFailed ? `migrate: ${error.message}` : error)
+  process.exitCode = 1
+}

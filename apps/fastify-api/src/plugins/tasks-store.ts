@@ -1,0 +1,62 @@
+import { Gauge } from '@prometheus-io/client'
+import fp from 'fastify-plugin'
+import type { Config } from '../config.ts'
+import { Dependency } from '../readiness.ts'
+import { memoryTaskRepository } from '../tasks/memory.ts'
+import type { TaskRepository } from '../tasks/repository.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    tasks: TaskRepository
+  }
+}
+
+/** Tasks are kept in PostgreSQL where there is one, and readiness follows it; else in this process's memory. */
+export default fp<{ config: Config }>(
+  async (app, { config }) => {
+    if (config.DATABASE_URL === undefined) {
+      app.decorate('tasks', memoryTaskRepository())
+      return
+    }
+    // Loaded only where it is used: the driver costs a start without a database 20 ms.
+    const { postgresTaskRepository } = await import('../tasks/postgres.ts')
+    const tasks = postgresTaskRepository({
+      url: config.DATABASE_URL,
+      poolSize: config.DATABASE_POOL_SIZE,
+      onError: (error) => app.log.warn({ err: error }, 'a database connection was lost'),
+    })
+    app.decorate('tasks', tasks)
+
+    const database = new Dependency(() => tasks.check(), config.DATABASE_READY_GRACE_MS)
+    app.addReadiness(() => database.ready)
+    const following = database.follow()
+
+    new Gauge({
+      name: 'database_up',
+      help: 'Whether the database answered last time.',
+      registers: [app.metricsRegistry],
+      collect() {
+        this.set(database.answering ? 1 : 0)
+      },
+    })
+    new Gauge({
+      name: 'database_pool_connections',
+      help: 'Connections of the pool, and calls that wait for one.',
+      labelNames: ['state'],
+      registers: [app.metricsRegistry],
+      collect() {
+        const { total, idle, waiting } = tasks.pool()
+        this.set({ state: 'busy' }, total - idle)
+        this.set({ state: 'idle' }, idle)
+        this.set({ state: 'waiting' }, waiting)
+      },
+    })
+
+    app.addHook('onClose', async () => {
+      database.stop()
+      await following
+      await tasks.close()
+    })
+  },
+  { name: 'tasks-store', dependencies: ['draining', 'metrics'] },
+)

@@ -1,0 +1,199 @@
+import t, { type Test } from 'tap'
+import type { Task } from '../tasks/repository.ts'
+import { build, metric, problem } from '../testing/app.ts'
+
+const tasks = '/api/v1/tasks'
+
+/** The service, and a client of its task list. */
+async function client(t: Test, settings: Parameters<typeof build>[1] = {}) {
+  const { app } = await build(t, settings)
+  const create = (payload: object = { title: 'a task' }, headers: Record<string, string> = {}) =>
+    app.inject({ method: 'POST', url: tasks, payload, headers })
+  const update = (id: string, payload: object, headers: Record<string, string>) =>
+    app.inject({ method: 'PATCH', url: `${tasks}/${id}`, payload, headers })
+  const remove = (id: string, headers: Record<string, string>) =>
+    app.inject({ method: 'DELETE', url: `${tasks}/${id}`, headers })
+  const list = async (query = '') => (await app.inject(`${tasks}${query}`)).json()
+  return { app, create, update, remove, list }
+}
+
+const absent = '00000000-0000-4000-8000-000000000000'
+
+t.test('a task is created, read, changed and removed', async (t) => {
+  const { app, create, update, remove } = await client(t)
+  const created = await create({ title: 'Water the plants', notes: 'All of them' })
+  t.equal(created.statusCode, 201)
+  const task = created.json<Task>()
+  t.match(task, { title: 'Water the plants', notes: 'All of them', status: 'open', version: 1 })
+  t.equal(created.headers.location, `${tasks}/${task.id}`)
+
+  const read = await app.inject(`${tasks}/${task.id}`)
+  t.strictSame(read.json(), task)
+  t.equal(read.headers.etag, created.headers.etag)
+
+  const changed = await update(task.id, { status: 'done' }, { 'if-match': String(read.headers.etag) })
+  t.match(changed.json(), { title: 'Water the plants', status: 'done', version: 2 })
+  t.not(changed.headers.etag, read.headers.etag)
+
+  t.equal((await remove(task.id, { 'if-match': String(changed.headers.etag) })).statusCode, 204)
+  t.match(problem(t, await app.inject(`${tasks}/${task.id}`)), { status: 404, detail: /no task/ })
+})
+
+t.test('a client that has the task is not sent it again', async (t) => {
+  const { app, create } = await client(t)
+  const { headers, body } = await create()
+  const { id } = JSON.parse(body)
+  const ask = (ifNoneMatch: string) =>
+    app.inject({ url: `${tasks}/${id}`, headers: { 'if-none-match': ifNoneMatch } })
+  for (const known of [String(headers.etag), `"x", W/${headers.etag}`, '*']) {
+    const response = await ask(known)
+    t.equal(response.statusCode, 304, known)
+    t.equal(response.body, '')
+    t.equal(response.headers.etag, headers.etag)
+  }
+  t.equal((await ask('"x"')).statusCode, 200)
+})
+
+t.test('a change needs the version that it is based on', async (t) => {
+  const { create, update, remove } = await client(t)
+  const created = await create()
+  const { id } = created.json<Task>()
+  const tag = String(created.headers.etag)
+  for (const send of [
+    (headers = {}) => update(id, { title: 'b' }, headers),
+    (headers = {}) => remove(id, headers),
+  ]) {
+    t.match(problem(t, await send()), { status: 428, detail: /If-Match/ })
+    t.match(problem(t, await send({ 'if-match': '"another"' })), { status: 412 })
+    t.match(problem(t, await send({ 'if-match': `W/${tag}` })), { status: 412 }, 'a weak tag never matches')
+  }
+  t.equal((await update(id, { title: 'b' }, { 'if-match': `"another", ${tag}` })).statusCode, 200)
+  t.equal((await update(id, { title: 'c' }, { 'if-match': '*' })).statusCode, 200, 'whatever the version')
+  for (const send of [
+    update(absent, { title: 'b' }, { 'if-match': '*' }),
+    remove(absent, { 'if-match': '*' }),
+  ]) {
+    t.match(problem(t, await send), { status: 404 })
+  }
+})
+
+t.test('of changes that race with the same version exactly one wins', async (t) => {
+  const { create, update } = await client(t)
+  const created = await create()
+  const { id } = created.json<Task>()
+  const headers = { 'if-match': String(created.headers.etag) }
+  const statuses = await Promise.all(
+    Array.from(
+      { length: 50 },
+      async (_, index) => (await update(id, { title: `${index}` }, headers)).statusCode,
+    ),
+  )
+  t.equal(statuses.filter((status) => status === 200).length, 1)
+  t.equal(statuses.filter((status) => status === 412).length, 49)
+})
+
+t.test('a task that goes away while it is changed is not found', async (t) => {
+  const { app, create, update } = await client(t)
+  const created = await create()
+  const { id } = created.json<Task>()
+  const { update: before } = app.tasks
+  app.tasks.update = async (...args) => {
+    await app.tasks.remove(id, 1)
+    return before.apply(app.tasks, args)
+  }
+  t.equal((await update(id, { title: 'b' }, { 'if-match': '*' })).statusCode, 404)
+})
+
+t.test('however often the same idempotency key arrives, there is one task', async (t) => {
+  const { create, list } = await client(t)
+  const responses = await Promise.all(
+    Array.from({ length: 1000 }, () => create({ title: 'once' }, { 'idempotency-key': 'k-1' })),
+  )
+  t.strictSame(new Set(responses.map(({ statusCode }) => statusCode)), new Set([201]))
+  t.equal(new Set(responses.map(({ body }) => body)).size, 1)
+  t.equal(responses.filter(({ headers }) => headers['idempotency-replayed'] === undefined).length, 1)
+  t.equal((await list()).items.length, 1)
+
+  const reused = await create({ title: 'another' }, { 'idempotency-key': 'k-1' })
+  t.match(problem(t, reused), { status: 422, detail: /Idempotency-Key/ })
+  t.equal((await create({ title: 'once' }, { 'idempotency-key': 'a b' })).statusCode, 400)
+})
+
+t.test('pages lead through all tasks, newest first, each once', async (t) => {
+  const { create, list } = await client(t)
+  for (let index = 0; index < 7; index++) await create({ title: `task ${index}` })
+  const seen: string[] = []
+  for (let query: string | undefined = '?limit=3'; query !== undefined; ) {
+    const { items, nextCursor }: { items: Task[]; nextCursor?: string } = await list(query)
+    t.ok(items.length <= 3)
+    seen.push(...items.map(({ title }) => title))
+    // What is new belongs in front, and disturbs no page after it.
+    await create({ title: 'new' })
+    query = nextCursor === undefined ? undefined : `?limit=3&cursor=${nextCursor}`
+  }
+  t.strictSame(
+    seen.sort(),
+    Array.from({ length: 7 }, (_, index) => `task ${index}`),
+  )
+})
+
+t.test('the list is filtered by status and title', async (t) => {
+  const { create, list } = await client(t)
+  await create({ title: 'Buy 100% juice', status: 'done' })
+  await create({ title: 'Buy bread' })
+  const titles = async (query: string) => (await list(query)).items.map(({ title }: Task) => title)
+  t.strictSame(await titles('?status=done'), ['Buy 100% juice'])
+  t.strictSame(await titles('?title=BREAD'), ['Buy bread'])
+  t.strictSame(await titles('?title=%25'), ['Buy 100% juice'], 'a percent sign stands for itself')
+  t.strictSame(await titles('?status=doing'), [])
+})
+
+for (const cursor of [
+  'x',
+  'MjAyNg',
+  Buffer.from('2026-99-99T00:00:00.000Z '.padEnd(61, '0')).toString('base64url'),
+]) {
+  t.test(`a cursor that nobody gave is refused: ${cursor}`, async (t) => {
+    const { app } = await client(t)
+    t.match(problem(t, await app.inject(`${tasks}?cursor=${cursor}`)), { status: 400, detail: /cursor/ })
+  })
+}
+
+t.test('the summary comes from the cache until a task changes', async (t) => {
+  const { app, create, update, remove } = await client(t)
+  const ask = async () => {
+    const { headers, body } = await app.inject(`${tasks}/summary`)
+    return { status: headers['cache-status'], age: headers['age'], ...JSON.parse(body) }
+  }
+  const none = { total: 0, open: 0, doing: 0, done: 0 }
+  t.match(await ask(), { status: 'fastify-api; fwd=miss', ...none })
+  t.match(await ask(), { status: 'fastify-api; hit', age: /^\d+$/, ...none })
+  const created = await create()
+  t.match(await ask(), { status: 'fastify-api; fwd=miss', total: 1, open: 1 })
+  const changed = await update(
+    created.json<Task>().id,
+    { status: 'doing' },
+    { 'if-match': String(created.headers.etag) },
+  )
+  t.match(await ask(), { total: 1, open: 0, doing: 1 })
+  await remove(created.json<Task>().id, { 'if-match': String(changed.headers.etag) })
+  t.match(await ask(), none)
+  t.equal(await metric(app, 'cache_requests_total{outcome="hit"}'), 1)
+})
+
+t.test(
+  'without its database only the routes that need it are refused, and asked to be tried again',
+  async (t) => {
+    // Nothing listens on port 1.
+    const { app, create } = await client(t, { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' })
+    const refused = await create()
+    t.match(problem(t, refused), { status: 503, title: 'Service Unavailable' })
+    t.match(refused.headers['retry-after'], /^\d+$/)
+    t.notMatch(refused.body, /127\.0\.0\.1|ECONN/, 'what is inside stays inside')
+    t.equal((await app.inject('/')).statusCode, 200)
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    t.equal((await app.inject('/readyz')).statusCode, 503, 'it was never ready')
+    t.equal((await app.inject('/healthz')).statusCode, 200)
+    t.equal(await metric(app, 'database_up'), 0)
+  },
+)

@@ -1,0 +1,25 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { memoryTaskRepository } from './memory.ts'
+
+t.test('the oldest task makes room for a new one', async (t) => {
+  const store = memoryTaskRepository(2)
+  const { task: oldest } = await store.create({ title: 'a' })
+  for (const title of ['b', 'c']) {
+    await sleep(5) // Within one millisecond no task is older than another.
+    await store.create({ title })
+  }
+  t.equal(await store.get(oldest.id), undefined)
+  t.strictSame(
+    (await store.list({ limit: 3 })).tasks.map(({ title }) => title),
+    ['c', 'b'],
+  )
+})
+
+t.test('the oldest idempotency key makes room for a new one', async (t) => {
+  const store = memoryTaskRepository(2)
+  const create = (key: string) => store.create({ title: key }, { key, fingerprint: key })
+  for (const key of ['a', 'b', 'c']) await create(key)
+  t.equal((await create('b')).replayed, true)
+  t.equal((await create('a')).replayed, false)
+})

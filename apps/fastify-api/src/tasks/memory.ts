@@ -1,0 +1,146 @@
+import { randomUUID } from 'node:crypto'
+import {
+  type Idempotency,
+  IdempotencyKeyReused,
+  type NewTask,
+  type Position,
+  TASK_DEFAULTS,
+  type Task,
+  type TaskQuery,
+  type TaskRepository,
+} from './repository.ts'
+
+/**
+ * Most tasks, and most idempotency keys, that are kept: clients that only ever create must not use up the pod's
+ * memory. An ordinary task takes about 0.5 kB; at its longest, in two-byte characters, 8.5 kB, so 85 MB for all.
+ */
+const CAPACITY = 10_000
+
+/**
+ * Keeps tasks in this process: they are gone when it ends, and no other replica sees them. For a first look and
+ * for load tests of the service alone. The oldest task, and the oldest idempotency key whatever its age, make
+ * room for a new one when there are `capacity` of them.
+ */
+export function memoryTaskRepository(capacity = CAPACITY): TaskRepository {
+  const byId = new Map<string, Task>()
+  /** The same tasks, oldest first. */
+  const sorted: Task[] = []
+  const creations = new Map<string, { fingerprint: string; task: Task }>()
+
+  function add({ title, notes, status }: NewTask): Task {
+    const now = new Date().toISOString()
+    const task: Task = Object.freeze({
+      id: randomUUID(),
+      title: title.toWellFormed(),
+      notes: (notes ?? TASK_DEFAULTS.notes).toWellFormed(),
+      status: status ?? TASK_DEFAULTS.status,
+      version: 1,
+      createdAt: now,
+      updatedAt: now,
+    })
+    byId.set(task.id, task)
+    sorted.splice(countBefore(sorted, task), 0, task)
+    if (sorted.length > capacity) {
+      for (const { id } of sorted.splice(0, 1)) byId.delete(id)
+    }
+    return task
+  }
+
+  function remember({ key, fingerprint }: Idempotency, task: Task): void {
+    creations.set(key, { fingerprint, task })
+    const oldest = creations.keys().next()
+    if (creations.size > capacity && !oldest.done) creations.delete(oldest.value)
+  }
+
+  return {
+    async create(newTask, idempotency) {
+      const former = idempotency && creations.get(idempotency.key)
+      if (former === undefined) {
+        const task = add(newTask)
+        if (idempotency !== undefined) remember(idempotency, task)
+        return { task, replayed: false }
+      }
+      if (former.fingerprint !== idempotency?.fingerprint) {
+        throw new IdempotencyKeyReused('the idempotency key came with another request before')
+      }
+      return { task: former.task, replayed: true }
+    },
+
+    async get(id) {
+      return byId.get(id)
+    },
+
+    async list(query) {
+      const tasks: Task[] = []
+      const matches = matcher(query)
+      const end = query.after === undefined ? sorted.length : countBefore(sorted, query.after)
+      for (let index = end - 1; index >= 0; index--) {
+        const task = sorted[index]
+        if (task === undefined || !matches(task)) continue
+        if (tasks.length === query.limit) return { tasks, more: true }
+        tasks.push(task)
+      }
+      return { tasks, more: false }
+    },
+
+    async update(id, version, change) {
+      const task = byId.get(id)
+      if (task === undefined) return 'missing'
+      if (task.version !== version) return 'changed'
+      const { title, notes, status } = change
+      const changed: Task = Object.freeze({
+        ...task,
+        title: title?.toWellFormed() ?? task.title,
+        notes: notes?.toWellFormed() ?? task.notes,
+        status: status ?? task.status,
+        version: version + 1,
+        updatedAt: new Date().toISOString(),
+      })
+      byId.set(id, changed)
+      sorted[countBefore(sorted, task)] = changed
+      return changed
+    },
+
+    async remove(id, version) {
+      const task = byId.get(id)
+      if (task === undefined) return 'missing'
+      if (task.version !== version) return 'changed'
+      byId.delete(id)
+      sorted.splice(countBefore(sorted, task), 1)
+      return 'removed'
+    },
+
+    async summarize() {
+      const summary = { total: sorted.length, open: 0, doing: 0, done: 0 }
+      for (const { status } of sorted) summary[status]++
+      return summary
+    },
+
+    async check() {},
+
+    async close() {},
+  }
+}
+
+/** How many of `sorted` are older than `position`, found by halving. */
+function countBefore(sorted: readonly Position[], position: Position): number {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const task = sorted[middle]
+    if (task !== undefined && isBefore(task, position)) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** ISO 8601 times of one form, and ids in lower case, sort as text. */
+function isBefore(a: Position, b: Position): boolean {
+  return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.id < b.id)
+}
+
+function matcher({ status, title }: TaskQuery): (task: Task) => boolean {
+  const text = title?.toWellFormed().toLowerCase() ?? ''
+  return (task) => (status === undefined || task.status === status) && task.title.toLowerCase().includes(text)
+}

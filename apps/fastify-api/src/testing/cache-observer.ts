@@ -1,0 +1,23 @@
+import { EventEmitter } from 'node:events'
+import type { CacheEvents, CacheOutcome } from '../cache/cache.ts'
+
+/** Remembers what a cache tells of itself; emits `up` and `down`, so that a test can wait for them. */
+export class Observer extends EventEmitter<{ up: []; down: [] }> implements CacheEvents {
+  readonly outcomes: CacheOutcome[] = []
+  /** Messages of outages and `up`, in the order in which they came. */
+  readonly story: string[] = []
+
+  readonly onOutcome = (outcome: CacheOutcome): void => {
+    this.outcomes.push(outcome)
+  }
+
+  readonly onStoreDown = (error: Error): void => {
+    this.story.push(error.message)
+    this.emit('down')
+  }
+
+  readonly onStoreUp = (): void => {
+    this.story.push('up')
+    this.emit('up')
+  }
+}

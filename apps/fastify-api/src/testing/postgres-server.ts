@@ -1,0 +1,165 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { chmodSync, globSync, mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from 'pg'
+import type { Test } from 'tap'
+
+/** Where Debian's packages put the server of each version. */
+const SERVERS = '/usr/lib/postgresql/*/bin/postgres'
+
+/**
+ * The directory of the newest installed PostgreSQL's programs.
+ *
+ * @throws Error that says how to install it
+ */
+export function findPostgres(servers = SERVERS): string {
+  const newest = globSync(servers)
+    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+    .at(-1)
+  if (newest === undefined) {
+    throw new Error(`no PostgreSQL at ${servers}: install it with "apt-get install postgresql"`)
+  }
+  return dirname(newest)
+}
+
+/**
+ * A real PostgreSQL with nothing in it, for one test file. It ends with the test, and with the test's process
+ * however that ends.
+ */
+export async function startPostgres(t: Pick<Test, 'teardown'>): Promise<PostgresServer> {
+  const server = new PostgresServer(findPostgres(), await freePort())
+  t.teardown(() => server.remove())
+  await server.initialize()
+  await server.start()
+  return server
+}
+
+export class PostgresServer {
+  readonly #programs: string
+  readonly #port: number
+  readonly #folder = mkdtempSync(join(tmpdir(), 'postgres-'))
+  #process: ChildProcess | undefined
+
+  constructor(programs: string, port: number) {
+    this.#programs = programs
+    this.#port = port
+    // The server runs as another user, who makes a directory of its own in this one.
+    chmodSync(this.#folder, 0o777)
+  }
+
+  async initialize(): Promise<void> {
+    const initdb = this.#spawn('initdb', [
+      '--auth=trust',
+      '--username=postgres',
+      '--encoding=UTF8',
+      // The simplest locale, so that nothing is right only because of the server's language.
+      '--locale=C',
+      '--no-sync',
+      '--pgdata',
+      join(this.#folder, 'data'),
+    ])
+    const [[code], output] = await Promise.all([once(initdb, 'close'), text(initdb.stderr)])
+    if (code !== 0) throw new Error(`initdb: ${output}`)
+  }
+
+  /** Starts it, again after {@link kill}: same port, same data. */
+  async start(): Promise<void> {
+    const server = this.#spawn('postgres', [
+      '-D',
+      join(this.#folder, 'data'),
+      `--port=${this.#port}`,
+      '--listen_addresses=127.0.0.1',
+      '--unix_socket_directories=',
+      '--fsync=off',
+      '--shared_buffers=16MB',
+    ])
+    this.#process = server
+    const output = text(server.stderr)
+    while (!(await this.#answers())) {
+      if (server.exitCode !== null) throw new Error(`postgres: ${await output}`)
+      await sleep(20)
+    }
+  }
+
+  /** Ends it without a warning, as a crash or a lost machine does. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL')
+  }
+
+  /** Ends it at once, and its data. */
+  async remove(): Promise<void> {
+    await this.#end('SIGQUIT')
+    rmSync(this.#folder, { recursive: true })
+  }
+
+  /** Makes a new, empty database; the URL of it. */
+  async createDatabase(): Promise<string> {
+    const name = randomUUID()
+    await this.#query(`CREATE DATABASE "${name}"`)
+    return this.#url(name)
+  }
+
+  #url(database: string): string {
+    return `postgres://postgres@127.0.0.1:${this.#port}/${database}`
+  }
+
+  async #answers(): Promise<boolean> {
+    return this.#query('SELECT 1').then(
+      () => true,
+      () => false,
+    )
+  }
+
+  async #query(sql: string): Promise<void> {
+    const client = new Client({ connectionString: this.#url('postgres') })
+    await client.connect()
+    try {
+      await client.query(sql)
+    } finally {
+      await client.end()
+    }
+  }
+
+  #spawn(program: string, options: string[]) {
+    // PostgreSQL refuses to run as root.
+    /* c8 ignore next - who runs the tests is either root or not */
+    const user = process.getuid?.() === 0 ? ['--reuid=postgres', '--regid=postgres', '--clear-groups'] : []
+    return spawn(
+      'setpriv',
+      ['--pdeathsig=QUIT', ...user, '--', join(this.#programs, program), ...options],
+      // Its own messages in English, wherever the tests run.
+      { stdio: ['ignore', 'ignore', 'pipe'], cwd: '/', env: { LC_ALL: 'C' } },
+    )
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const server = this.#process
+    this.#process = undefined
+    // Not `exit`: its children hold the pipe, and until the last of them is gone it does not start again.
+    if (server?.kill(signal)) await once(server, 'close')
+  }
+}
+
+/**
+ * A free port below those that the kernel gives to outgoing connections: while the server is down, none of them
+ * takes its port, nor does a client that keeps trying connect to itself.
+ */
+async function freePort(): Promise<number> {
+  let port: number
+  do port = randomInt(15_000, 30_000)
+  while (!(await isFree(port)))
+  return port
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const probe = createServer().listen(port, '127.0.0.1')
+  const [listening] = await Promise.allSettled([once(probe, 'listening')])
+  probe.close()
+  return listening.status === 'fulfilled'
+}
