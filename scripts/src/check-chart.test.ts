@@ -45,7 +45,8 @@ function fixture(t: Test, { template = POD, values = '', openApi = OPENAPI }: Pa
   })
   const schemas = storeKubernetesSchemas(join(directory, 'swagger.json'), join(directory, 'schemas'))
   const reports: string[] = []
-  const check = () => checkChart(join(directory, 'chart'), schemas, (line) => reports.push(line))
+  const check = () =>
+    checkChart(join(directory, 'chart'), 'readinessProbe', [schemas], (line) => reports.push(line))
   return { check, reports }
 }
 
@@ -83,7 +84,7 @@ t.test('schemas that let a misspelt field pass are not trusted', async (t) => {
   const { 'io.k8s.api.core.v1.Pod': pod } = OPENAPI.definitions
   const openApi = { definitions: { Pod: { ...pod, properties: undefined } } }
   const { check } = fixture(t, { openApi })
-  await t.rejects(check(), { message: /let a misspelt field of a container pass/ })
+  await t.rejects(check(), { message: /let a misspelt readinessProbe pass/ })
 })
 
 t.test('a kind without a schema is refused', async (t) => {

@@ -4,24 +4,29 @@ import { join, relative } from 'node:path'
 import { Command } from 'commander'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { lintChart, renderChart, runTool } from './chart.ts'
-import { storeKubernetesSchemas } from './kubernetes-schemas.ts'
+import { definitionFiles } from './custom-resource-definitions.ts'
+import { REPOSITORY_ROOT } from './environment.ts'
+import { storeCustomResourceSchemas, storeKubernetesSchemas } from './kubernetes-schemas.ts'
 
-const CHART = join(import.meta.dirname, '..', '..', 'helm', 'fastify-app')
+/** Each chart with a field, deep in its manifests, that the schemas must refuse when it is misspelt. */
+const CHARTS = { 'fastify-app': 'readinessProbe', 'karpenter-nodes': 'nodeClassRef' } as const
 
 /** An environment's values leave the image to the deployment; for a check any image will do. */
 const SAMPLE_IMAGE = { repository: 'registry.example/fastify-app', tag: 'check' }
 
 /**
- * Checks the chart with the values of each environment (`values-*.yaml`) and each case (`ci/*-values.yaml`):
+ * Checks a chart with the values of each environment (`values-*.yaml`) and each case (`ci/*-values.yaml`):
  * Helm's linter, then every rendered object against the schema of its kind.
  *
- * @param schemas - directory written by {@link storeKubernetesSchemas}
+ * @param field - one that is misspelt to see that the schemas refuse it
+ * @param schemas - directories written by {@link storeKubernetesSchemas} and {@link storeCustomResourceSchemas}
  * @param report - is told of each values file that passed
  * @throws ActionableError on the first finding, and when the schemas would find nothing
  */
 export async function checkChart(
   chart: string,
-  schemas: string,
+  field: string,
+  schemas: readonly string[],
   report: (line: string) => void,
 ): Promise<void> {
   const environments = filesIn(chart, /^values-.+\.yaml$/).map((file) => ({
@@ -35,7 +40,7 @@ export async function checkChart(
     const manifests = await renderChart(chart, values)
     const name = relative(chart, file)
     report(`${name}: ${await validate(manifests, schemas, name)}`)
-    await assertMisspellingIsRefused(manifests, schemas)
+    await assertMisspellingIsRefused(manifests, field, schemas)
   }
 }
 
@@ -46,35 +51,53 @@ function filesIn(directory: string, name: RegExp): string[] {
 }
 
 /** Validates a YAML stream of Kubernetes objects and returns kubeconform's summary of it. */
-async function validate(manifests: string, schemas: string, values: string): Promise<string> {
-  const location = join(schemas, '{{.ResourceKind}}{{.KindSuffix}}.json')
-  const args = ['-strict', '-summary', '-schema-location', location, '-']
-  return runTool('kubeconform', args, manifests, `the chart with ${values}`)
+async function validate(manifests: string, schemas: readonly string[], values: string): Promise<string> {
+  const locations = schemas.flatMap((directory) => [
+    '-schema-location',
+    join(directory, '{{.ResourceKind}}{{.KindSuffix}}.json'),
+  ])
+  return runTool(
+    'kubeconform',
+    ['-strict', '-summary', ...locations, '-'],
+    manifests,
+    `the chart with ${values}`,
+  )
 }
 
-/** Schemas that know no fields would let everything pass, so a wrong field deep in a pod has to be refused. */
-async function assertMisspellingIsRefused(manifests: string, schemas: string): Promise<void> {
-  const misspelt = manifests.replace('readinessProbe:', 'readynessProbe:')
+/** Schemas that know no fields would let everything pass, so a wrong field deep in an object has to be refused. */
+async function assertMisspellingIsRefused(
+  manifests: string,
+  field: string,
+  schemas: readonly string[],
+): Promise<void> {
+  const misspelt = manifests.replace(`${field}:`, `${field}s:`)
   const refused = await validate(misspelt, schemas, 'a misspelling').then(
     () => false,
     () => true,
   )
   if (!refused) {
     throw new ActionableError(
-      `the schemas in ${schemas} let a misspelt field of a container pass`,
-      'Delete that directory, and pass the OpenAPI document of the Kubernetes version in use.',
+      `the schemas in ${schemas.join(' and ')} let a misspelt ${field} pass`,
+      'Delete these directories, and pass the OpenAPI document of the Kubernetes version in use.',
     )
+  }
+}
+
+async function checkCharts(openApi: string, schemas: string): Promise<void> {
+  const directories = [storeKubernetesSchemas(openApi, schemas)]
+  directories.push(storeCustomResourceSchemas(await definitionFiles(), schemas))
+  for (const [chart, field] of Object.entries(CHARTS)) {
+    const report = (line: string) => console.log(`${chart}: ${line}`)
+    await checkChart(join(REPOSITORY_ROOT, 'helm', chart), field, directories, report)
   }
 }
 
 if (import.meta.main) {
   new Command('check-chart')
-    .description('Checks the chart of the service with the values of every environment.')
+    .description('Checks the charts with the values of every environment.')
     .requiredOption('--openapi <file>', "Kubernetes' api/openapi-spec/swagger.json")
     .requiredOption('--schemas <directory>', 'where the schemas made from it are kept for the next run')
-    .action(({ openapi, schemas }: { openapi: string; schemas: string }) =>
-      checkChart(CHART, storeKubernetesSchemas(openapi, schemas), console.log),
-    )
+    .action(({ openapi, schemas }: { openapi: string; schemas: string }) => checkCharts(openapi, schemas))
     .parseAsync()
     .catch(reportFailure)
 }

@@ -2,7 +2,12 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ActionableError } from 'eks-box/errors'
 import t from 'tap'
-import { kubernetesSchemas, storeKubernetesSchemas } from './kubernetes-schemas.ts'
+import {
+  customResourceSchemas,
+  kubernetesSchemas,
+  storeCustomResourceSchemas,
+  storeKubernetesSchemas,
+} from './kubernetes-schemas.ts'
 
 const QUANTITY = 'io.k8s.apimachinery.pkg.api.resource.Quantity'
 
@@ -73,6 +78,49 @@ t.test('a reference to nothing is a defect of the document', async (t) => {
     () => kubernetesSchemas(incomplete),
     new TypeError(`the OpenAPI document does not define ${QUANTITY}`),
   )
+})
+
+const WIDGETS = {
+  spec: {
+    group: 'widgets.example.io',
+    names: { kind: 'Widget' },
+    versions: ['v1', 'v1beta1'].map((name) => ({
+      name,
+      schema: {
+        openAPIV3Schema: {
+          type: 'object',
+          properties: {
+            metadata: { type: 'object' },
+            spec: { description: 'Its spec.', type: 'object', properties: { size: { type: 'integer' } } },
+            plugin: {
+              type: 'object',
+              properties: { name: { type: 'string' } },
+              'x-kubernetes-preserve-unknown-fields': true,
+            },
+          },
+        },
+      },
+    })),
+  },
+}
+
+t.test('a custom kind has a schema for each version, open only where its definition says so', async (t) => {
+  const schemas = customResourceSchemas(WIDGETS)
+  t.strictSame([...schemas.keys()], ['widget-widgets-v1.json', 'widget-widgets-v1beta1.json'])
+  t.match(schemas.get('widget-widgets-v1.json'), {
+    additionalProperties: false,
+    properties: {
+      metadata: { additionalProperties: undefined },
+      spec: { additionalProperties: false, properties: { size: { type: 'integer' } } },
+      plugin: { additionalProperties: undefined, properties: { name: { type: 'string' } } },
+    },
+  })
+})
+
+t.test('the schemas of custom kinds are written beside those of Kubernetes', async (t) => {
+  const directory = t.testdir({ 'widgets.yaml': JSON.stringify(WIDGETS) })
+  const stored = storeCustomResourceSchemas([join(directory, 'widgets.yaml')], join(directory, 'schemas'))
+  t.strictSame(readdirSync(stored).sort(), ['widget-widgets-v1.json', 'widget-widgets-v1beta1.json'])
 })
 
 t.test('schemas are written once for a document', async (t) => {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ActionableError } from 'eks-box/errors'
+import { parse } from 'yaml'
 
 /** A schema of Kubernetes' OpenAPI 2 document, as far as the conversion looks into it. */
 interface OpenApiSchema {
@@ -11,11 +12,23 @@ interface OpenApiSchema {
   properties?: Record<string, OpenApiSchema>
   items?: OpenApiSchema
   additionalProperties?: OpenApiSchema
+  'x-kubernetes-preserve-unknown-fields'?: boolean
   'x-kubernetes-group-version-kind'?: { group: string; version: string; kind: string }[]
   [keyword: string]: unknown
 }
 
+/** A CustomResourceDefinition, as far as the conversion looks into it. */
+interface CustomResourceDefinition {
+  spec: {
+    group: string
+    names: { kind: string }
+    versions: { name: string; schema: { openAPIV3Schema: OpenApiSchema } }[]
+  }
+}
+
 type JsonSchema = Record<string, unknown>
+
+const DRAFT = 'http://json-schema.org/draft-07/schema#'
 
 const REFERENCE_PREFIX = '#/definitions/'
 const QUANTITY = 'io.k8s.apimachinery.pkg.api.resource.Quantity'
@@ -24,8 +37,7 @@ const QUANTITY = 'io.k8s.apimachinery.pkg.api.resource.Quantity'
  * Converts the definitions of Kubernetes' OpenAPI 2 document (`swagger.json`) to JSON Schemas that refuse
  * every field Kubernetes does not know.
  *
- * @returns one self-contained schema for each kind, by the file name kubeconform looks for:
- *   `<kind>-<first label of the group>-<version>.json`, the core group having no label
+ * @returns one self-contained schema for each kind, by the file name kubeconform looks for
  */
 export function kubernetesSchemas(definitions: Record<string, OpenApiSchema>): Map<string, JsonSchema> {
   const schemas = new Map<string, JsonSchema>()
@@ -33,15 +45,35 @@ export function kubernetesSchemas(definitions: Record<string, OpenApiSchema>): M
     const [kind, ...others] = definition['x-kubernetes-group-version-kind'] ?? []
     // Only what the API itself exchanges, such as DeleteOptions, belongs to several groups at once.
     if (kind === undefined || others.length > 0) continue
-    const group = kind.group === '' ? [] : [kind.group.split('.')[0]]
-    const file = `${[kind.kind, ...group, kind.version].join('-').toLowerCase()}.json`
-    schemas.set(file, {
-      $schema: 'http://json-schema.org/draft-07/schema#',
+    schemas.set(fileName(kind), {
+      $schema: DRAFT,
       $ref: REFERENCE_PREFIX + name,
       definitions: reachableFrom(name, definitions),
     })
   }
   return schemas
+}
+
+/**
+ * Converts the schemas of a CustomResourceDefinition, one for each version, to JSON Schemas that refuse every field
+ * the definition does not know.
+ *
+ * @returns the schemas by the file name kubeconform looks for
+ */
+export function customResourceSchemas({ spec }: CustomResourceDefinition): Map<string, JsonSchema> {
+  return new Map(
+    spec.versions.map(({ name: version, schema }) => [
+      fileName({ group: spec.group, version, kind: spec.names.kind }),
+      // These definitions refer to nothing.
+      { $schema: DRAFT, ...strict(schema.openAPIV3Schema, () => {}) },
+    ]),
+  )
+}
+
+/** `<kind>-<first label of the group>-<version>.json`, the core group having no label. */
+function fileName({ group, version, kind }: { group: string; version: string; kind: string }): string {
+  const label = group === '' ? [] : [group.split('.')[0]]
+  return `${[kind, ...label, version].join('-').toLowerCase()}.json`
 }
 
 /** The converted definition `name` and all it refers to. References stay, as some definitions contain themselves. */
@@ -74,7 +106,7 @@ function strict(schema: OpenApiSchema, onReference: (name: string) => void): Jso
   // An object that declares no properties is a free-form map, or anything at all.
   if (additionalProperties !== undefined) {
     converted['additionalProperties'] = strict(additionalProperties, onReference)
-  } else if (properties !== undefined) {
+  } else if (properties !== undefined && rest['x-kubernetes-preserve-unknown-fields'] !== true) {
     converted['additionalProperties'] = false
   }
   if (properties !== undefined) {
@@ -86,7 +118,7 @@ function strict(schema: OpenApiSchema, onReference: (name: string) => void): Jso
 }
 
 /**
- * Writes the schemas of an OpenAPI document below `directory`, unless they are there from an earlier call.
+ * Writes the schemas of Kubernetes' own kinds below `directory`, unless they are there from an earlier call.
  *
  * @param openApiFile - `api/openapi-spec/swagger.json` of the Kubernetes version to check against
  * @returns the directory of the schema files; its name changes with the document and with this conversion
@@ -94,25 +126,49 @@ function strict(schema: OpenApiSchema, onReference: (name: string) => void): Jso
  */
 export function storeKubernetesSchemas(openApiFile: string, directory: string): string {
   const document = readOpenApi(openApiFile)
+  return store([document], directory, () => {
+    const { definitions } = JSON.parse(document) as { definitions?: Record<string, OpenApiSchema> }
+    if (definitions === undefined) {
+      throw new ActionableError(
+        `${openApiFile} is not an OpenAPI 2 document: it has no definitions`,
+        'Pass the api/openapi-spec/swagger.json of a Kubernetes source tree.',
+      )
+    }
+    return kubernetesSchemas(definitions)
+  })
+}
+
+/**
+ * Writes the schemas of custom kinds below `directory`, unless they are there from an earlier call.
+ *
+ * @param files - a CustomResourceDefinition each, as YAML
+ * @returns the directory of the schema files; its name changes with the definitions and with this conversion
+ */
+export function storeCustomResourceSchemas(files: readonly string[], directory: string): string {
+  const documents = files.map((file) => readFileSync(file, 'utf8'))
+  return store(
+    documents,
+    directory,
+    () => new Map(documents.flatMap((document) => [...customResourceSchemas(parse(document))])),
+  )
+}
+
+function store(
+  documents: readonly string[],
+  directory: string,
+  convert: () => Map<string, JsonSchema>,
+): string {
   const pin = createHash('sha256')
-    .update(document)
+    .update(JSON.stringify(documents))
     .update(readFileSync(import.meta.filename))
     .digest('hex')
   const stored = join(directory, pin.slice(0, 12))
   if (existsSync(stored)) return stored
 
-  const { definitions } = JSON.parse(document) as { definitions?: Record<string, OpenApiSchema> }
-  if (definitions === undefined) {
-    throw new ActionableError(
-      `${openApiFile} is not an OpenAPI 2 document: it has no definitions`,
-      'Pass the api/openapi-spec/swagger.json of a Kubernetes source tree.',
-    )
-  }
+  const schemas = convert()
   mkdirSync(directory, { recursive: true })
   const unfinished = mkdtempSync(join(directory, 'unfinished-'))
-  for (const [file, schema] of kubernetesSchemas(definitions)) {
-    writeFileSync(join(unfinished, file), JSON.stringify(schema))
-  }
+  for (const [file, schema] of schemas) writeFileSync(join(unfinished, file), JSON.stringify(schema))
   renameSync(unfinished, stored)
   return stored
 }

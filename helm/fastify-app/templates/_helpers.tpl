@@ -1,11 +1,22 @@
-{{/* Name of every object: the release's, so that release fastify-app is Deployment fastify-app. */}}
+{{/* Name of every object: the release's, which Helm keeps to 53 characters, so that a suffix fits. */}}
 {{- define "fastify-app.name" -}}
-{{- .Release.Name | trunc 58 | trimSuffix "-" -}}
+{{- .Release.Name -}}
 {{- end -}}
 
 {{/* Labels that select the pods. They are immutable on a Deployment, so nothing here may change with a version. */}}
 {{- define "fastify-app.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Labels of the pods that migrate and that test: none of them may match the selector above. */}}
+{{- define "fastify-app.migrationLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-migration
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "fastify-app.testLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
@@ -27,16 +38,73 @@ app.kubernetes.io/version: {{ . | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Environment of the service. The HTTP port is a constant of the service's image. */}}
+{{/*
+Environment of the service that is no secret. The ports are constants of the service's image. The load balancer is
+the only proxy whose X-Forwarded-For is worth believing.
+*/}}
 {{- define "fastify-app.environment" -}}
 HOST: 0.0.0.0
 PORT: "3000"
+METRICS_PORT: "9464"
+TRUSTED_PROXY_HOPS: {{ ternary "1" "0" .Values.ingress.enabled | quote }}
 LOG_LEVEL: {{ .Values.config.logLevel }}
 LOAD_ENDPOINTS_ENABLED: {{ .Values.config.loadEndpointsEnabled | quote }}
+RATE_LIMIT_PER_MINUTE: {{ .Values.config.rateLimitPerMinute | quote }}
+DATABASE_POOL_SIZE: {{ .Values.database.poolSize | quote }}
+{{- with .Values.tracing.endpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
 DRAIN_DELAY_MS: {{ mul .Values.shutdown.drainDelaySeconds 1000 | quote }}
 SHUTDOWN_TIMEOUT_MS: {{ mul .Values.shutdown.timeoutSeconds 1000 | quote }}
-PRESSURE_MAX_EVENT_LOOP_DELAY_MS: {{ .Values.config.pressure.maxEventLoopDelayMilliseconds | quote }}
-PRESSURE_MAX_HEAP_USED_PERCENT: {{ .Values.config.pressure.maxHeapUsedPercent | quote }}
+{{- with .Values.config.pressure }}
+PRESSURE_MAX_EVENT_LOOP_DELAY_MS: {{ .maxEventLoopDelayMilliseconds | quote }}
+PRESSURE_MAX_EVENT_LOOP_UTILIZATION_PERCENT: {{ .maxEventLoopUtilizationPercent | quote }}
+PRESSURE_MAX_HEAP_USED_PERCENT: {{ .maxHeapUsedPercent | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Name of the Secret with the connection strings; empty when the service runs without one. */}}
+{{- define "fastify-app.secretName" -}}
+{{- ternary (include "fastify-app.name" .) .Values.secret.name .Values.externalSecret.enabled -}}
+{{- end -}}
+
+{{/* Whether pods get the variable `key` from the Secret: "true" or empty. Takes a dict of root and key. */}}
+{{- define "fastify-app.hasSecretKey" -}}
+{{- if and (include "fastify-app.secretName" .root) (has .key .root.Values.secret.keys) -}}true{{- end -}}
+{{- end -}}
+
+{{/* One environment variable from the Secret. Not optional: a pod waits for it rather than run without. */}}
+{{- define "fastify-app.secretVariable" -}}
+- name: {{ .key }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "fastify-app.secretName" .root }}
+      key: {{ .key }}
+{{- end -}}
+
+{{/*
+Hash of what pods take from the Secret, as it is in the cluster; empty when Helm cannot see it (`helm template`, a
+dry run on the client) or when it does not exist yet.
+*/}}
+{{- define "fastify-app.secretChecksum" -}}
+{{- $name := include "fastify-app.secretName" . -}}
+{{- if $name -}}
+{{- with (lookup "v1" "Secret" .Release.Namespace $name).data -}}
+{{- pick . "DATABASE_URL" "REDIS_URL" | toJson | sha256sum -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether there is a migration to run: "true" or empty. */}}
+{{- define "fastify-app.migrates" -}}
+{{- if .Values.migration.enabled -}}
+{{- include "fastify-app.hasSecretKey" (dict "root" . "key" "DATABASE_URL") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Seconds from SIGTERM until the service has nothing left to do. */}}
+{{- define "fastify-app.serviceShutdownSeconds" -}}
+{{- add .Values.shutdown.drainDelaySeconds .Values.shutdown.timeoutSeconds -}}
 {{- end -}}
 
 {{/* Pod and container settings that the restricted Pod Security Standard asks for. */}}
