@@ -54,6 +54,12 @@ const steps: readonly Step[] = [
     environment: pinned,
   },
   {
+    name: 'fuzz',
+    what: 'hold the service against its OpenAPI document with 20,000 generated requests',
+    command: ['npm', 'run', '--silent', 'fuzz', '--workspace=fastify-api'],
+    environment: { SCHEMATHESIS: program('schemathesis') },
+  },
+  {
     name: 'chart',
     what: "lint the chart, hold its manifests against Kubernetes' own schemas",
     command: [

@@ -1,4 +1,6 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { helmCause, lastGood, Release } from './deploy.ts'
@@ -39,7 +41,7 @@ t.test('any other failure is the last line without its preamble', async (t) => {
 const kubeconfig = `apiVersion: v1
 kind: Config
 current-context: here
-clusters: [{ name: c, cluster: { server: "http://127.0.0.1:9" } }]
+clusters: [{ name: c, cluster: { server: "http://127.0.0.1:9", insecure-skip-tls-verify: true } }]
 users: [{ name: u, user: {} }]
 contexts: [{ name: here, context: { cluster: c, user: u } }]
 `
@@ -62,6 +64,28 @@ t.test('a history that cannot be read is not taken for none: nothing is uninstal
   const release = releaseWith(directory, 'Error: Kubernetes cluster unreachable: i/o timeout')
   await t.rejects(release.restore(), { message: /history cannot be read: Kubernetes cluster unreachable/ })
   t.equal(readFileSync(join(directory, 'asked'), 'utf8'), 'history\n')
+})
+
+t.test('until the migration has succeeded, the pods are the former release’s and do not count', async (t) => {
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://x')
+    asked.push(`${pathname.split('/').at(-1)} ${searchParams.get('labelSelector')}`)
+    const items = [{ metadata: { name: 'migration-1' }, status: { phase: 'Running' } }]
+    response.setHeader('content-type', 'application/json').end(JSON.stringify({ items }))
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const here = kubeconfig.replace('127.0.0.1:9', `127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const directory = t.testdir({ kubeconfig: here })
+  const release = new Release('helm', { kubeconfig: join(directory, 'kubeconfig') })
+  t.strictSame(await release.ailments(new Set()), [])
+  t.strictSame(asked, [
+    'pods app.kubernetes.io/name=fastify-app-migration,app.kubernetes.io/instance=fastify-app',
+  ])
 })
 
 t.test('a context the kubeconfig does not have is refused with those it has', async (t) => {

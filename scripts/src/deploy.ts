@@ -1,10 +1,11 @@
 /** `make deploy`: rolls the image out with the chart, says why a rollout fails, and rolls back. */
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ApiException, AppsV1Api, CoreV1Api } from '@kubernetes/client-node'
+import { ApiException, AppsV1Api, CoreV1Api, type V1Pod } from '@kubernetes/client-node'
 import { type BoxConfig, readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { execa } from 'execa'
+import { provideConnectionSecret } from './connection-secret.ts'
 import {
   confirmProduction,
   type Environment,
@@ -17,10 +18,20 @@ import {
   SERVICE,
 } from './environment.ts'
 import { imageReference } from './image.ts'
-import { type Ailment, currentReplicaSet, describeAilment, diagnose, diagnoseReplicaSet } from './workload.ts'
+import {
+  type Ailment,
+  currentReplicaSet,
+  describeAilment,
+  diagnose,
+  diagnoseMigration,
+  diagnoseReplicaSet,
+} from './workload.ts'
 
 const namespace = SERVICE
 const selector = `app.kubernetes.io/instance=${SERVICE}`
+const migrationSelector = `app.kubernetes.io/name=${SERVICE}-migration,${selector}`
+/** The Secret with the connection URLs, as values-local.yaml names it. */
+const connectionSecret = { namespace, name: SERVICE }
 const chart = join(REPOSITORY_ROOT, 'helm', SERVICE)
 
 /** How long a rollout may take: a new node takes Karpenter about 40 s, a drained pod up to 40 s. In seconds. */
@@ -118,8 +129,20 @@ export class Release {
     return items[0]?.metadata?.generation
   }
 
-  /** What keeps the newest template's pods from being ready, the incurable first. */
-  async ailments(): Promise<Ailment[]> {
+  async migrationPods(): Promise<V1Pod[]> {
+    const { items } = await this.core.listNamespacedPod({ namespace, labelSelector: migrationSelector })
+    return items
+  }
+
+  /**
+   * What keeps the migration from succeeding; after it, what keeps the newest template's pods from being ready,
+   * the incurable first. Before it has succeeded, all pods are the former release's.
+   *
+   * @param earlier names of the pods of earlier migrations.
+   */
+  async ailments(earlier: ReadonlySet<string>): Promise<Ailment[]> {
+    const migration = diagnoseMigration(await this.migrationPods(), earlier)
+    if (migration.pending) return migration.ailment === undefined ? [] : [migration.ailment]
     const { items: deployments } = await this.apps.listNamespacedDeployment({
       namespace,
       labelSelector: selector,
@@ -143,7 +166,11 @@ export class Release {
  * which those may who are admins of nothing else.
  */
 async function ensureNamespace(core: CoreV1Api): Promise<void> {
-  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
+  const labels = {
+    'pod-security.kubernetes.io/enforce': 'restricted',
+    // A rollout goes on only when the load balancer sends requests to the new pods.
+    'elbv2.k8s.aws/pod-readiness-gate-inject': 'enabled',
+  }
   try {
     await core.readNamespace({ name: namespace })
   } catch (failure) {
@@ -181,12 +208,16 @@ function clusterFailure(cause: unknown): ActionableError {
 }
 
 /** Watches a rollout; resolves when a part of it has been beyond help for longer than `patience`. */
-async function hopeless(release: Release, stop: AbortSignal): Promise<Ailment | undefined> {
+async function hopeless(
+  release: Release,
+  earlier: ReadonlySet<string>,
+  stop: AbortSignal,
+): Promise<Ailment | undefined> {
   const since = new Map<string, number>()
   while (!stop.aborted) {
     await sleep(pollInterval, undefined, { signal: stop }).catch(() => {})
     // A request that fails tells nothing about the pods: the next one may.
-    const ailments = stop.aborted ? undefined : await release.ailments().catch(() => undefined)
+    const ailments = stop.aborted ? undefined : await release.ailments(earlier).catch(() => undefined)
     if (ailments === undefined) continue
     for (const name of since.keys()) {
       if (!ailments.some((ailment) => ailment.name === name)) since.delete(name)
@@ -205,6 +236,16 @@ async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
   const release = new Release(helmProgram(box, process.env), kubeAccess(environment, box, process.env))
   const { repository, tag } = await imageReference(environment, box, process.env)
   await ensureNamespace(release.core)
+  const connected = await provideConnectionSecret(environment, box, release.core, connectionSecret).catch(
+    (failure: unknown) => {
+      throw failure instanceof ActionableError ? failure : clusterFailure(failure)
+    },
+  )
+  if (!connected) {
+    console.log(
+      `there is no Secret ${namespace}/${connectionSecret.name}, so each pod keeps its tasks in memory`,
+    )
+  }
   const since = Date.now()
 
   const history = await release.history()
@@ -214,7 +255,12 @@ async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
     console.log(await release.restore())
   }
   const before = await release.generation()
-  await rollOut(release, environment, `${repository}:${tag}`)
+  await rollOut(
+    release,
+    environment,
+    `${repository}:${tag}`,
+    connected ? [] : ['--set-string', 'secret.name='],
+  )
 
   const seconds = ((Date.now() - since) / 1000).toFixed(1)
   const after = await release.generation()
@@ -225,8 +271,17 @@ async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
   )
 }
 
-async function rollOut(release: Release, environment: Environment, image: string): Promise<void> {
+async function rollOut(
+  release: Release,
+  environment: Environment,
+  image: string,
+  settings: readonly string[],
+): Promise<void> {
   const [repository, tag] = [image.slice(0, image.lastIndexOf(':')), image.slice(image.lastIndexOf(':') + 1)]
+  const left = await release.migrationPods().catch((failure: unknown) => {
+    throw clusterFailure(failure)
+  })
+  const earlier = new Set(left.map(({ metadata }) => metadata?.name ?? ''))
   const giveUp = new AbortController()
   const done = new AbortController()
   const upgrade = release.helm(
@@ -235,11 +290,12 @@ async function rollOut(release: Release, environment: Environment, image: string
       ...['--values', environment.valuesFile],
       // As text: a tag of digits alone would become a number.
       ...['--set-string', `image.repository=${repository},image.tag=${tag}`],
+      ...settings,
       ...['--wait', '--timeout', `${rolloutTimeout}s`],
     ],
     giveUp.signal,
   )
-  const watching = hopeless(release, done.signal).then((ailment) => {
+  const watching = hopeless(release, earlier, done.signal).then((ailment) => {
     if (ailment !== undefined) giveUp.abort()
     return ailment
   })
@@ -251,33 +307,44 @@ async function rollOut(release: Release, environment: Environment, image: string
   const beyondHelp = await watching
   if (!result.failed) return
 
-  const worst = beyondHelp ?? (await release.ailments().catch(() => []))[0]
+  const worst = beyondHelp ?? (await release.ailments(earlier).catch(() => []))[0]
   if (worst !== undefined) console.error((await describeAilment(release.core, namespace, worst)).join('\n'))
   const cause =
     worst === undefined
       ? helmCause(result.isCanceled ? 'the deployment was interrupted' : result.all)
       : summarize(worst)
   const failed = `${image} was not rolled out: ${cause}`
-  const outcome = await undo(release).catch((failure: unknown) => {
+  const outcome = await undo(release, worst).catch((failure: unknown) => {
     if (!(failure instanceof ActionableError)) throw failure
     throw new ActionableError(`${failed}; ${failure.message}`, failure.nextStep, { cause: failure })
   })
   throw new ActionableError(`${failed}; ${outcome}`, nextStep(worst))
 }
 
-/** Takes a failed rollout back; helm may have failed before it changed anything. */
-async function undo(release: Release): Promise<string> {
-  const untouched = (await release.history()).at(-1)?.status === 'deployed'
-  return untouched ? 'nothing was changed' : release.restore()
+/**
+ * Takes a failed rollout back; helm may have failed before it changed anything. After a migration that failed it
+ * has noted a failed revision, but changed no object.
+ */
+async function undo(release: Release, worst: Ailment | undefined): Promise<string> {
+  const history = await release.history()
+  if (history.at(-1)?.status === 'deployed') return 'nothing was changed'
+  const outcome = await release.restore()
+  return worst?.kind === 'migration' && lastGood(history) !== undefined ? 'no pod was replaced' : outcome
 }
 
 /** The cause in a few words; the whole message stands above it. */
 function summarize({ kind, name, reason, message }: Ailment): string {
   if (/ImagePull|InvalidImageName/.test(reason)) return 'the image cannot be pulled'
-  return `${kind} ${name}: ${reason}, ${message.split('\n')[0]}`
+  const lines = message.trimEnd().split('\n')
+  // What it said last is what ended it.
+  if (kind === 'migration') return `the migration failed: ${lines.at(-1)}`
+  return `${kind} ${name}: ${reason}, ${lines[0]}`
 }
 
 function nextStep(ailment: Ailment | undefined): string {
+  if (ailment?.kind === 'migration' && ailment.reason === 'Crashed') {
+    return 'mend the migration, or the database that its log above names, then run `make deploy` again'
+  }
   switch (ailment?.reason) {
     case 'ErrImagePull':
     case 'ImagePullBackOff':

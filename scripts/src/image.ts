@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { ECRClient, GetAuthorizationTokenCommand } from '@aws-sdk/client-ecr'
 import { Command } from 'commander'
 import { type BoxConfig, readConfig } from 'eks-box/config'
@@ -35,7 +35,13 @@ interface Recipe {
  * @throws ActionableError when the bundle is not built.
  */
 export function contentTag(recipe: Recipe, bundleDirectory = bundle): string {
-  const files = existsSync(bundleDirectory) ? readdirSync(bundleDirectory).sort() : []
+  const entries = existsSync(bundleDirectory)
+    ? readdirSync(bundleDirectory, { recursive: true, withFileTypes: true })
+    : []
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(bundleDirectory, join(entry.parentPath, entry.name)))
+    .sort()
   if (files.length === 0) {
     throw new ActionableError("the service's bundle is not built", 'build it with `make build`')
   }

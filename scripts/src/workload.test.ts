@@ -9,7 +9,13 @@ import {
   type V1ReplicaSet,
 } from '@kubernetes/client-node'
 import t from 'tap'
-import { currentReplicaSet, describeAilment, diagnose, diagnoseReplicaSet } from './workload.ts'
+import {
+  currentReplicaSet,
+  describeAilment,
+  diagnose,
+  diagnoseMigration,
+  diagnoseReplicaSet,
+} from './workload.ts'
 
 function pod(container: Partial<V1ContainerStatus>, rest: Partial<V1Pod> = {}): V1Pod {
   const status: V1ContainerStatus = {
@@ -85,6 +91,48 @@ t.test('a pod without a node may still get one', async (t) => {
 t.test('a pod on its way out is nobody’s concern', async (t) => {
   const leaving = pod({ state: { running: {} } }, { metadata: { deletionTimestamp: new Date() } })
   t.equal(diagnose(leaving), undefined)
+})
+
+/** A pod of a migration, the n-th that was made. */
+function migrationPod(n: number, phase: string, state: V1ContainerStatus['state'] = {}): V1Pod {
+  const { status } = pod({ name: 'migration', state })
+  return {
+    metadata: { name: `migration-${n}`, creationTimestamp: new Date(n * 1000) },
+    status: { ...status, phase },
+  }
+}
+const failed = { terminated: { exitCode: 1, reason: 'Error', message: 'waiting\nno such table' } }
+const none = new Set<string>()
+
+t.test('a migration that failed is told by its newest pod, with the log that says why', async (t) => {
+  const pods = [migrationPod(2, 'Failed', failed), migrationPod(1, 'Failed', failed)]
+  t.strictSame(diagnoseMigration(pods, none), {
+    pending: true,
+    ailment: {
+      kind: 'migration',
+      name: 'migration-2',
+      reason: 'Crashed',
+      message: 'the container exited with code 1: waiting\nno such table',
+      final: false,
+      logs: { container: 'migration', previous: false },
+    },
+  })
+})
+
+t.test('while a migration tries again, nothing is wrong yet and nothing else counts', async (t) => {
+  const again = migrationPod(2, 'Pending', { waiting: { reason: 'ContainerCreating' } })
+  t.strictSame(diagnoseMigration([migrationPod(1, 'Failed', failed), again], none), { pending: true })
+})
+
+t.test('a migration that succeeded, or that there is none of, leaves the stage to the rollout', async (t) => {
+  const done = migrationPod(1, 'Succeeded', { terminated: { exitCode: 0, reason: 'Completed' } })
+  t.strictSame(diagnoseMigration([done], none), { pending: false })
+  t.strictSame(diagnoseMigration([], none), { pending: false })
+})
+
+t.test('what an earlier deployment left behind is not this one’s failure', async (t) => {
+  const left = migrationPod(1, 'Failed', failed)
+  t.strictSame(diagnoseMigration([left], new Set(['migration-1'])), { pending: false })
 })
 
 t.test('the description holds the last events in order and the last lines logged', async (t) => {

@@ -9,7 +9,7 @@ import type {
 
 /** What keeps a rollout from getting ready, as far as the status of its objects tells. */
 export interface Ailment {
-  kind: 'pod' | 'replica set'
+  kind: 'pod' | 'replica set' | 'migration'
   name: string
   /** The one-word reason of kubelet, scheduler or controller, such as `ImagePullBackOff`. */
   reason: string
@@ -79,6 +79,27 @@ export function diagnose(pod: V1Pod): Ailment | undefined {
   if (unscheduled === undefined) return undefined
   // A node may still be on its way: on AWS, Karpenter launches one for exactly such a pod.
   return { kind: 'pod', name, reason: 'Unschedulable', message: unscheduled.message ?? '', final: false }
+}
+
+/** A Job's pod that has not done its work, and how that shows; a pod that is at it shows nothing. */
+export interface Migration {
+  /** Whether it has still to succeed, or has failed: nothing of the release is changed before it has succeeded. */
+  pending: boolean
+  ailment?: Ailment
+}
+
+/**
+ * How the migration before a rollout goes, by the newest of its pods; earlier attempts do not count.
+ *
+ * @param known names of pods that an earlier deployment left behind.
+ */
+export function diagnoseMigration(pods: readonly V1Pod[], known: ReadonlySet<string>): Migration {
+  const newest = pods
+    .filter(({ metadata }) => metadata?.deletionTimestamp === undefined && !known.has(metadata?.name ?? ''))
+    .sort((a, b) => Number(b.metadata?.creationTimestamp) - Number(a.metadata?.creationTimestamp))[0]
+  if (newest === undefined || newest.status?.phase === 'Succeeded') return { pending: false }
+  const ailment = diagnose(newest)
+  return { pending: true, ...(ailment === undefined ? {} : { ailment: { ...ailment, kind: 'migration' } }) }
 }
 
 function diagnoseContainer(name: string, container: V1ContainerStatus): Ailment | undefined {

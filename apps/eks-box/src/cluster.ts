@@ -25,6 +25,19 @@ export const POD_SUBNET = '10.0.33.0/24'
 export const NODE_ZONE = `${REGION}a`
 export const NODE_NAME = `ip-${NODE_IP.replaceAll('.', '-')}.${REGION}.compute.internal`
 
+/**
+ * The service's database and cache, by names of the form AWS gives: the endpoint of an RDS instance, and the
+ * primary endpoint of an ElastiCache replication group without TLS.
+ */
+export const DATABASE_HOST = `fastify-app.box.${REGION}.rds.amazonaws.com`
+export const CACHE_HOST = 'fastify-app.box.ng.0001.euc1.cache.amazonaws.com'
+
+/** Database and user of the service. */
+export const DATABASE = 'fastify_app'
+
+/** Name of the secret in Secrets Manager that holds the service's connection URLs. */
+export const CONNECTION_SECRET = 'fastify-app/local'
+
 /** Ports inside the box's own network namespace; nothing else listens there. */
 export const PORTS = {
   apiserver: 6443,
@@ -43,6 +56,8 @@ export const PORTS = {
   aws: 4566,
   moto: 4567,
   eksWebhooks: 4568,
+  postgres: 5432,
+  redis: 6379,
 } as const
 
 /** Admission plugins that EKS enables on every platform version (EKS user guide, platform versions). */

@@ -9,6 +9,8 @@ export interface BoxPaths {
   data: string
   run: string
   logs: string
+  /** Passwords of the database and the cache, for root alone. */
+  credentials: string
 }
 
 export function boxPaths(config: BoxConfig): BoxPaths {
@@ -20,6 +22,7 @@ export function boxPaths(config: BoxConfig): BoxPaths {
     data: below('data'),
     run: below('run'),
     logs: below('logs'),
+    credentials: below('credentials'),
   }
 }
 
@@ -33,6 +36,8 @@ export interface Diagnosis {
 /** How to ask a component whether it serves. `insecure` is for a certificate the component made itself. */
 export type Probe =
   | { kind: 'http'; url: string; insecure?: boolean }
+  /** Says something and is content with an answer that begins with `hear`. */
+  | { kind: 'tcp'; host: string; port: number; say: string; hear: string }
   | { kind: 'command'; command: readonly [string, ...string[]] }
 
 /**
@@ -50,6 +55,8 @@ export interface Component {
   probe: Probe
   /** Commands to run once after each start, when the probe has answered. */
   afterReady?: readonly (readonly [string, ...string[]])[]
+  /** The signal that makes it end soon and in order; SIGTERM unless told. */
+  stopSignal?: 'SIGINT'
   diagnoses: readonly Diagnosis[]
 }
 
@@ -61,6 +68,8 @@ export const COMPONENT_NAMES = [
   'registry',
   'moto',
   'aws',
+  'postgres',
+  'redis',
   'containerd',
   'kubelet',
   'kube-proxy',

@@ -48,7 +48,7 @@ async function run(): Promise<void> {
   const inner = spawn(
     'unshare',
     [
-      ...['--mount', '--net', '--pid', '--fork', '--mount-proc', '--kill-child=SIGKILL'],
+      ...['--mount', '--net', '--pid', '--ipc', '--fork', '--mount-proc', '--kill-child=SIGKILL'],
       // The first process of the box reaps what its containers orphan.
       ...['--', 'tini', '-s', '--', process.execPath, join(import.meta.dirname, 'inside.ts')],
     ],

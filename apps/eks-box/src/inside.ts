@@ -8,8 +8,10 @@ import { PORTS } from './cluster.ts'
 import { boxPaths } from './component.ts'
 import { components } from './components/index.ts'
 import { type BoxConfig, readConfig, SERVICE_NODE_PORT } from './config.ts'
+import { ensureCredentials } from './credentials.ts'
 import { ActionableError } from './errors.ts'
 import { prepareNode } from './node.ts'
+import { preparePostgres } from './postgres.ts'
 import { ask } from './probe.ts'
 import type { BoxPhase, BoxStatus, ComponentStatus } from './status.ts'
 import { Supervisor } from './supervisor.ts'
@@ -51,6 +53,9 @@ function forward(listener: Server, port: number): void {
   })
 }
 
+// What a service manager gives a node's services, some of which run as other users than root.
+process.umask(0o022)
+
 const config = readConfig(process.env)
 const supervisor = new Supervisor(components(config), {
   logDirectory: boxPaths(config).logs,
@@ -76,6 +81,8 @@ process.on('SIGINT', () => {})
 try {
   await prepareNode(config)
   await ensureCertificates(config)
+  await ensureCredentials(config)
+  await preparePostgres(config)
   await supervisor.start()
   report({ kind: 'phase', phase: 'ready' })
 } catch (error) {

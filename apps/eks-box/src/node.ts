@@ -20,6 +20,8 @@ export async function prepareNode(config: BoxConfig): Promise<void> {
     await mkdir(directory, { recursive: true })
   }
   await execa('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'eks-box', '/run'])
+  // The machine's would keep the shared memory of a database that was killed.
+  await execa('mount', ['-t', 'tmpfs', '-o', 'mode=1777', 'eks-box', '/dev/shm'])
   await execa('mount', ['--bind', varLog, '/var/log'])
   await execa('mount', ['--bind', varLibCni, CNI_STATE])
 

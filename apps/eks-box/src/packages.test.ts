@@ -45,6 +45,19 @@ t.test('a program counts as installed only when it is an executable file', async
   t.equal(isInstalled('ldconfig', ''), existsSync('/usr/sbin/ldconfig') || existsSync('/sbin/ldconfig'))
 })
 
+t.test('of several programs one is enough', async (t) => {
+  const path = t.testdir()
+  t.notOk(isInstalled('redis-server|valkey-server', path))
+  writeProgram(path, 'valkey-server', 'exit 0')
+  t.ok(isInstalled('redis-server|valkey-server', path))
+})
+
+t.test('a path may leave the version open', async (t) => {
+  const root = t.testdir({ 15: { bin: { postgres: '' } } })
+  t.ok(isInstalled(join(root, '*', 'bin', 'postgres'), ''))
+  t.notOk(isInstalled(join(root, '*', 'bin', 'initdb'), ''))
+})
+
 t.test('a Python module counts as installed only when python3 can import it', async (t) => {
   const path = t.testdir()
   t.notOk(isInstalled('python3:ensurepip', path), 'no python3 at all')

@@ -1,23 +1,32 @@
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, existsSync, statSync } from 'node:fs'
+import { accessSync, constants, globSync, statSync } from 'node:fs'
 import { delimiter, isAbsolute, join } from 'node:path'
 import { ExecaError, execa } from 'execa'
 import { ActionableError } from './errors.ts'
+import { withServicesOff } from './services.ts'
 
 /** A Debian package the box or the repository's checks need. */
 export interface Package {
   name: string
   /**
-   * A program looked for on PATH, an absolute path, or `python3:<module>` for a module python3 must have: what
-   * is there counts, not who installed it.
+   * A program looked for on PATH, or several of which one will do, with `|` between them; an absolute path, in
+   * which `*` stands for any name; or `python3:<module>` for a module python3 must have. What is there counts,
+   * not who installed it.
    */
   provides: string
   why: string
+  /** The service that the package brings and that is not wanted: the box runs the program itself. */
+  service?: string
 }
 
 /** The one list of Debian packages: `make doctor` reports it, `eks-box up` installs what is missing. */
 export const PACKAGES: readonly Package[] = [
-  { name: 'containerd', provides: 'containerd', why: "runs the node's containers" },
+  {
+    name: 'containerd',
+    provides: 'containerd',
+    why: "runs the node's containers",
+    service: 'containerd',
+  },
   { name: 'runc', provides: 'runc', why: "starts containerd's containers" },
   { name: 'containernetworking-plugins', provides: '/usr/lib/cni/bridge', why: 'gives pods their network' },
   { name: 'iptables', provides: 'iptables', why: 'kube-proxy writes Service rules with it' },
@@ -25,6 +34,18 @@ export const PACKAGES: readonly Package[] = [
   { name: 'iproute2', provides: 'ip', why: "sets up the box's network" },
   { name: 'mount', provides: 'mount', why: "the kubelet mounts pods' volumes with it" },
   { name: 'util-linux', provides: 'nsenter', why: "enters the box's namespaces" },
+  {
+    name: 'postgresql',
+    provides: '/usr/lib/postgresql/*/bin/postgres',
+    why: "is the service's database",
+    service: 'postgresql',
+  },
+  {
+    name: 'redis-server',
+    provides: 'redis-server|valkey-server',
+    why: "is the service's cache",
+    service: 'redis-server',
+  },
   { name: 'tini', provides: 'tini', why: "reaps the processes in the box's namespace" },
   { name: 'buildah', provides: 'buildah', why: 'builds the image where no Docker engine runs' },
   {
@@ -44,10 +65,11 @@ export function isInstalled(program: string, path: string): boolean {
   if (python !== undefined && module !== undefined) {
     return spawnSync(python, ['-c', `import ${module}`], { env: { PATH: path } }).status === 0
   }
-  if (isAbsolute(program)) return existsSync(program)
-  return [...path.split(delimiter), ...systemDirectories].some((directory) =>
-    isExecutableFile(join(directory, program)),
-  )
+  if (isAbsolute(program)) return globSync(program).length > 0
+  const directories = [...path.split(delimiter), ...systemDirectories]
+  return program
+    .split('|')
+    .some((name) => directories.some((directory) => isExecutableFile(join(directory, name))))
 }
 
 function isExecutableFile(path: string): boolean {
@@ -90,18 +112,10 @@ export async function installPackages(packages = PACKAGES, env = process.env): P
       `run as root: ${installCommand(missing)}`,
     )
   }
-  // Debian starts and enables containerd's own service on installation. The box runs a containerd of its
-  // own, so that one must not run: masked while the package is configured, it cannot be started; disabled
-  // afterwards, it stays off at the next boot. The mask is gone then, so that whoever wants the service for
-  // something else simply enables it. A containerd that was here before is not missing and is left alone.
-  const keepServiceOff = missing.includes('containerd') && existsSync('/run/systemd/system')
-  if (keepServiceOff) await execa`systemctl mask --runtime containerd.service`
-  try {
-    await aptInstall(missing, env)
-  } finally {
-    if (keepServiceOff) await execa`systemctl unmask --runtime containerd.service`
-  }
-  if (keepServiceOff) await execa`systemctl disable containerd.service`
+  const services = packages.flatMap(({ name, service }) =>
+    service !== undefined && missing.includes(name) ? [service] : [],
+  )
+  await withServicesOff(services, () => aptInstall(missing, env), env)
 
   const stillMissing = missingPackages(packages, env)
   if (stillMissing.length > 0) {

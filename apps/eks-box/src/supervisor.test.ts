@@ -72,6 +72,24 @@ t.test('components start in the order of their links and stop in reverse', async
   t.equal(of('etcd')?.state, 'stopped')
 })
 
+t.test('a component that has a signal of its own is stopped with that', async (t) => {
+  const directory = t.testdir()
+  const heard = join(directory, 'heard')
+  const hears = ['SIGTERM', 'SIGINT']
+    .map(
+      (name) =>
+        `process.on('${name}', () => { require('fs').writeFileSync('${heard}', '${name}'); process.exit(0) });`,
+    )
+    .join('')
+  const marker = join(directory, 'marker')
+  const { supervisor } = supervise(t, [
+    component('postgres', hears + touch(marker) + stay, marker, { stopSignal: 'SIGINT' }),
+  ])
+  await supervisor.start()
+  await supervisor.stop()
+  t.equal(readFileSync(heard, 'utf8'), 'SIGINT')
+})
+
 t.test('a component that is killed is started again', async (t) => {
   const marker = join(t.testdir(), 'pids')
   const { supervisor, of } = supervise(t, [component('etcd', touch(marker) + stay, marker)])

@@ -71,7 +71,7 @@ export class Supervisor {
     await Promise.all([...this.#all.values()].map(({ firstReady }) => firstReady.promise))
   }
 
-  /** Stops every component, dependents first: SIGTERM, then SIGKILL for one that does not heed it. */
+  /** Stops every component, dependents first: with its signal, then SIGKILL for one that does not heed it. */
   async stop(): Promise<void> {
     this.#stopping.abort()
     const stopped = new Map<ComponentName, Promise<void>>()
@@ -91,9 +91,9 @@ export class Supervisor {
   async #end(name: ComponentName): Promise<void> {
     const supervised = this.#all.get(name)
     if (supervised === undefined) return
-    const { process, life } = supervised
+    const { component, process, life } = supervised
     if (process?.exitCode === null && process.signalCode === null) {
-      process.kill('SIGTERM')
+      process.kill(component.stopSignal ?? 'SIGTERM')
       const overdue = setTimeout(() => process.kill('SIGKILL'), stopTimeout)
       await life
       clearTimeout(overdue)

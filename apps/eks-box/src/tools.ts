@@ -44,6 +44,7 @@ export const TOOLS = {
   pause: { programs: ['pause'], coldSeconds: 5, installer: 'go' },
   checkov: { programs: ['checkov'], coldSeconds: 60, installer: 'pip' },
   aws: { programs: ['aws', 'moto_server'], coldSeconds: 40, installer: 'pip' },
+  schemathesis: { programs: ['schemathesis'], coldSeconds: 20, installer: 'pip' },
   zizmor: { programs: ['zizmor'], coldSeconds: 5, installer: 'pip' },
 } as const satisfies Record<string, ToolModule>
 

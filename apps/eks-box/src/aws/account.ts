@@ -20,7 +20,9 @@ import {
   CreateUserCommand,
   IAMClient,
 } from '@aws-sdk/client-iam'
-import { ACCOUNT, OPERATOR, REGION } from '../cluster.ts'
+import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
+import { ACCOUNT, CONNECTION_SECRET, OPERATOR, REGION } from '../cluster.ts'
+import type { Connections } from '../credentials.ts'
 
 /** The key of the account's operator; worth nothing outside the box. */
 export interface OperatorKey {
@@ -43,19 +45,22 @@ const roles = ['fastify-eks-deploy', 'fastify-eks-readonly'] as const
 
 /**
  * Makes an empty account into one as a company would have it: a VPC with public and private subnets in three
- * zones, the way out of them, an operator and the roles of CI and of readers. Always in the same order, so that
- * the identifiers are the ones `infrastructure-hcl/environments/local` names.
+ * zones, the way out of them, an operator, the roles of CI and of readers, and the secret that tells the service
+ * where its data is. Always in the same order, so that the identifiers are the ones
+ * `infrastructure-hcl/environments/local` names.
  *
  * @param endpoint URL of the emulated AWS.
  */
-export async function seedAccount(endpoint: string): Promise<OperatorKey> {
+export async function seedAccount(endpoint: string, connections: Connections): Promise<OperatorKey> {
   const options = {
     endpoint,
     region: REGION,
     credentials: { accessKeyId: 'seed', secretAccessKey: 'seed' },
   }
   await seedNetwork(new EC2Client(options))
-  return seedPrincipals(new IAMClient(options))
+  const key = await seedPrincipals(new IAMClient(options))
+  await seedSecret(new SecretsManagerClient(options), connections)
+  return key
 }
 
 async function seedNetwork(ec2: EC2Client): Promise<void> {
@@ -126,6 +131,16 @@ async function seedPrincipals(iam: IAMClient): Promise<OperatorKey> {
     throw new TypeError('the emulator made an access key without a secret')
   }
   return { accessKeyId: AccessKey.AccessKeyId, secretAccessKey: AccessKey.SecretAccessKey }
+}
+
+async function seedSecret(secretsManager: SecretsManagerClient, connections: Connections): Promise<void> {
+  await secretsManager.send(
+    new CreateSecretCommand({
+      Name: CONNECTION_SECRET,
+      Description: "The service's database and cache",
+      SecretString: JSON.stringify(connections),
+    }),
+  )
 }
 
 function named(ResourceType: ResourceType, Value: string) {

@@ -121,7 +121,8 @@ export class Emulator {
     if (response.status < 400) {
       const entry: JournalEntry = { ...request, body: request.body.toString('base64') }
       await mkdir(dirname(this.#journal), { recursive: true })
-      await appendFile(this.#journal, `${JSON.stringify(entry)}\n`)
+      // Some requests carry secrets.
+      await appendFile(this.#journal, `${JSON.stringify(entry)}\n`, { mode: 0o600 })
       this.#changes++
     }
     return response

@@ -16,6 +16,7 @@ import { ACCOUNT, CLUSTER_NAME, NODE_NAME, PORTS, REGION, SERVICE_CIDR } from '.
 import { boxPaths } from '../component.ts'
 import { kubectl } from '../components/kubectl.ts'
 import { oidcIssuer, operatorKeyPath, readConfig } from '../config.ts'
+import { readConnections } from '../credentials.ts'
 import type { Caller } from '../eks-api/api.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
 import { EksFailure } from '../eks-api/failure.ts'
@@ -175,7 +176,7 @@ const gateway = createGateway(emulator, eks.routing)
 await new Promise<void>((resolve) => gateway.listen(PORTS.aws, '127.0.0.1', resolve))
 if (!existsSync(operatorKeyPath(config))) {
   await emulator.clear()
-  const key = await seedAccount(endpoint)
+  const key = await seedAccount(endpoint, await readConnections(config))
   await writeFile(`${operatorKeyPath(config)}.new`, JSON.stringify(key), { mode: 0o600 })
   await rename(`${operatorKeyPath(config)}.new`, operatorKeyPath(config))
 }

@@ -2,9 +2,18 @@ import { readFileSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
-import { ADDONS_MANIFEST, DNS_SERVICE_IP, NODE_IP, PORTS, SERVICE_CIDR } from '../cluster.ts'
+import {
+  ADDONS_MANIFEST,
+  CACHE_HOST,
+  DATABASE_HOST,
+  DNS_SERVICE_IP,
+  NODE_IP,
+  PORTS,
+  SERVICE_CIDR,
+} from '../cluster.ts'
 import { COMPONENT_NAMES } from '../component.ts'
 import { ECR_REGISTRY, readConfig } from '../config.ts'
+import { POSTGRES_DATA, POSTGRES_PROGRAMS } from '../postgres.ts'
 import { components, fingerprint } from './index.ts'
 
 const config = readConfig({ BOX_STATE_DIR: '/box', BOX_CACHE_DIR: '/cache' })
@@ -36,6 +45,8 @@ t.test('everything a component writes is below the state directory', async (t) =
     .flatMap(({ command }) => command)
     .map((argument) => argument.slice(argument.indexOf('=') + 1))
     .filter((value) => value.startsWith('/') && !/^\/(box|cache)\//.test(value))
+    // What the box mounts there is its own; see preparePostgres.
+    .filter((value) => value !== POSTGRES_DATA && value !== join(POSTGRES_PROGRAMS, 'postgres'))
     .filter((value) => value !== process.execPath && !value.startsWith(join(import.meta.dirname, '..')))
   t.strictSame(outside, [])
 })
@@ -79,8 +90,42 @@ t.test('the kubelet gives pods the DNS address that the manifest serves', async 
 })
 
 t.test('each component answers a probe on a port of its own', async (t) => {
-  const urls = built.flatMap(({ probe }) => (probe.kind === 'http' ? [new URL(probe.url).port] : []))
-  t.equal(new Set(urls).size, urls.length)
+  const ports = built.flatMap(({ probe }) => {
+    if (probe.kind === 'http') return [new URL(probe.url).port]
+    return probe.kind === 'tcp' ? [String(probe.port)] : []
+  })
+  t.equal(new Set(ports).size, ports.length)
+})
+
+t.test('database and cache are found by names as AWS gives them', async (t) => {
+  t.match(flags('coredns').split(' '), [/coredns$/, '-conf', '/box/default/config/Corefile'])
+  const corefile = named('coredns').files['/box/default/config/Corefile']
+  t.match(corefile, `${NODE_IP} ${DATABASE_HOST} ${CACHE_HOST}`)
+  // With fewer than five dots, pods would try the name in each domain of their search path first.
+  for (const name of [DATABASE_HOST, CACHE_HOST]) t.ok(name.split('.').length > 5, name)
+})
+
+t.test(
+  'neither the database nor the cache lets anyone in from another address without a password',
+  async (t) => {
+    const hba = named('postgres').files['/box/default/data/postgres/data/pg_hba.conf'] ?? ''
+    const hosts = hba.split('\n').filter((line) => line.startsWith('host'))
+    t.ok(hosts.length > 0 && hosts.every((line) => line.endsWith(' scram-sha-256')), hba)
+    t.match(
+      named('redis').files['/box/default/config/redis.conf'],
+      'include /box/default/credentials/redis-password.conf',
+    )
+  },
+)
+
+t.test('no password is in what a component is told or in its files', async (t) => {
+  t.notMatch(JSON.stringify([named('postgres'), named('redis')]), /requirepass \S|PASSWORD '[^']/)
+})
+
+t.test('the cache is bounded, and drops what was used longest ago', async (t) => {
+  const settings = named('redis').files['/box/default/config/redis.conf']
+  t.match(settings, /^maxmemory 64mb$/m)
+  t.match(settings, /^maxmemory-policy allkeys-lru$/m)
 })
 
 t.test('the fingerprint follows the configuration', async (t) => {

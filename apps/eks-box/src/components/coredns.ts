@@ -1,10 +1,10 @@
 import { join } from 'node:path'
-import { NODE_IP, PORTS } from '../cluster.ts'
+import { CACHE_HOST, DATABASE_HOST, NODE_IP, PORTS } from '../cluster.ts'
 import { boxPaths, type Component } from '../component.ts'
 import type { BoxConfig } from '../config.ts'
 import { programPath } from '../tools.ts'
 
-/** Answers the cluster's names. The box has no way out, so there is nobody to forward other names to. */
+/** Answers the cluster's names and those of the database and the cache. The box has no way out, so there is nobody to forward other names to. */
 export function coredns(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const file = join(paths.config, 'Corefile')
@@ -17,6 +17,11 @@ export function coredns(config: BoxConfig): Component {
     bind ${NODE_IP}
     errors
     ready 127.0.0.1:${PORTS.dnsReady}
+    hosts {
+        ${NODE_IP} ${DATABASE_HOST} ${CACHE_HOST}
+        no_reverse
+        fallthrough
+    }
     kubernetes cluster.local in-addr.arpa {
         kubeconfig ${join(paths.kubeconfigs, 'coredns.conf')}
         pods insecure

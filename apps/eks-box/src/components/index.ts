@@ -11,6 +11,8 @@ import { etcd } from './etcd.ts'
 import { kubeProxy } from './kube-proxy.ts'
 import { kubelet } from './kubelet.ts'
 import { metricsServer } from './metrics-server.ts'
+import { postgres } from './postgres.ts'
+import { redis } from './redis.ts'
 import { registry } from './registry.ts'
 
 const builders = [
@@ -21,6 +23,8 @@ const builders = [
   registry,
   moto,
   aws,
+  postgres,
+  redis,
   containerd,
   kubelet,
   kubeProxy,

@@ -1,0 +1,58 @@
+import { join } from 'node:path'
+import { DATABASE, NODE_IP, PORTS } from '../cluster.ts'
+import { boxPaths, type Component } from '../component.ts'
+import type { BoxConfig } from '../config.ts'
+import { databasePasswordPath } from '../credentials.ts'
+import { asPostgres, POSTGRES_DATA, POSTGRES_PROGRAMS, POSTGRES_SOCKETS } from '../postgres.ts'
+
+/** The service's database, where RDS is on AWS. What it has committed outlives any end of its process. */
+export function postgres(config: BoxConfig): Component {
+  const paths = boxPaths(config)
+  // The same directory as the server sees it is POSTGRES_DATA.
+  const inData = (file: string) => join(paths.data, 'postgres', 'data', file)
+  const accounts = join(paths.config, 'postgres', 'accounts.sql')
+  const client = (program: string) =>
+    [join(POSTGRES_PROGRAMS, program), `--host=${POSTGRES_SOCKETS}`, '--username=postgres'] as const
+  return {
+    name: 'postgres',
+    after: [],
+    command: [...asPostgres, join(POSTGRES_PROGRAMS, 'postgres'), '-D', POSTGRES_DATA],
+    files: {
+      [inData('postgresql.conf')]: `listen_addresses = '${NODE_IP}'
+port = ${PORTS.postgres}
+unix_socket_directories = '${POSTGRES_SOCKETS}'
+cluster_name = 'eks-box-${config.name}'
+`,
+      // Only root enters the directory of the sockets; from anywhere else a password is needed, and only
+      // the service's user has one.
+      [inData('pg_hba.conf')]: `local all all trust
+host  all all all scram-sha-256
+`,
+      [accounts]: `\\set password \`cat '${databasePasswordPath(config)}'\`
+SELECT 'CREATE ROLE ${DATABASE} LOGIN'
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '${DATABASE}') \\gexec
+ALTER ROLE ${DATABASE} PASSWORD :'password';
+SELECT 'CREATE DATABASE ${DATABASE} OWNER ${DATABASE}'
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '${DATABASE}') \\gexec
+`,
+    },
+    probe: { kind: 'command', command: client('pg_isready') },
+    afterReady: [
+      [...client('psql'), '--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', `--file=${accounts}`],
+    ],
+    // SIGTERM would wait for every pod to hang up; SIGINT rolls back what is open and ends.
+    stopSignal: 'SIGINT',
+    diagnoses: [
+      {
+        pattern: /could not (write|extend|create) .*No space left on device/,
+        cause: 'the database has no room left on the disk of the state directory',
+        nextStep: 'free disk space, then `make up` again',
+      },
+      {
+        pattern: /PANIC: {2}could not locate a valid checkpoint record|invalid (primary )?checkpoint record/,
+        cause: "the database's files are damaged, as after a power cut on a disk that lies about flushing",
+        nextStep: '`make down` removes them with the box, `make up` makes a new one',
+      },
+    ],
+  }
+}
