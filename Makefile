@@ -93,6 +93,11 @@ deploy: node_modules
 loadtest: node_modules
 	@node loadtest/src/run.ts scaling $(ARGS)
 
+# Compare the service with bare Fastify, bare Node and podinfo; start, size, memory (ARGS=--help)
+.PHONY: bench
+bench: node_modules
+	@node apps/fastify-api/bench/bench.ts $(ARGS)
+
 # Run the service from source, restarting on change
 .PHONY: dev
 dev: node_modules

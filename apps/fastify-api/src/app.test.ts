@@ -132,6 +132,22 @@ t.test('a request that belongs to a trace is logged with it', async (t) => {
   t.match(broken.headers['x-request-id'], /^[0-9a-f-]{36}$/)
 })
 
+t.test('a route can log, under the id of its request', async (t) => {
+  const { app, lines } = await build(t, { LOG_LEVEL: 'debug' })
+  app.get('/talkative', async ({ log }) => {
+    log.debug('said by the route')
+    log.child({ part: 'one' }).info('said by a part of it')
+    return { level: log.level }
+  })
+  const response = await app.inject({ url: '/talkative', headers: { 'x-request-id': 'abc-2' } })
+  t.strictSame(response.json(), { level: 'debug' })
+  t.match(lines, [
+    { level: 'debug', reqId: 'abc-2', msg: 'said by the route' },
+    { level: 'info', reqId: 'abc-2', part: 'one' },
+    { msg: 'request completed' },
+  ])
+})
+
 t.test('a busy service leaves out lines, says how many, and never those of failures', async (t) => {
   const { app, lines } = await build(t, { LOG_REQUESTS_PER_SECOND: '1' })
   const send = () => Promise.all(Array.from({ length: 10 }, () => app.inject('/')))

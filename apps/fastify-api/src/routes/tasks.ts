@@ -223,7 +223,8 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
     async ({ params, headers }, reply) => {
       const task = found(await app.tasks.get(params.id), params.id)
       const tag = etag(task)
-      reply.header('etag', tag)
+      // To be kept, but asked about each time.
+      reply.headers({ etag: tag, 'cache-control': 'private, no-cache' })
       const known = headers['if-none-match']
       // Weak comparison (RFC 9110, 13.1.2).
       if (known !== undefined && names(known.replaceAll('W/', ''), tag)) return reply.code(304).send(null)
