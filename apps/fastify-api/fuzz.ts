@@ -5,6 +5,9 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { migrate } from './src/tasks/schema.ts'
 import { startPostgres } from './src/testing/postgres-server.ts'
 import { start } from './src/testing/server.ts'
@@ -17,6 +20,9 @@ const EXAMPLES = 400
 
 /** The program of schemathesis; `make test` names the pinned one. */
 const SCHEMATHESIS = process.env['SCHEMATHESIS'] ?? 'schemathesis'
+
+/** Where schemathesis keeps notes of its own. */
+const scratch = mkdtempSync(join(tmpdir(), 'fuzz-'))
 
 const endings: (() => unknown)[] = []
 const teardown = (ending: () => unknown) => {
@@ -47,10 +53,15 @@ async function runRound(port: number, round: number): Promise<void> {
   const schemathesis = spawn(
     SCHEMATHESIS,
     [
-      ...['--config-file', 'schemathesis.toml', 'run', `http://127.0.0.1:${port}/openapi.json`],
+      ...[
+        '--config-file',
+        join(import.meta.dirname, 'schemathesis.toml'),
+        'run',
+        `http://127.0.0.1:${port}/openapi.json`,
+      ],
       ...['--seed', String(round), '--max-examples', String(EXAMPLES), '--no-color'],
     ],
-    { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'inherit'] },
+    { cwd: scratch, stdio: ['ignore', 'pipe', 'inherit'] },
   )
   let report = ''
   schemathesis.stdout.on('data', (chunk) => {
@@ -75,4 +86,5 @@ try {
   process.exitCode = 1
 } finally {
   for (const end of endings) await end()
+  rmSync(scratch, { recursive: true })
 }
