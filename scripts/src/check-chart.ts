@@ -3,13 +3,13 @@ import { readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { Command } from 'commander'
 import { ActionableError, reportFailure } from 'eks-box/errors'
-import { lintChart, renderChart, runTool } from './chart.ts'
+import { type ChartValues, lintChart, renderChart, runTool } from './chart.ts'
 import { definitionFiles } from './custom-resource-definitions.ts'
 import { REPOSITORY_ROOT } from './environment.ts'
 import { storeCustomResourceSchemas, storeKubernetesSchemas } from './kubernetes-schemas.ts'
 
 /** Each chart with a field, deep in its manifests, that the schemas must refuse when it is misspelt. */
-const CHARTS = { 'fastify-app': 'readinessProbe', 'karpenter-nodes': 'nodeClassRef' } as const
+export const CHARTS = { 'fastify-app': 'readinessProbe', 'karpenter-nodes': 'nodeClassRef' } as const
 
 /** An environment's values leave the image to the deployment; for a check any image will do. */
 const SAMPLE_IMAGE = { repository: 'registry.example/fastify-app', tag: 'check' }
@@ -29,19 +29,25 @@ export async function checkChart(
   schemas: readonly string[],
   report: (line: string) => void,
 ): Promise<void> {
+  for (const { name, values } of chartCases(chart)) {
+    await lintChart(chart, values)
+    const manifests = await renderChart(chart, values)
+    report(`${name}: ${await validate(manifests, schemas, name)}`)
+    await assertMisspellingIsRefused(manifests, field, schemas)
+  }
+}
+
+/** What a chart is to be tried with: the values of each environment and each case. */
+export function chartCases(chart: string): { name: string; values: ChartValues }[] {
   const environments = filesIn(chart, /^values-.+\.yaml$/).map((file) => ({
     file,
     overrides: { image: SAMPLE_IMAGE },
   }))
   const cases = filesIn(join(chart, 'ci'), /-values\.yaml$/).map((file) => ({ file, overrides: {} }))
-  for (const { file, overrides } of [...environments, ...cases]) {
-    const values = { files: [file], overrides }
-    await lintChart(chart, values)
-    const manifests = await renderChart(chart, values)
-    const name = relative(chart, file)
-    report(`${name}: ${await validate(manifests, schemas, name)}`)
-    await assertMisspellingIsRefused(manifests, field, schemas)
-  }
+  return [...environments, ...cases].map(({ file, overrides }) => ({
+    name: relative(chart, file),
+    values: { files: [file], overrides },
+  }))
 }
 
 function filesIn(directory: string, name: RegExp): string[] {

@@ -282,6 +282,15 @@ await t.test('the service is built, pushed and rolled out under its production n
   t.match(stdout, /Phase:\s+Succeeded/, "the chart's own test")
 })
 
+await t.test('the API server takes the charts with the values of every environment and case', async (t) => {
+  const { stdout } = await execa(
+    'node',
+    ['scripts/src/dry-run-charts.ts', '--kubeconfig', kubeconfigPath(config)],
+    { cwd: repository, env: { KUBECTL: programPath(config, 'kubectl'), HELM: programPath(config, 'helm') } },
+  )
+  for (const name of ['values-prod', 'ci/database', 'karpenter-nodes']) t.match(stdout, name)
+})
+
 await t.test('pods resolve names, and logs and exec reach them', async (t) => {
   const pod = await kubectl('--namespace=fastify-app', 'get', 'pods', '-o=jsonpath={.items[0].metadata.name}')
   const lookUp = "require('dns').lookup('fastify-app.fastify-app.svc.cluster.local',(e,a)=>console.log(e??a))"
