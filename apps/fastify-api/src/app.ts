@@ -56,6 +56,8 @@ export async function buildApp(config: Config, logDestination: DestinationStream
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  app.server.maxConnections = config.MAX_CONNECTIONS
+
   for (const folder of ['plugins', 'routes']) {
     await app.register(autoload, {
       dir: join(import.meta.dirname, folder),

@@ -21,6 +21,14 @@ export const ConfigSchema = Type.Object({
       'TCP port of the metrics, which nobody outside the cluster is to see; 0 takes any free one. The default is ' +
       'that of OpenTelemetry’s Prometheus exporter.',
   }),
+  MAX_CONNECTIONS: Type.Integer({
+    default: 4_000,
+    minimum: 1,
+    maximum: 1_000_000,
+    description:
+      'Connections that are open at a time; more are closed unanswered. An idle one takes some 16 KiB: the ' +
+      'default stays well within a pod’s memory, and far above what a load balancer opens.',
+  }),
   TRUSTED_PROXY_HOPS: Type.Integer({
     default: 0,
     minimum: 0,

@@ -64,6 +64,18 @@ attack('headers that never end hold one connection and nothing else', async (t) 
   for (const socket of slow) socket.destroy()
 })
 
+t.test('more connections than there may be are closed, and those that are there are served', async (t) => {
+  const small = await start(t, { MAX_CONNECTIONS: '10' })
+  const sockets = Array.from({ length: 30 }, () => connect(small.port, '127.0.0.1').on('error', () => {}))
+  const open = () => sockets.filter((socket) => !socket.closed)
+  for (const socket of sockets) socket.resume()
+  while (open().length > 10) await sleep(10)
+  const [first] = open()
+  first?.write(get('/', [last]))
+  t.equal(status(await text(first as Socket)), 200)
+  for (const socket of sockets) socket.destroy()
+})
+
 attack('a flood of headers is refused', async (t) => {
   const flood = Array.from({ length: 2_000 }, (_, index) => `x-${index}: ${index}`)
   t.equal(status(await send(get('/', [...flood, last]))), 431)
