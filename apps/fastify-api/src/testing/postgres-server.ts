@@ -1,14 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomInt, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, globSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Test } from 'tap'
+import { freePort } from './free-port.ts'
 
 /** Where Debian's packages put the server of each version. */
 const SERVERS = '/usr/lib/postgresql/*/bin/postgres'
@@ -144,22 +144,4 @@ export class PostgresServer {
     // Not `exit`: its children hold the pipe, and until the last of them is gone it does not start again.
     if (server?.kill(signal)) await once(server, 'close')
   }
-}
-
-/**
- * A free port below those that the kernel gives to outgoing connections: while the server is down, none of them
- * takes its port, nor does a client that keeps trying connect to itself.
- */
-async function freePort(): Promise<number> {
-  let port: number
-  do port = randomInt(15_000, 30_000)
-  while (!(await isFree(port)))
-  return port
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const probe = createServer().listen(port, '127.0.0.1')
-  const [listening] = await Promise.allSettled([once(probe, 'listening')])
-  probe.close()
-  return listening.status === 'fulfilled'
 }
