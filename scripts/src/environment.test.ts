@@ -6,6 +6,7 @@ import {
   helmProgram,
   imageRepository,
   kubeAccess,
+  loadKubeConfig,
   readEnvironment,
 } from './environment.ts'
 
@@ -62,6 +63,13 @@ t.test('a repository that is not there is told, with the command that creates it
 
 t.test('an environment’s cluster is the context make kubeconfig makes, never the current one', async (t) => {
   t.strictSame(kubeAccess(readEnvironment({ ENV: 'dev' }), box, {}), { context: 'fastify-eks-dev' })
+})
+
+t.test('a kubeconfig that cannot be read is told', async (t) => {
+  t.throws(() => loadKubeConfig({ kubeconfig: '/nowhere/kubeconfig' }), {
+    message: /kubeconfig cannot be read: .*\/nowhere\/kubeconfig/,
+    nextStep: /KUBECONFIG/,
+  })
 })
 
 t.test('production is changed only when that is meant', async (t) => {

@@ -124,12 +124,20 @@ export function helmProgram(box: BoxConfig, env: NodeJS.ProcessEnv): string {
 /**
  * Opens the way to a cluster.
  *
- * @throws ActionableError when the kubeconfig has no such context.
+ * @throws ActionableError when the kubeconfig cannot be read or has no such context.
  */
 export function loadKubeConfig(access: KubeAccess): KubeConfig {
   const kubeConfig = new KubeConfig()
-  if (access.kubeconfig === undefined) kubeConfig.loadFromDefault()
-  else kubeConfig.loadFromFile(access.kubeconfig)
+  try {
+    if (access.kubeconfig === undefined) kubeConfig.loadFromDefault()
+    else kubeConfig.loadFromFile(access.kubeconfig)
+  } catch (cause) {
+    throw new ActionableError(
+      `the kubeconfig cannot be read: ${cause instanceof Error ? cause.message : cause}`,
+      'see `kubectl config view`; unset or correct KUBECONFIG if it names another file than you mean',
+      { cause },
+    )
+  }
   if (access.context !== undefined) selectContext(kubeConfig, access.context)
   return kubeConfig
 }

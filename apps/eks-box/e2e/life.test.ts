@@ -27,6 +27,8 @@ for (const listener of listeners) listener.close()
 const environment: Record<string, string> = {
   BOX_NAME: 'e2e',
   ENV: 'local',
+  // Not the one of whoever runs this.
+  KUBECONFIG: '',
   ...Object.fromEntries(
     Object.values(portVariables).map((variable, index) => [variable, freePorts[index] ?? '']),
   ),
