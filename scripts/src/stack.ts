@@ -16,6 +16,7 @@ import {
   loadKubeConfig,
   readEnvironment,
 } from './environment.ts'
+import { keepUnfinishedClusters } from './interrupted.ts'
 import {
   describePlan,
   isEmpty,
@@ -101,6 +102,7 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
   for (const name of names) {
     const since = Date.now()
     const stack = await prepareStack(name, environment, box)
+    if (name === 'cluster' && !reviewed) await keepUnfinishedClusters(stack, box)
     const summary = reviewed ? await readPlan(stack, resolve(reviewed)) : await makePlan(stack, planOptions)
     console.log(describePlan(titleOf(stack), summary))
     if (isEmpty(summary)) continue
