@@ -116,7 +116,7 @@ t.test('a request is one line in the log, under the id the client is told', asyn
   t.match(lines[0], { level: 'info', msg: 'request completed', reqId: 'abc-1', path: '/', statusCode: 200 })
 
   const insane = await app.inject({ url: '/', headers: { 'x-request-id': 'a b' } })
-  t.match(insane.headers['x-request-id'], /^[0-9a-f-]{36}$/, 'what could break a log line is not taken over')
+  t.match(insane.headers['x-request-id'], /^[\w-]{12}-\d+$/, 'what could break a log line is not taken over')
 })
 
 t.test('a request that belongs to a trace is logged with it', async (t) => {
@@ -129,7 +129,7 @@ t.test('a request that belongs to a trace is logged with it', async (t) => {
     url: '/',
     headers: { traceparent: `00-${'0'.repeat(32)}-b7ad6b7169203331-01` },
   })
-  t.match(broken.headers['x-request-id'], /^[0-9a-f-]{36}$/)
+  t.match(broken.headers['x-request-id'], /^[\w-]{12}-\d+$/)
 })
 
 t.test('a route can log, under the id of its request', async (t) => {

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { type FastifyBaseLogger, type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import type { Bindings, ChildLoggerOptions } from 'pino'
@@ -15,7 +15,16 @@ const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{
 export function requestId({ headers }: IncomingMessage): string {
   const given = headers[REQUEST_ID_HEADER]
   if (typeof given === 'string' && SANE_REQUEST_ID.test(given)) return given
-  return traceId(headers['traceparent']) ?? randomUUID()
+  return traceId(headers['traceparent']) ?? newRequestId()
+}
+
+/** Of this process: what follows it in an id is only counted, as a random number for each request would cost more. */
+const PROCESS_ID = randomBytes(9).toString('base64url')
+let requests = 0
+
+function newRequestId(): string {
+  requests++
+  return `${PROCESS_ID}-${requests}`
 }
 
 function traceId(traceparent: string | string[] | undefined): string | undefined {

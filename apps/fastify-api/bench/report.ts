@@ -1,0 +1,109 @@
+/** Figures of one server, one for each round. */
+export interface Throughput {
+  name: string
+  requestsPerSecond: readonly number[]
+  p99Ms: readonly number[]
+  /** CPU time of the server for one request, in microseconds. */
+  cpuMicros: readonly number[]
+  /** Share of the time in which the server used its core, 0 to 1. */
+  busy: readonly number[]
+}
+
+/** A figure of the service with the limit it is to keep. */
+export interface Figure {
+  name: string
+  /** Absent where it could not be measured; `note` then says why. */
+  value?: number
+  unit: string
+  /** Most it may be, and whether it may be just that. */
+  limit?: { most: number; inclusive: boolean }
+  note?: string
+}
+
+/** @throws RangeError when there is no value. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const upper = sorted[sorted.length >> 1]
+  const lower = sorted[(sorted.length - 1) >> 1]
+  if (upper === undefined || lower === undefined) throw new RangeError('no values')
+  return (lower + upper) / 2
+}
+
+/** The service is to serve at least this share of what a bare Fastify route does. */
+const LEAST_SHARE_OF_BARE = 0.85
+
+/**
+ * The table of throughputs. The service is compared by CPU time, in which requests a second of a fully used core
+ * differ as well; unlike those it does not change with what else the machine does.
+ *
+ * @param rows.bare - the bare Fastify route
+ * @param rows.podinfo - the Go service that is to be beaten
+ */
+export function throughputTable(rows: {
+  service: Throughput
+  bare: Throughput
+  http: Throughput
+  podinfo: Throughput
+}): string[] {
+  const { service, bare, http, podinfo } = rows
+  const share = (row: Throughput) => median(row.cpuMicros) / median(service.cpuMicros)
+  const line = (row: Throughput, target = '') =>
+    cells([
+      row.name,
+      thousands(median(row.requestsPerSecond)),
+      `${thousands(Math.min(...row.requestsPerSecond))} to ${thousands(Math.max(...row.requestsPerSecond))}`,
+      String(median(row.p99Ms)),
+      `${(median(row.busy) * 100).toFixed(0)} %`,
+      median(row.cpuMicros).toFixed(1),
+      row === service ? '' : share(row).toFixed(2),
+      target,
+    ])
+  return [
+    '| server | requests/s | range | p99, ms | core in use | CPU, µs a request | service against it | target |',
+    '| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |',
+    line(http),
+    line(bare, verdict(`≥ ${LEAST_SHARE_OF_BARE}`, share(bare) >= LEAST_SHARE_OF_BARE)),
+    line(service),
+    line(podinfo, verdict('> 1', share(podinfo) > 1)),
+  ]
+}
+
+/** The table of the service's other figures. */
+export function figureTable(figures: readonly Figure[]): string[] {
+  return [
+    '| service | measured | target |',
+    '| --- | ---: | --- |',
+    ...figures.map(({ name, value, unit, limit, note = '' }) => {
+      const label = name + (note && ` (${note})`)
+      if (value === undefined) return cells([label, 'not measured', limit ? bound(limit, unit) : ''])
+      const kept = limit !== undefined && (limit.inclusive ? value <= limit.most : value < limit.most)
+      const shown = `${value.toFixed(unit === 'ms' ? 0 : 1)} ${unit}`
+      return cells([label, shown, limit ? verdict(bound(limit, unit), kept) : ''])
+    }),
+  ]
+}
+
+const bound = ({ most, inclusive }: { most: number; inclusive: boolean }, unit: string) =>
+  `${inclusive ? '≤' : '<'} ${most} ${unit}`
+
+const verdict = (target: string, met: boolean) => `${target}: ${met ? 'met' : 'missed'}`
+
+const cells = (values: readonly string[]) => `| ${values.join(' | ')} |`
+
+const thousands = (value: number) => Math.round(value).toLocaleString('en')
+
+const MARKERS = { start: '<!-- measured: written by make bench -->', end: '<!-- end of measured -->' }
+
+/**
+ * Puts `lines` between the two markers of a page.
+ *
+ * @throws Error when the page lacks them
+ */
+export function replaceMeasured(page: string, lines: readonly string[]): string {
+  const start = page.indexOf(MARKERS.start)
+  const end = page.indexOf(MARKERS.end)
+  if (start === -1 || end < start) {
+    throw new Error(`the page needs the lines "${MARKERS.start}" and "${MARKERS.end}", in this order`)
+  }
+  return `${page.slice(0, start)}${[MARKERS.start, '', ...lines, '', ''].join('\n')}${page.slice(end)}`
+}

@@ -1,0 +1,152 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+
+/** A server to measure. */
+export interface Contestant {
+  name: string
+  /** Program and arguments that make it listen on 127.0.0.1; `PORT` tells the port as well. */
+  command: (port: number) => [string, ...string[]]
+  /** Beside PATH all of its environment, so that the caller's has no part in the result. */
+  env: Readonly<Record<string, string>>
+  /** The route that is put under load. */
+  route: string
+  /** Answers 200 once requests are welcome. */
+  readyRoute: string
+}
+
+/** How long a server may take until it is ready, in milliseconds: many times what the slowest takes. */
+const READY_WITHIN_MS = 30_000
+
+/** How often readiness is asked, in milliseconds: the resolution of the time to ready. */
+const ASK_EVERY_MS = 2
+
+/** A contestant's process on one core. */
+export class Server {
+  readonly #process: ChildProcess
+  readonly #origin: string
+  readonly #contestant: Contestant
+  /** What it wrote last, for the case that it fails. */
+  #output = ''
+  /** Its first lines, with what it says of its start. */
+  #firstOutput = ''
+
+  private constructor(contestant: Contestant, port: number, child: ChildProcess) {
+    this.#contestant = contestant
+    this.#origin = `http://127.0.0.1:${port}`
+    this.#process = child
+    const onData = (data: Buffer) => {
+      const text = data.toString()
+      if (this.#firstOutput.length < 10_000) this.#firstOutput += text
+      this.#output = (this.#output + text).slice(-2_000)
+    }
+    child.stdout?.on('data', onData)
+    child.stderr?.on('data', onData)
+  }
+
+  /**
+   * Starts a contestant on `core` and waits until it is ready.
+   *
+   * @param signal - ends the process when aborted
+   * @returns the server, and the milliseconds from before its process existed until it was ready
+   * @throws Error when it ends or does not become ready, with what it wrote last
+   */
+  static async start(
+    contestant: Contestant,
+    core: number,
+    signal: AbortSignal,
+  ): Promise<{ server: Server; readyMs: number }> {
+    const port = await freePort()
+    const since = performance.now()
+    const child = spawn('taskset', ['--cpu-list', String(core), ...contestant.command(port)], {
+      env: { PATH: process.env['PATH'], PORT: String(port), ...contestant.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      signal,
+      killSignal: 'SIGKILL',
+    })
+    // Told by `#fail`, where it is known what was awaited.
+    child.on('error', () => {})
+    const server = new Server(contestant, port, child)
+    while (!(await server.#isReady())) {
+      if (child.exitCode !== null || child.pid === undefined) return server.#fail('ended at once')
+      if (performance.now() - since > READY_WITHIN_MS) return server.#fail('did not become ready')
+      await sleep(ASK_EVERY_MS, undefined, { signal })
+    }
+    return { server, readyMs: performance.now() - since }
+  }
+
+  async #isReady(): Promise<boolean> {
+    const answer = await fetch(this.#origin + this.#contestant.readyRoute).catch(() => undefined)
+    await answer?.arrayBuffer()
+    return answer?.status === 200
+  }
+
+  async #fail(what: string): Promise<never> {
+    await this.stop()
+    throw new Error(`${this.#contestant.name} ${what}: ${this.#output.trim() || 'it wrote nothing'}`)
+  }
+
+  /** URL of the route that is put under load. */
+  get url(): string {
+    return this.#origin + this.#contestant.route
+  }
+
+  /** The number that follows `"<name>":` in the first lines it wrote. */
+  logged(name: string): number | undefined {
+    const [, value] = new RegExp(`"${name}":(\\d+)`).exec(this.#firstOutput) ?? []
+    return value === undefined ? undefined : Number(value)
+  }
+
+  /** CPU time it has used, in milliseconds: of all its threads, user and kernel. */
+  cpuMs(): number {
+    const threads = `/proc/${this.#process.pid}/task`
+    return readdirSync(threads)
+      .map((thread) => Number(readFileSync(`${threads}/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6)
+      .reduce((sum, ms) => sum + ms, 0)
+  }
+
+  /** Resident memory, in MiB: now, and the most there has been. */
+  memoryMiB(): { now: number; most: number } {
+    const status = readFileSync(`/proc/${this.#process.pid}/status`, 'utf8')
+    const read = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)?.[1]) / 1024
+    return { now: read('VmRSS'), most: read('VmHWM') }
+  }
+
+  /** Ends it at once: it holds nothing that is worth an orderly end. */
+  async stop(): Promise<void> {
+    if (this.#process.pid === undefined || this.#process.exitCode !== null || this.#process.killed) return
+    // With the last of its output, unlike 'exit'.
+    const ended = once(this.#process, 'close')
+    this.#process.kill('SIGKILL')
+    await ended
+  }
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const address = probe.address()
+  probe.close()
+  await once(probe, 'close')
+  if (address === null || typeof address === 'string') throw new TypeError('a TCP server has a port')
+  return address.port
+}
+
+/** The processor cores this process may use, by number. */
+export function allowedCores(): number[] {
+  const status = readFileSync('/proc/self/status', 'utf8')
+  const list = /^Cpus_allowed_list:\s+(\S+)/m.exec(status)?.[1] ?? '0'
+  return list.split(',').flatMap((range) => {
+    const [first = 0, last = first] = range.split('-').map(Number)
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index)
+  })
+}
+
+/** Keeps this process, the client, and its threads on `core`. */
+export async function stayOn(core: number): Promise<void> {
+  const threads = ['--all-tasks', '--cpu-list', '--pid']
+  await promisify(execFile)('taskset', [...threads, String(core), String(process.pid)])
+}
