@@ -1,5 +1,5 @@
 /**
- * `npm run fuzz`: holds the running service, with a real PostgreSQL behind it, against its own OpenAPI document with
+ * `make test ONLY=fuzz`: holds the running service, with a real PostgreSQL behind it, against its own OpenAPI document with
  * generated requests, valid and not. Fails on a 5xx, an undocumented status, header, media type or body, on valid
  * input refused, invalid input accepted, and when the service ends.
  */

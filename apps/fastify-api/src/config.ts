@@ -123,7 +123,7 @@ export const ConfigSchema = Type.Object({
     maximum: 100,
     description:
       'Most connections of one process. All pods together must stay below max_connections of the server: ten ' +
-      'pods, one more a rollout’s surge, and the migration make 70 at the default.',
+      'pods, three more during a rollout and the migration make 66 at the default.',
   }),
   DATABASE_READY_GRACE_MS: Type.Integer({
     default: 30_000,
