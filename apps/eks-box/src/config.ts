@@ -16,6 +16,8 @@ export interface BoxConfig {
   cacheDir: string
   /** Ports on 127.0.0.1 of this machine, forwarded into the box. */
   ports: { api: number; registry: number; service: number; aws: number }
+  /** Seconds that one component may take from its start to its first answer; see `timeLimits`. */
+  startTimeoutSeconds: number
 }
 
 /**
@@ -83,7 +85,53 @@ export function readConfig(env: NodeJS.ProcessEnv): BoxConfig {
       env['BOX_CACHE_DIR'] ?? join(env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'eks-box'),
     ),
     ports,
+    startTimeoutSeconds: readStartTimeout(env),
   }
+}
+
+/** The box's time limits in milliseconds. */
+export interface TimeLimits {
+  /** From a component's start to its first answer. */
+  componentStart: number
+  /** From a component's stop signal until it is killed. */
+  componentStop: number
+  /** From the order to stop until the host process kills every process of the box. */
+  allStop: number
+  /** From the order to stop until `make down` gives up on the host process. */
+  boxStop: number
+  /** From `make up` until every component is ready. */
+  boxStart: number
+}
+
+/**
+ * Derives every time limit of the box from `startTimeoutSeconds`, so that one setting fits them all to a slow
+ * machine. The longest chain of components that wait for each other has four links: etcd, kube-apiserver,
+ * kubelet, metrics-server.
+ */
+export function timeLimits({ startTimeoutSeconds }: Pick<BoxConfig, 'startTimeoutSeconds'>): TimeLimits {
+  const componentStart = startTimeoutSeconds * 1000
+  // A short patience with starts is no reason to kill a database that is still writing.
+  const boxStop = Math.max(componentStart, 120_000)
+  return {
+    componentStart,
+    componentStop: boxStop / 8,
+    allStop: (boxStop * 3) / 4,
+    boxStop,
+    boxStart: componentStart * 4,
+  }
+}
+
+function readStartTimeout(env: NodeJS.ProcessEnv): number {
+  const text = env['BOX_START_TIMEOUT_SECONDS']
+  if (text === undefined || text === '') return 120
+  const seconds = Number(text)
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 86_400) {
+    throw new ActionableError(
+      `BOX_START_TIMEOUT_SECONDS is "${text}", which is no time limit`,
+      'use a number of seconds from 1 to 86400; the default is 120',
+    )
+  }
+  return seconds
 }
 
 function readPort(env: NodeJS.ProcessEnv, variable: string, fallback: number): number {

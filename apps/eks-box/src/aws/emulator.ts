@@ -28,9 +28,6 @@ interface JournalEntry extends Omit<AwsRequest, 'body'> {
   body: string
 }
 
-/** How long the emulator may take to load its modules on a busy machine, in milliseconds. */
-const startTimeout = 60_000
-
 /**
  * The AWS emulator, made durable. It keeps everything in memory and makes its identifiers up, so a restart
  * would lose the account. Therefore each request that changes something is written to a journal, and before it
@@ -40,6 +37,7 @@ const startTimeout = 60_000
 export class Emulator {
   readonly #address: { host: string; port: number }
   readonly #journal: string
+  readonly #startTimeout: number
   #changes = 0
   #lastChange: Promise<unknown> = Promise.resolve()
   readonly #reads = new Set<Promise<unknown>>()
@@ -47,10 +45,12 @@ export class Emulator {
   /**
    * @param address where the emulator listens.
    * @param journal file of the requests that made the account what it is.
+   * @param startTimeout how long the emulator may take to load its modules on a busy machine, in milliseconds.
    */
-  constructor(address: { host: string; port: number }, journal: string) {
+  constructor(address: { host: string; port: number }, journal: string, startTimeout = 60_000) {
     this.#address = address
     this.#journal = journal
+    this.#startTimeout = startTimeout
   }
 
   /**
@@ -151,7 +151,7 @@ export class Emulator {
   }
 
   async #answer(): Promise<void> {
-    const deadline = Date.now() + startTimeout
+    const deadline = Date.now() + this.#startTimeout
     while (true) {
       try {
         return await this.#control(`seed?a=0`)

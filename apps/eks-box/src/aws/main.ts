@@ -15,7 +15,7 @@ import { execa } from 'execa'
 import { ACCOUNT, CLUSTER_NAME, NODE_NAME, PORTS, REGION, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../component.ts'
 import { kubectl } from '../components/kubectl.ts'
-import { oidcIssuer, operatorKeyPath, readConfig } from '../config.ts'
+import { oidcIssuer, operatorKeyPath, readConfig, timeLimits } from '../config.ts'
 import { readConnections } from '../credentials.ts'
 import type { Caller } from '../eks-api/api.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
@@ -31,7 +31,11 @@ import { createGateway } from './gateway.ts'
 const config = readConfig(process.env)
 const { data, pki } = boxPaths(config)
 const endpoint = `http://127.0.0.1:${PORTS.aws}`
-const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data, 'aws', 'journal.jsonl'))
+const emulator = new Emulator(
+  { host: '127.0.0.1', port: PORTS.moto },
+  join(data, 'aws', 'journal.jsonl'),
+  timeLimits(config).componentStart / 2,
+)
 const store = new Store(join(data, 'aws', 'eks.json'))
 const ec2 = new EC2Client({
   endpoint,
