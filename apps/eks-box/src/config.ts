@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { OperatorKey } from './aws/account.ts'
+import type { AccessKey } from './aws/account.ts'
 import { ACCOUNT, REGION } from './cluster.ts'
 import { ActionableError } from './errors.ts'
 
@@ -200,7 +200,7 @@ export function operatorKeyPath(config: BoxConfig): string {
 export function awsEnvironment(config: BoxConfig): Record<string, string | undefined> {
   const path = operatorKeyPath(config)
   if (!existsSync(path)) throw new ActionableError('the box is not up', 'start it with `make up`')
-  const key = JSON.parse(readFileSync(path, 'utf8')) as OperatorKey
+  const key = JSON.parse(readFileSync(path, 'utf8')) as AccessKey
   return {
     AWS_ENDPOINT_URL: `http://127.0.0.1:${config.ports.aws}`,
     AWS_ACCESS_KEY_ID: key.accessKeyId,
