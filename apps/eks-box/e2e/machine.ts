@@ -10,6 +10,8 @@ export interface Traces {
   links: string[]
   rules: string[]
   cgroups: string[]
+  /** The controllers that the root cgroup passes on; undefined with cgroup version 1. */
+  controllers: string | undefined
   /** What CNI wrote to the machine itself instead of the box's own directory. */
   cniFiles: string[]
   processes: string[]
@@ -35,6 +37,7 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
       .split('\n')
       .filter((line) => /KUBE-|CNI-/.test(line)),
     cgroups: await listCgroups(cgroupRoot),
+    controllers: await readFile('/sys/fs/cgroup/cgroup.subtree_control', 'utf8').catch(() => undefined),
     cniFiles: existsSync(CNI_STATE) ? await readdir(CNI_STATE, { recursive: true }) : [],
     processes: await boxProcesses(boxName, stateDir),
   }
