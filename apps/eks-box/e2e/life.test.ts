@@ -321,6 +321,15 @@ await t.test('pods resolve names, and logs and exec reach them', async (t) => {
     /^172\.20\.\d+\.\d+$/,
   )
   t.match(await kubectl('--namespace=fastify-app', 'logs', pod), /"msg"/)
+  const { optionalDependencies } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'))
+  t.equal(
+    await kubectl('--namespace=fastify-app', 'exec', pod, '--', 'node', '--version'),
+    `v${optionalDependencies[`node-linux-${process.arch}`]}`,
+    'the image holds the pinned Node',
+  )
+  await t.rejects(kubectl('--namespace=fastify-app', 'exec', pod, '--', '/bin/sh', '-c', 'true'), {
+    stderr: /no such file or directory/,
+  })
 })
 
 await t.test(
