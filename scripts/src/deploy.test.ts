@@ -92,6 +92,7 @@ t.test('a context the kubeconfig does not have is refused with those it has', as
   const directory = t.testdir({ kubeconfig })
   t.throws(() => new Release('helm', { kubeconfig: join(directory, 'kubeconfig'), context: 'there' }), {
     message: 'your kubeconfig has no context there',
-    nextStep: 'use here',
+    nextStep:
+      'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`, or set KUBE_CONTEXT to one of here',
   })
 })

@@ -467,6 +467,7 @@ await t.test('wrong input is one line with the cause and one with the next step'
     ['destroy', { ENV: 'prod' }, /error: this would change production/],
     ['deploy', { ENV: 'dev' }, /error: your kubeconfig has no context fastify-eks-dev/],
     ['deploy', { ENV: 'prod', CI: '' }, /error: this would change production/],
+    ['up', { ENV: 'dev' }, /error: ENV=dev does not use the box, so nothing was started/],
     ['box', { BOX_API_PORT: 'http' }, /error: BOX_API_PORT is "http", which is no port/],
     ['box', { BOX_NAME: 'No Name' }, /error: BOX_NAME is "No Name", which is no box name/],
     ['loadtest', { BASE_URL: 'http://127.0.0.1:1' }, /error: http:\/\/127\.0\.0\.1:1 does not answer/],

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { boxPaths } from './component.ts'
 import { fingerprint } from './components/index.ts'
-import { type BoxConfig, DEFAULT_STATE_ROOT, DISK_NEEDED, portVariables } from './config.ts'
+import { type BoxConfig, DEFAULT_STATE_ROOT, DISK_NEEDED, portVariables, timeLimits } from './config.ts'
 import { ActionableError } from './errors.ts'
 import { openPort } from './ports.ts'
 import { type BoxStatus, isRunning, type ProcessIdentity, readStatus } from './status.ts'
@@ -13,10 +13,6 @@ import { sweep } from './sweep.ts'
 import { missingTools } from './tools.ts'
 
 const pollInterval = 200
-/** Longer than all components may take one after another. In milliseconds. */
-const startTimeout = 300_000
-/** Longer than the host process waits before it ends the box by force. In milliseconds. */
-const stopTimeout = 120_000
 
 /** The status of a running box; undefined when none runs under this name. */
 export async function runningBox(config: BoxConfig): Promise<BoxStatus | undefined> {
@@ -96,7 +92,8 @@ export async function startBox(
   }
   host.unref()
 
-  const deadline = Date.now() + startTimeout
+  const { boxStart } = timeLimits(config)
+  const deadline = Date.now() + boxStart
   let seen = ''
   while (true) {
     if (signal.aborted) {
@@ -117,8 +114,9 @@ export async function startBox(
     if (Date.now() > deadline) {
       await abandon()
       throw new ActionableError(
-        `the box was not ready after ${startTimeout / 1000} s`,
-        'see `make logs C=box`, then run `make up` again',
+        `the box was not ready after ${boxStart / 1000} s`,
+        'see `make logs C=box`; on a slow machine set BOX_START_TIMEOUT_SECONDS to more than ' +
+          config.startTimeoutSeconds,
       )
     }
     await sleep(pollInterval)
@@ -145,7 +143,7 @@ export async function stopBox(config: BoxConfig): Promise<void> {
   const status = await readStatus(config)
   if (status !== undefined && isRunning(status.host)) {
     process.kill(status.host.pid, 'SIGTERM')
-    await ended(status.host, stopTimeout)
+    await ended(status.host, timeLimits(config).boxStop)
   }
   await endRemains(config)
 }
@@ -155,7 +153,7 @@ async function endRemains(config: BoxConfig): Promise<void> {
   const remains = (await readStatus(config))?.namespaces
   if (remains !== undefined && isRunning(remains)) {
     process.kill(remains.pid, 'SIGKILL')
-    await ended(remains, stopTimeout)
+    await ended(remains, timeLimits(config).boxStop)
   }
   await sweep(config)
 }

@@ -8,7 +8,7 @@ import { execa } from 'execa'
 import { Listr, type ListrTask } from 'listr2'
 import { checkMachine, isCurrent, removeBox, runningBox, startBox, stopBox } from './box.ts'
 import { boxPaths, COMPONENT_NAMES, type ComponentName } from './component.ts'
-import { awsEnvironment, type BoxConfig, kubeconfigPath, readConfig } from './config.ts'
+import { awsEnvironment, type BoxConfig, kubeconfigPath, readConfig, requireBox } from './config.ts'
 import { ActionableError, reportFailure } from './errors.ts'
 import { installPackages, missingPackages } from './packages.ts'
 import type { BoxStatus } from './status.ts'
@@ -87,6 +87,7 @@ function interruption(): AbortSignal {
 }
 
 async function up(config: BoxConfig): Promise<void> {
+  requireBox(process.env)
   const interrupt = interruption()
   const running = await runningBox(config)
   if (running?.phase === 'ready' && missingTools(config).length === 0 && isCurrent(config, running)) {

@@ -10,7 +10,7 @@ import { createCgroups } from './cgroups.ts'
 import { COMPONENT_NAMES } from './component.ts'
 import { fingerprint } from './components/index.ts'
 import { cgroupRoot } from './components/kubelet.ts'
-import { type BoxConfig, portVariables, readConfig } from './config.ts'
+import { type BoxConfig, portVariables, readConfig, timeLimits } from './config.ts'
 import { reportFailure } from './errors.ts'
 import type { Order, Report } from './inside.ts'
 import { CNI_STATE } from './node.ts'
@@ -19,8 +19,6 @@ import { type BoxStatus, identify, type ProcessIdentity, writeStatus } from './s
 import { sweep } from './sweep.ts'
 
 type PortName = keyof BoxConfig['ports']
-
-const stopTimeout = 90_000
 
 const config = readConfig(process.env)
 
@@ -84,7 +82,7 @@ async function run(): Promise<void> {
   }
   const endInner = () => {
     if (inner.connected) inner.send({ kind: 'stop' } satisfies Order)
-    setTimeout(() => inner.kill('SIGKILL'), stopTimeout).unref()
+    setTimeout(() => inner.kill('SIGKILL'), timeLimits(config).allStop).unref()
   }
   if (stop.signal.aborted) endInner()
   else stop.signal.addEventListener('abort', endInner)

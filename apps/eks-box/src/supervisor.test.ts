@@ -36,6 +36,7 @@ function supervise(t: Test, components: Component[], startTimeout = 20_000) {
     logDirectory: directory,
     ask,
     startTimeout,
+    stopTimeout: 15_000,
     restartDelay: 10,
     onChange: (statuses) => {
       latest = statuses
@@ -172,6 +173,7 @@ t.test('a log that grew large is set aside at the next start', async (t) => {
     logDirectory: directory,
     ask,
     startTimeout: 20_000,
+    stopTimeout: 15_000,
     restartDelay: 10,
     onChange: () => {},
   })

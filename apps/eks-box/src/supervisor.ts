@@ -13,6 +13,8 @@ export interface SupervisorOptions {
   onChange: (components: ComponentStatus[]) => void
   /** How long a component may take from its start to its first answer, in milliseconds. */
   startTimeout: number
+  /** How long a component may take from its stop signal until it is killed, in milliseconds. */
+  stopTimeout: number
   /** Pause before a component that ended by itself is started again; doubles up to 10 s. In milliseconds. */
   restartDelay: number
 }
@@ -39,7 +41,6 @@ interface Run {
 const probeInterval = 200
 const watchInterval = 2000
 const longestRestartDelay = 10_000
-const stopTimeout = 15_000
 const largestLog = 20 * 1024 * 1024
 
 /** Starts components in the order of their links, keeps them running, and stops them in reverse. */
@@ -94,7 +95,7 @@ export class Supervisor {
     const { component, process, life } = supervised
     if (process?.exitCode === null && process.signalCode === null) {
       process.kill(component.stopSignal ?? 'SIGTERM')
-      const overdue = setTimeout(() => process.kill('SIGKILL'), stopTimeout)
+      const overdue = setTimeout(() => process.kill('SIGKILL'), this.#options.stopTimeout)
       await life
       clearTimeout(overdue)
     }

@@ -1,5 +1,5 @@
 import { rm, rmdir } from 'node:fs/promises'
-import { findCgroups, removeCgroups } from './cgroups.ts'
+import { findCgroups, removeCgroups, restoreControllers } from './cgroups.ts'
 import { boxPaths } from './component.ts'
 import { CGROUP_PREFIX, cgroupRoot } from './components/kubelet.ts'
 import type { BoxConfig } from './config.ts'
@@ -14,6 +14,7 @@ export async function sweep(config: BoxConfig): Promise<void> {
   await rm(boxPaths(config).run, { recursive: true, force: true })
   // Removing it takes away what another box has mounted there in its own namespace.
   if ((await findCgroups(CGROUP_PREFIX)).length > 0) return
+  await restoreControllers()
   await rmdir(CNI_STATE).catch((error: NodeJS.ErrnoException) => {
     // Somebody else's CNI keeps its state there, or nobody ever made it.
     if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { CALLER_HEADER } from './api.ts'
 import { buildEksApi } from './server.ts'
 import { Store } from './store.ts'
-import { name, policy, smallest, startApi, startCluster } from './testing.ts'
+import { callers, name, policy, smallest, startApi, startCluster } from './testing.ts'
 
 t.test('a cluster is CREATING, then ACTIVE and what the box really is', async (t) => {
   const api = await startApi(t)
@@ -265,6 +266,9 @@ t.test('a restart forgets nothing but what the box no longer is', async (t) => {
     cluster: { ...api.options.cluster, endpoint: 'https://127.0.0.1:7443' },
   })
   t.teardown(() => restarted.close())
-  const response = await restarted.inject({ url: `/clusters/${name}`, headers: { authorization: 'any' } })
+  const response = await restarted.inject({
+    url: `/clusters/${name}`,
+    headers: { [CALLER_HEADER]: JSON.stringify(callers['AKIAOPERATOR']) },
+  })
   t.match(response.json(), { cluster: { status: 'ACTIVE', endpoint: 'https://127.0.0.1:7443' } })
 })

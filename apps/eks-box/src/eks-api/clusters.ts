@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Static, Type } from 'typebox'
 import { createEntry } from './access.ts'
-import type { Api } from './api.ts'
+import { type Api, callerOf } from './api.ts'
 import { EksFailure } from './failure.ts'
 import {
   AssociateEncryptionConfig,
@@ -69,7 +69,8 @@ export function clusters({ app, store, options }: Api): void {
     return first.vpcId
   }
 
-  app.post('/clusters', { schema: { body: CreateCluster } }, async ({ body, headers }) => {
+  app.post('/clusters', { schema: { body: CreateCluster } }, async (request) => {
+    const { body } = request
     const details = { clusterName: body.name }
     if (body.name !== box.name) {
       throw new EksFailure(
@@ -101,7 +102,7 @@ export function clusters({ app, store, options }: Api): void {
     }
     const { subnetIds = [], ...vpc } = body.resourcesVpcConfig
     const vpcId = await checkSubnets(subnetIds, body.name)
-    const { principalArn } = await options.identify(headers.authorization ?? '')
+    const { principalArn } = callerOf(request)
     const clusterSecurityGroupId = await options.createClusterSecurityGroup(vpcId)
     const cluster: Cluster = {
       name: body.name,
