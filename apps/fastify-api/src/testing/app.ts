@@ -15,7 +15,7 @@ export interface LogLine {
   err?: { message: string }
 }
 
-/** The service without a port, and what it logs. */
+/** The service without a port, and what it logs; the load routes are on, as most tests need one. */
 export async function build(t: Test, settings: Partial<Record<keyof Config, string>> = {}) {
   const lines: LogLine[] = []
   const sink = new Writable({
@@ -24,7 +24,7 @@ export async function build(t: Test, settings: Partial<Record<keyof Config, stri
       done()
     },
   })
-  const app = await buildApp(loadConfig(settings), sink)
+  const app = await buildApp(loadConfig({ LOAD_ENDPOINTS_ENABLED: 'true', ...settings }), sink)
   t.teardown(() => app.close())
   return { app, lines }
 }
