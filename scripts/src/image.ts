@@ -330,6 +330,24 @@ async function compressedMegabytes(registry: string, tag: string): Promise<strin
 }
 
 /**
+ * Writes the image of this checkout, built unless it is there already, to an archive as `docker save` makes it.
+ *
+ * @returns the image's tag; in the archive its name is `localhost/fastify-app:<tag>`.
+ * @throws ActionableError when it cannot be built or written.
+ */
+export async function saveImage(environment: Environment, box: BoxConfig, file: string): Promise<string> {
+  const { engine, tag } = await build(environment, box)
+  const image = `localhost/${SERVICE}:${tag}`
+  await run(
+    engine,
+    engine.name === 'docker'
+      ? ['save', '--output', file, image]
+      : ['push', image, `docker-archive:${file}:${image}`],
+  )
+  return tag
+}
+
+/**
  * The reference under which pods of `environment` pull this checkout's image; `IMAGE_TAG` names another.
  *
  * @throws ActionableError when the bundle is not built.
