@@ -28,8 +28,8 @@ export const ConfigSchema = Type.Object({
     minimum: 1,
     maximum: 1_000_000,
     description:
-      'Connections that are open at a time; more are closed unanswered. An idle one takes some 16 KiB: the ' +
-      'default stays well within a pod’s memory, and far above what a load balancer opens.',
+      'Connections that are open at a time; for one more, the oldest that awaits no answer is closed. An idle ' +
+      'one takes some 16 KiB: the default stays well within a pod’s memory, and far above what a load balancer opens.',
   }),
   TRUSTED_PROXY_HOPS: Type.Integer({
     default: 0,
@@ -45,8 +45,8 @@ export const ConfigSchema = Type.Object({
     default: 100,
     minimum: 0,
     description:
-      'Most lines in a second about requests that went well. The line that follows says how many went without ' +
-      'one; metrics count them all.',
+      'Most lines in a second about requests that went well. The next line says how many were left out; metrics ' +
+      'count them all.',
   }),
   DRAIN_DELAY_MS: Type.Integer({
     default: 5_000,

@@ -101,7 +101,15 @@ t.test('with TLS, a private authority and a password, which hold for every node'
   const { cert, key } = authority.issue('IP:127.0.0.1')
   const tlsPort = await freePort()
   const tls = ['--tls-port', String(tlsPort), '--tls-cert-file', cert, '--tls-key-file', key]
-  const settings = [...tls, '--tls-ca-cert-file', authority.file, '--tls-auth-clients', 'no', '--tls-cluster', 'yes']
+  const settings = [
+    ...tls,
+    '--tls-ca-cert-file',
+    authority.file,
+    '--tls-auth-clients',
+    'no',
+    '--tls-cluster',
+    'yes',
+  ]
   const { clients } = await startCluster(t, { masters: 1, settings })
   await clients[0]?.configSet({ requirepass: 's3cret word', masterauth: 's3cret word' })
   const { observer, up, outcomes } = await pod(t, `rediss://:s3cret%20word@127.0.0.1:${tlsPort}`, {

@@ -30,7 +30,7 @@ export default fp<{ config: Config }>(
     app.decorate('tasks', tasks)
 
     const database = new Dependency(() => tasks.check(), config.DATABASE_READY_GRACE_MS)
-    app.addReadiness(() => database.ready)
+    app.addReadiness('database', () => database.ready)
     const following = database.follow()
 
     new Gauge({
