@@ -140,6 +140,11 @@ export const ConfigSchema = Type.Object({
         'Redis or Valkey that all pods share as cache, as redis://:password@host; in memory without.',
     }),
   ),
+  BUILD_COMMIT: Type.String({
+    default: 'unknown',
+    minLength: 1,
+    description: 'Commit that the running build was made from; the image sets it.',
+  }),
   OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(
     Type.String({
       pattern: '^https?://',
