@@ -85,6 +85,10 @@ async function readPlan(stack: Stack, file: string): Promise<Planned> {
 
 async function plan({ environment, box, planOptions }: Context): Promise<void> {
   for (const name of chosenStacks(environment, process.env['STACK'])) {
+    if (name === 'platform' && !(await isClusterApplied(environment, box))) {
+      await skipPlan(`${name} (${environment.name})`)
+      continue
+    }
     const stack = await prepareStack(name, environment, box)
     // A plan changes no state, so it needs no lock, and whoever may only plan needs no right to write one.
     const { summary, digest } = await makePlan(stack, ['-lock=false', ...planOptions])
@@ -113,6 +117,18 @@ function checkApproval(stack: Stack, digest: string): void {
   )
 }
 
+async function isClusterApplied(environment: Environment, box: BoxConfig): Promise<boolean> {
+  return (await clusterOutputs(environment, box))['cluster_name'] !== undefined
+}
+
+/** An account that is still empty is no failure: what is in a cluster can be planned once there is one. */
+async function skipPlan(title: string): Promise<void> {
+  const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
+  console.log(`${title}: ${reason}`)
+  const report = process.env['PLAN_SUMMARY']
+  if (report) await appendFile(report, `### ${title}\n\nNo plan: ${reason}.\n`)
+}
+
 async function apply({ environment, box, planOptions }: Context): Promise<void> {
   const reviewed = process.env['PLAN']
   const names = chosenStacks(environment, process.env['STACK'])
@@ -131,6 +147,12 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
   confirmProduction(environment, { reviewed: Boolean(reviewed) })
   for (const name of names) {
     const since = Date.now()
+    if (name === 'platform' && !(await isClusterApplied(environment, box))) {
+      throw new ActionableError(
+        `platform (${environment.name}): the cluster is not applied yet`,
+        `apply it first: \`make apply ENV=${environment.name} STACK=cluster\``,
+      )
+    }
     const stack = await prepareStack(name, environment, box)
     if (name === 'cluster' && !reviewed) await keepUnfinishedClusters(stack, box)
     let planned = reviewed ? await readPlan(stack, resolve(reviewed)) : await makePlan(stack, planOptions)
