@@ -26,6 +26,11 @@ up: box apply build push deploy
 down: node_modules
 	@$(BOX) down
 
+# Stop the box and keep its data; `make up` continues
+.PHONY: stop
+stop: node_modules
+	@$(BOX) stop
+
 # Lint, typecheck, unit tests, chart checks, and the end-to-end test in a box of its own
 .PHONY: test
 test: node_modules
@@ -115,6 +120,11 @@ status: node_modules
 logs: node_modules
 	@$(BOX) logs $(C)
 
+# Write all logs, the status and the cluster's state into one archive (OUT=<file>)
+.PHONY: logs-export
+logs-export: node_modules
+	@$(BOX) logs-export $(OUT)
+
 # Run a command inside the box: make exec CMD="iptables -t nat -S"
 .PHONY: exec
 exec: node_modules
@@ -145,7 +155,7 @@ prune: node_modules
 # This list
 .PHONY: help
 help:
-	@awk '/^## /{printf "\n%s\n", substr($$0, 4)} /^# /{text=substr($$0, 3)} /^[a-z][a-z-]*:/{if (text) printf "  make %-10s %s\n", substr($$1, 1, length($$1)-1), text} !/^#/ && !/^\.PHONY/{text=""}' $(MAKEFILE_LIST)
+	@awk '/^## /{printf "\n%s\n", substr($$0, 4)} /^# /{text=substr($$0, 3)} /^[a-z][a-z-]*:/{if (text) printf "  make %-12s %s\n", substr($$1, 1, length($$1)-1), text} !/^#/ && !/^\.PHONY/{text=""}' $(MAKEFILE_LIST)
 
 # Dependencies of this repository, Node itself included, from the lock file
 node_modules: package-lock.json

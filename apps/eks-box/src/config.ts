@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -59,7 +60,7 @@ export function readConfig(env: NodeJS.ProcessEnv): BoxConfig {
       'use up to 20 lower-case letters, digits and dashes, starting with a letter',
     )
   }
-  const stateDir = resolve(env['BOX_STATE_DIR'] ?? DEFAULT_STATE_ROOT, name)
+  const stateDir = resolve(env['BOX_STATE_DIR'] || DEFAULT_STATE_ROOT, name)
   if (stateDir.length > longestStateDir) {
     throw new ActionableError(
       `the state directory ${stateDir} is too long for the unix sockets in it`,
@@ -82,17 +83,27 @@ export function readConfig(env: NodeJS.ProcessEnv): BoxConfig {
     name,
     stateDir,
     cacheDir: resolve(
-      env['BOX_CACHE_DIR'] ?? join(env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'eks-box'),
+      env['BOX_CACHE_DIR'] || join(env['XDG_CACHE_HOME'] || join(callerHome(env), '.cache'), 'eks-box'),
     ),
     ports,
     startTimeoutSeconds: readStartTimeout(env),
   }
 }
 
+/** Home of the person who runs this; with sudo, of the one who called it, who works with the tools afterwards. */
+function callerHome(env: NodeJS.ProcessEnv): string {
+  const uid = env['SUDO_UID']
+  if (uid === undefined || process.getuid?.() !== 0) return homedir()
+  const entry = spawnSync('getent', ['passwd', uid], { encoding: 'utf8' })
+  return entry.stdout?.split(':')[5] || homedir()
+}
+
 /** The box's time limits in milliseconds. */
 export interface TimeLimits {
   /** From a component's start to its first answer. */
   componentStart: number
+  /** From the first failing probe of a component that was ready until it is started again. */
+  componentHang: number
   /** From a component's stop signal until it is killed. */
   componentStop: number
   /** From the order to stop until the host process kills every process of the box. */
@@ -114,6 +125,7 @@ export function timeLimits({ startTimeoutSeconds }: Pick<BoxConfig, 'startTimeou
   const boxStop = Math.max(componentStart, 120_000)
   return {
     componentStart,
+    componentHang: componentStart / 4,
     componentStop: boxStop / 8,
     allStop: (boxStop * 3) / 4,
     boxStop,
@@ -165,15 +177,21 @@ export function operatorKeyPath(config: BoxConfig): string {
 
 /**
  * What a client of AWS needs in its environment to reach the box's, and nothing of the caller's own account:
- * variables that are undefined are to be unset.
+ * variables that are undefined are to be unset. The box is on loopback, where no proxy must be asked.
  *
  * @throws ActionableError when the box has not been started.
  */
-export function awsEnvironment(config: BoxConfig): Record<string, string | undefined> {
+export function awsEnvironment(config: BoxConfig, env = process.env): Record<string, string | undefined> {
   const path = operatorKeyPath(config)
   if (!existsSync(path)) throw new ActionableError('the box is not up', 'start it with `make up`')
   const key = JSON.parse(readFileSync(path, 'utf8')) as AccessKey
+  // Most programs know both spellings of this variable, and some only one.
+  const direct = [...new Set([env['no_proxy'], env['NO_PROXY'], '127.0.0.1,localhost'])]
+    .filter(Boolean)
+    .join(',')
   return {
+    NO_PROXY: direct,
+    no_proxy: direct,
     AWS_ENDPOINT_URL: `http://127.0.0.1:${config.ports.aws}`,
     AWS_ACCESS_KEY_ID: key.accessKeyId,
     AWS_SECRET_ACCESS_KEY: key.secretAccessKey,

@@ -63,6 +63,8 @@ const supervisor = new Supervisor(components(config), {
   onChange: (components) => report({ kind: 'components', components }),
   startTimeout: timeLimits(config).componentStart,
   stopTimeout: timeLimits(config).componentStop,
+  hangTimeout: timeLimits(config).componentHang,
+  watchInterval: 2000,
   restartDelay: 500,
 })
 

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
 import t from 'tap'
 import { Emulator, isChange } from './emulator.ts'
 import type { AwsRequest } from './request.ts'
@@ -59,6 +60,8 @@ async function fakeMoto(t: { teardown: (action: () => void) => void }) {
   return { address: { host: '127.0.0.1', port: (server.address() as AddressInfo).port }, seen, server }
 }
 
+const notRoot = process.getuid?.() === 0 ? false : 'mounting a small file system needs root'
+
 const nothing = () => {}
 const text = async (answer: Promise<{ body: Buffer }>) => (await answer).body.toString()
 
@@ -102,6 +105,22 @@ t.test('what was made is made again, the same, when the emulator has forgotten i
   t.equal(await text(after.forward(form('DescribeSubnets'))), account)
   await after.forward(form('CreateVpc'))
   t.equal(await text(after.forward(form('DescribeVpcs'))), '[100,200,300]', 'and it goes on from there')
+})
+
+t.test('a change that cannot be kept is refused, and is not in the account', { skip: notRoot }, async (t) => {
+  const disk = t.testdir()
+  await execa('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'eks-box-test', disk])
+  const emulator = new Emulator((await fakeMoto(t)).address, join(disk, 'journal.jsonl'))
+  const large = form('CreateVpc', { note: 'x'.repeat(12_000) })
+  try {
+    await emulator.restore(nothing)
+    await emulator.forward(form('CreateVpc'))
+    await emulator.forward(large)
+    await t.rejects(emulator.forward(large), { code: 'ENOSPC' })
+    t.equal(await text(emulator.forward(form('DescribeVpcs'))), '[100,200]')
+  } finally {
+    await execa('umount', [disk])
+  }
 })
 
 t.test('a change that was refused is not repeated', async (t) => {

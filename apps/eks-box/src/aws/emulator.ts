@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { appendFile, mkdir, readFile, rm } from 'node:fs/promises'
 import { request as send } from 'node:http'
 import { connect } from 'node:net'
-import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { REGION } from '../cluster.ts'
 import { corrections } from './corrections.ts'
+import { Journal } from './journal.ts'
 import { type AwsRequest, type AwsResponse, operation } from './request.ts'
 
 /**
@@ -27,7 +26,7 @@ interface JournalEntry extends Omit<AwsRequest, 'body'> {
  */
 export class Emulator {
   readonly #address: { host: string; port: number }
-  readonly #journal: string
+  readonly #journal: Journal<JournalEntry>
   readonly #startTimeout: number
   readonly #answerTimeout: number
   #onEnd = () => {}
@@ -47,7 +46,7 @@ export class Emulator {
     timeouts: { start?: number; answer?: number } = {},
   ) {
     this.#address = address
-    this.#journal = journal
+    this.#journal = new Journal(journal)
     this.#startTimeout = timeouts.start ?? 60_000
     this.#answerTimeout = timeouts.answer ?? answerTimeout
   }
@@ -64,8 +63,12 @@ export class Emulator {
     await this.#answer()
     // An idle connection ends when the process at its other end does.
     connect(this.#address).on('close', onEnd).on('error', onEnd)
+    await this.#replay()
+  }
+
+  async #replay(): Promise<void> {
     await this.#begin()
-    for (const entry of await this.#entries()) {
+    for (const entry of await this.#journal.read()) {
       await this.#control(`seed?a=${this.#changes + 1}`)
       const { status, body } = await this.#send({ ...entry, body: Buffer.from(entry.body, 'base64') })
       if (status >= 400) {
@@ -79,7 +82,7 @@ export class Emulator {
 
   /** Forgets all that was ever done in the account. */
   async clear(): Promise<void> {
-    await rm(this.#journal, { force: true })
+    await this.#journal.clear()
     await this.#begin()
   }
 
@@ -124,24 +127,16 @@ export class Emulator {
     })
     if (response.status < 400) {
       const entry: JournalEntry = { ...request, body: request.body.toString('base64') }
-      await mkdir(dirname(this.#journal), { recursive: true })
-      // Some requests carry secrets.
-      await appendFile(this.#journal, `${JSON.stringify(entry)}\n`, { mode: 0o600 })
+      try {
+        await this.#journal.append(entry)
+      } catch (error) {
+        // The account has a change that the journal lacks: make it what the journal says.
+        await this.#replay()
+        throw error
+      }
       this.#changes++
     }
     return response
-  }
-
-  async #entries(): Promise<JournalEntry[]> {
-    const text = await readFile(this.#journal, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return ''
-      throw error
-    })
-    // A line without its end was never answered.
-    return text
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as JournalEntry)
   }
 
   async #control(command: string): Promise<void> {
