@@ -10,13 +10,15 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# The targets are steps of one procedure: each needs what the one before it did, whatever -j says.
+.NOTPARALLEL:
 
 BOX := node apps/eks-box/src/cli.ts
 STACKS := node scripts/src/stack.ts
 
 ## Main job
 
-# Set up this machine, apply the infrastructure, build, deploy, load, and watch it scale
+# In the box: set up this machine, apply the infrastructure, build, deploy, load, and watch it scale
 .PHONY: up
 up: box apply build push deploy
 	@$(MAKE) --no-print-directory loadtest ARGS=--until-scaled-down

@@ -1,6 +1,9 @@
 # apply: changes what the stacks manage, found by the cluster's name: as a name, a prefix, or the tag that the
 # cluster stack gives everything (part_of_tag). Not AdministratorAccess: it can change neither this stack nor
 # itself, nor hand out a right beyond the boundary. Two documents, since a policy ends at 6,144 characters.
+#
+# A right that depends on a tag is safe only where the role cannot tag a resource it did not create. EC2 offers
+# ec2:CreateAction for that. KMS has no such condition: see secrets-key.tf.
 
 locals {
   part_of_tag = "app.kubernetes.io/part-of"
@@ -75,68 +78,15 @@ data "aws_iam_policy_document" "apply_cluster" {
   }
 
   statement {
-    sid       = "CreateKey"
-    actions   = ["kms:CreateKey", "kms:TagResource"]
-    resources = ["*"]
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:RequestTag/${local.part_of_tag}"
-      values   = [var.cluster_name]
-    }
-  }
-
-  statement {
-    sid = "ChangeKey"
-    actions = [
-      "kms:CreateAlias",
-      "kms:DeleteAlias",
-      "kms:EnableKeyRotation",
-      "kms:PutKeyPolicy",
-      "kms:ScheduleKeyDeletion",
-      "kms:TagResource",
-      "kms:UntagResource",
-      "kms:UpdateAlias",
-      "kms:UpdateKeyDescription",
-    ]
-    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:ResourceTag/${local.part_of_tag}"
-      values   = [var.cluster_name]
-    }
-  }
-
-  statement {
-    sid       = "NameKey"
-    actions   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
-    resources = ["arn:${local.partition}:kms:${local.here}:alias/eks/${var.cluster_name}"]
-  }
-
-  # EKS asks for its use of the key in its caller's name.
-  statement {
-    sid       = "LendKey"
-    actions   = ["kms:CreateGrant"]
-    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:ResourceTag/${local.part_of_tag}"
-      values   = [var.cluster_name]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "kms:GrantIsForAWSResource"
-      values   = ["true"]
-    }
-  }
-
-  statement {
     sid       = "WriteState"
     actions   = ["s3:GetObject", "s3:PutObject"]
     resources = [for key in local.state_keys : "${local.state_bucket_arn}/${key}"]
+  }
+
+  statement {
+    sid       = "LockState"
+    actions   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+    resources = [for key in local.state_keys : "${local.state_bucket_arn}/${key}.tflock"]
   }
 }
 

@@ -1,5 +1,6 @@
-# plan: reads what the stacks manage, and their state. Not AWS's ReadOnlyAccess, which reads data as well (every
-# bucket's objects, queues, tables, parameters): whoever may open a pull request may run code as this role.
+# plan: reads what the stacks manage, and their state. It writes nothing, not even a lock: plans run with
+# -lock=false. Not AWS's ReadOnlyAccess, which reads data as well (every bucket's objects, queues, tables,
+# parameters): whoever may open a pull request may run code as this role.
 
 data "aws_iam_policy_document" "read_stacks" {
   statement {
@@ -56,13 +57,6 @@ data "aws_iam_policy_document" "read_stacks" {
     actions   = ["s3:GetObject"]
     resources = [for key in local.state_keys : "${local.state_bucket_arn}/${key}"]
   }
-
-  # A plan takes the lock too: the objects of that name, and no state.
-  statement {
-    sid       = "LockState"
-    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
-    resources = [for key in local.state_keys : "${local.state_bucket_arn}/${key}.tflock"]
-  }
 }
 
 resource "aws_iam_policy" "read_stacks" {
@@ -79,24 +73,22 @@ resource "aws_iam_role_policy_attachment" "read_stacks" {
   policy_arn = aws_iam_policy.read_stacks.arn
 }
 
-data "aws_iam_policy_document" "state_key" {
-  statement {
-    sid       = "StateKey"
-    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-    resources = [aws_kms_key.state.arn]
-
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = ["s3.${var.region}.amazonaws.com"]
-    }
-  }
-}
-
 resource "aws_iam_role_policy" "state_key" {
-  for_each = toset(["plan", "apply"])
+  for_each = {
+    plan  = ["kms:Decrypt"]
+    apply = ["kms:Decrypt", "kms:GenerateDataKey"]
+  }
 
-  name   = "state-key"
-  role   = aws_iam_role.ci[each.key].name
-  policy = data.aws_iam_policy_document.state_key.json
+  name = "state-key"
+  role = aws_iam_role.ci[each.key].name
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "StateKey"
+      Effect    = "Allow"
+      Action    = each.value
+      Resource  = aws_kms_key.state.arn
+      Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+    }]
+  })
 }

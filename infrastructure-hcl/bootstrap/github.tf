@@ -17,13 +17,15 @@ locals {
     ),
   ]
 
-  # The jobs that become the role. A job in an environment has passed that environment's approval; the branch is
-  # asked for beside it, because an environment's own branch rule can be switched off in GitHub alone.
+  # The jobs that may assume each role. Every role has a GitHub environment of its own, so a job that may roll an
+  # image out cannot assume the role that applies. A job in an environment has passed that environment's approval.
+  # The trust also names the branch, because an environment's own branch rule can be switched off in GitHub alone.
+  # `plan` serves pull requests, and the plan of `main` that is approved before it is applied.
   ci_roles = {
-    plan    = { subject = "pull_request", branch_only = false, purpose = "Plans pull requests" }
-    apply   = { subject = "environment:${var.environment}", branch_only = true, purpose = "Applies the stacks" }
-    release = { subject = "environment:${var.environment}", branch_only = true, purpose = "Pushes images" }
-    deploy  = { subject = "environment:${var.environment}", branch_only = true, purpose = "Rolls images out" }
+    plan    = { subjects = ["pull_request", "ref:refs/heads/${var.branch}"], branch_only = false, purpose = "Plans changes" }
+    apply   = { subjects = ["environment:${var.environment}-infrastructure"], branch_only = true, purpose = "Applies the stacks" }
+    release = { subjects = ["environment:${var.environment}-images"], branch_only = true, purpose = "Pushes images" }
+    deploy  = { subjects = ["environment:${var.environment}"], branch_only = true, purpose = "Rolls images out" }
   }
 }
 
@@ -48,7 +50,7 @@ data "aws_iam_policy_document" "trust" {
     condition {
       test     = "StringEquals"
       variable = "token.actions.githubusercontent.com:sub"
-      values   = [for prefix in local.subject_prefixes : "${prefix}:${each.value.subject}"]
+      values   = [for pair in setproduct(local.subject_prefixes, each.value.subjects) : join(":", pair)]
     }
 
     condition {

@@ -12,3 +12,8 @@ output "permissions_boundary_arn" {
   description = "The boundary without which CI cannot create a role, for the cluster stack"
   value       = aws_iam_policy.boundary.arn
 }
+
+output "secrets_key" {
+  description = "Alias of the key that encrypts Kubernetes' Secrets, for the cluster stack"
+  value       = aws_kms_alias.secrets.name
+}

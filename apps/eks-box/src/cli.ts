@@ -20,7 +20,7 @@ import {
   stopBox,
 } from './box.ts'
 import { boxPaths, COMPONENT_NAMES, type ComponentName } from './component.ts'
-import { awsEnvironment, type BoxConfig, kubeconfigPath, readConfig } from './config.ts'
+import { awsEnvironment, type BoxConfig, kubeconfigPath, readConfig, requireBox } from './config.ts'
 import { ActionableError, reportFailure } from './errors.ts'
 import { exportLogs } from './export.ts'
 import { installPackages, missingPackages } from './packages.ts'
@@ -109,6 +109,7 @@ function interruption(): AbortSignal {
 }
 
 async function up(config: BoxConfig): Promise<void> {
+  requireBox(process.env)
   const interrupt = interruption()
   const running = await runningBox(config)
   const reusable = running !== undefined && running.phase !== 'stopping' && isCurrent(config, running)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type BoxConfig, kubeconfigPath, readConfig, timeLimits } from './config.ts'
+import { type BoxConfig, kubeconfigPath, readConfig, requireBox, timeLimits, usesBox } from './config.ts'
 
 t.test('an empty environment gives a box that needs no decision', async (t) => {
   const config = readConfig({ HOME: '/home/dev', XDG_CACHE_HOME: '/home/dev/.cache' })
@@ -59,3 +59,18 @@ for (const [variable, value, message] of refused) {
     t.throws(() => readConfig({ [variable]: value }), { message, nextStep: /\w+/ })
   })
 }
+
+t.test('commands use the box unless ENV or KUBE_CONTEXT names another cluster', async (t) => {
+  for (const env of [{}, { ENV: '' }, { ENV: 'local', KUBE_CONTEXT: '' }]) {
+    t.equal(usesBox(env), true, JSON.stringify(env))
+    t.doesNotThrow(() => requireBox(env))
+  }
+  t.throws(() => requireBox({ ENV: 'dev' }), {
+    message: 'ENV=dev does not use the box, so nothing was started',
+    nextStep: /make apply kubeconfig build push deploy ENV=dev/,
+  })
+  t.throws(() => requireBox({ KUBE_CONTEXT: 'kind-dev' }), {
+    message: /KUBE_CONTEXT=kind-dev takes the place of the box/,
+    nextStep: /unset KUBE_CONTEXT/,
+  })
+})

@@ -44,6 +44,34 @@ export const SERVICE_NODE_PORT = 30080
 /** The registry host of the production image references. */
 export const ECR_REGISTRY = `${ACCOUNT}.dkr.ecr.${REGION}.amazonaws.com`
 
+/**
+ * Whether commands work on the box: `ENV` is local (the default), and `KUBE_CONTEXT` names no other cluster. Every
+ * command that needs to know which cluster is meant asks here.
+ */
+export function usesBox(env: NodeJS.ProcessEnv): boolean {
+  return (env['ENV'] || 'local') === 'local' && !env['KUBE_CONTEXT']
+}
+
+/**
+ * Refuses to start the box when another cluster is meant.
+ *
+ * @throws ActionableError with the commands for that cluster.
+ */
+export function requireBox(env: NodeJS.ProcessEnv): void {
+  if (usesBox(env)) return
+  const { ENV: name = 'local', KUBE_CONTEXT: context } = env
+  if (context) {
+    throw new ActionableError(
+      `KUBE_CONTEXT=${context} takes the place of the box, so the box was not started`,
+      'run `make build push deploy loadtest` for that cluster, or unset KUBE_CONTEXT',
+    )
+  }
+  throw new ActionableError(
+    `ENV=${name} does not use the box, so nothing was started`,
+    `run \`make apply kubeconfig build push deploy ENV=${name}\`, or leave ENV out to start the box`,
+  )
+}
+
 // A unix socket path holds 107 bytes; the longest one below the state directory is containerd's shim socket.
 const longestStateDir = 60
 

@@ -56,6 +56,13 @@ export const PACKAGES: readonly Package[] = [
   { name: 'shellcheck', provides: 'shellcheck', why: 'lints the shell scripts' },
 ]
 
+/** What `make test ONLY=systemd` makes its virtual machine with; nothing else installs these. */
+export const VIRTUAL_MACHINE_PACKAGES: readonly Package[] = [
+  { name: 'mmdebstrap', provides: 'mmdebstrap', why: "makes the virtual machine's file system" },
+  { name: 'e2fsprogs', provides: 'mke2fs', why: "writes it to the virtual machine's disk" },
+  { name: 'qemu-system-x86', provides: 'qemu-system-x86_64', why: 'runs the virtual machine' },
+]
+
 // Debian keeps these off the PATH of ordinary users, yet half of the programs above live there.
 const systemDirectories = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 

@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises'
-import { findCgroups, removeCgroups } from './cgroups.ts'
+import { findCgroups, removeCgroups, restoreControllers } from './cgroups.ts'
 import { boxPaths } from './component.ts'
 import { CGROUP_PREFIX, cgroupRoot } from './components/kubelet.ts'
 import type { BoxConfig } from './config.ts'
@@ -14,5 +14,6 @@ export async function sweep(config: BoxConfig): Promise<void> {
   await rm(boxPaths(config).run, { recursive: true, force: true })
   // Removing a directory takes away what another box has mounted there in its own namespace.
   if ((await findCgroups(CGROUP_PREFIX)).length > 0) return
+  await restoreControllers()
   await removeMountPoints()
 }

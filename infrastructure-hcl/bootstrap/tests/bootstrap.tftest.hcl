@@ -21,6 +21,12 @@ override_resource {
   values          = { arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
 }
 
+override_resource {
+  target          = aws_kms_key.secrets
+  override_during = plan
+  values          = { arn = "arn:aws:kms:eu-central-1:123456789012:key/66666666-7777-8888-9999-000000000000" }
+}
+
 variables {
   environment        = "dev"
   region             = "eu-central-1"
@@ -55,8 +61,11 @@ run "pull_requests_only_plan" {
   assert {
     condition = toset(flatten([for statement in jsondecode(data.aws_iam_policy_document.trust["plan"].json).Statement :
       statement.Condition.StringEquals["token.actions.githubusercontent.com:sub"]
-    ])) == toset(["repo:example/service:pull_request", "repo:example@123/service@456:pull_request"])
-    error_message = "plan must be for pull requests, in both forms that GitHub writes the subject in"
+      ])) == toset([
+      "repo:example/service:pull_request", "repo:example@123/service@456:pull_request",
+      "repo:example/service:ref:refs/heads/main", "repo:example@123/service@456:ref:refs/heads/main",
+    ])
+    error_message = "plan must be for pull requests and for the branch, in both forms that GitHub writes the subject in"
   }
 
   assert {
@@ -67,7 +76,7 @@ run "pull_requests_only_plan" {
   }
 }
 
-run "changes_come_from_the_branch_through_the_environment" {
+run "changes_come_from_the_branch_through_an_environment_of_their_own" {
   command = plan
 
   variables {
@@ -76,31 +85,71 @@ run "changes_come_from_the_branch_through_the_environment" {
   }
 
   assert {
-    condition = alltrue([for role in ["apply", "release", "deploy"] : alltrue([
-      for statement in jsondecode(data.aws_iam_policy_document.trust[role].json).Statement :
-      statement.Condition.StringEquals["token.actions.githubusercontent.com:ref"] == "refs/heads/trunk" &&
-      toset(statement.Condition.StringEquals["token.actions.githubusercontent.com:sub"]) ==
-      toset(["repo:example/service:environment:prod", "repo:example@123/service@456:environment:prod"])
-    ])])
-    error_message = "apply, release and deploy must ask for the environment and for the branch"
+    condition = alltrue([
+      for role, name in { apply = "prod-infrastructure", release = "prod-images", deploy = "prod" } : alltrue([
+        for statement in jsondecode(data.aws_iam_policy_document.trust[role].json).Statement :
+        statement.Condition.StringEquals["token.actions.githubusercontent.com:ref"] == "refs/heads/trunk" &&
+        toset(statement.Condition.StringEquals["token.actions.githubusercontent.com:sub"]) ==
+        toset(["repo:example/service:environment:${name}", "repo:example@123/service@456:environment:${name}"])
+      ])
+    ])
+    error_message = "apply, release and deploy must each ask for an environment of their own and for the branch"
   }
 }
 
-run "plan_writes_locks_and_nothing_else" {
+run "plan_writes_nothing" {
   command = plan
 
   assert {
-    condition = alltrue([
-      for statement in jsondecode(data.aws_iam_policy_document.read_stacks.json).Statement :
-      alltrue([for resource in flatten([statement.Resource]) : endswith(resource, ".tfstate.tflock")])
-      if anytrue([for action in flatten([statement.Action]) : can(regex("^[a-z0-9-]+:(Put|Create|Delete|Update|\\*)", action))])
-    ])
-    error_message = "plan may write only the objects that lock its state"
+    condition = alltrue(flatten([
+      for policy in [data.aws_iam_policy_document.read_stacks.json, aws_iam_role_policy.state_key["plan"].policy] : [
+        for statement in jsondecode(policy).Statement : [
+          for action in flatten([statement.Action]) :
+          can(regex("^[a-z0-9-]+:(Describe|Get|List|Decrypt)[A-Za-z]*\\*?$", action))
+        ]
+      ]
+    ]))
+    error_message = "plan may only read: not even the objects that lock its state are its to write or delete"
   }
 
   assert {
     condition     = !strcontains(data.aws_iam_policy_document.read_stacks.json, "bootstrap.tfstate")
     error_message = "this stack's own state is not CI's to read"
+  }
+}
+
+run "apply_takes_no_key_over" {
+  command = plan
+
+  # A right to tag keys, or one that depends on a key's tag or alias, would be a way to the policy of any key.
+  assert {
+    condition = alltrue(flatten([
+      for policy in [
+        data.aws_iam_policy_document.apply_access.json,
+        data.aws_iam_policy_document.apply_cluster.json,
+        data.aws_iam_policy_document.read_stacks.json,
+        aws_iam_role_policy.lend_secrets_key.policy,
+        aws_iam_role_policy.state_key["apply"].policy,
+        ] : [
+        for statement in jsondecode(policy).Statement : [
+          for action in flatten([statement.Action]) : anytrue([
+            can(regex("^kms:(Describe|Get|List)[A-Za-z]+$", action)),
+            (
+              contains(["kms:Decrypt", "kms:GenerateDataKey"], action) &&
+              flatten([statement.Resource]) == [aws_kms_key.state.arn] &&
+              try(statement.Condition.StringEquals["kms:ViaService"], "") == "s3.eu-central-1.amazonaws.com"
+            ),
+            (
+              action == "kms:CreateGrant" &&
+              flatten([statement.Resource]) == [aws_kms_key.secrets.arn] &&
+              try(statement.Condition.Bool["kms:GrantIsForAWSResource"], "") == "true"
+            ),
+          ])
+          if startswith(action, "kms:") || action == "*"
+        ]
+      ]
+    ]))
+    error_message = "apply may read what keys are, use the state's key through S3 and lend the Secrets' key to EKS, and no more"
   }
 }
 

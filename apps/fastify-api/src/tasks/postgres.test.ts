@@ -115,6 +115,14 @@ t.test('when the answer to a call is lost, the call is repeated and nothing is d
     t.strictSame(await store.get(id), changed)
   })
 
+  t.test('update of whatever version', async (t) => {
+    const { store, loseAnswer } = await setUp(t)
+    const { id } = await freshTask(store)
+    loseAnswer()
+    t.match(await store.update(id, undefined, { status: 'done' }), { status: 'done', version: 2 })
+    t.match(await store.get(id), { version: 2 }, 'once')
+  })
+
   t.test('remove', async (t) => {
     const { store, loseAnswer } = await setUp(t)
     const { id } = await freshTask(store)

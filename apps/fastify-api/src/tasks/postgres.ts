@@ -82,7 +82,7 @@ export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRe
             UPDATE tasks
             SET title = coalesce($4, title), notes = coalesce($5, notes), status = coalesce($6, status),
               version = version + 1, updated_at = now(), change_id = $3
-            WHERE id = $1 AND version = $2
+            WHERE id = $1 AND version = coalesce($2, version) AND change_id IS DISTINCT FROM $3
             RETURNING ${COLUMNS}`,
           values: [id, version, changeId, title, notes, status],
         })
@@ -101,7 +101,7 @@ export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRe
       return connections.run(async (query, repeated) => {
         const removed = await query({
           name: 'remove-task',
-          text: 'DELETE FROM tasks WHERE id = $1 AND version = $2 RETURNING id',
+          text: 'DELETE FROM tasks WHERE id = $1 AND version = coalesce($2, version) RETURNING id',
           values: [id, version],
         })
         if (removed.length > 0) return 'removed'
