@@ -10,13 +10,15 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# The targets are steps of one procedure: each needs what the one before it did, whatever -j says.
+.NOTPARALLEL:
 
 BOX := node apps/eks-box/src/cli.ts
 STACKS := node scripts/src/stack.ts
 
 ## Main job
 
-# Set up this machine, apply the infrastructure, build, deploy, load, and watch it scale
+# In the box: set up this machine, apply the infrastructure, build, deploy, load, and watch it scale
 .PHONY: up
 up: box apply build push deploy
 	@$(MAKE) --no-print-directory loadtest ARGS=--until-scaled-down
@@ -25,6 +27,11 @@ up: box apply build push deploy
 .PHONY: down
 down: node_modules
 	@$(BOX) down
+
+# Stop the box and keep its data; `make up` continues
+.PHONY: stop
+stop: node_modules
+	@$(BOX) stop
 
 # Lint, typecheck, unit tests, chart checks, and the end-to-end test in a box of its own
 .PHONY: test
@@ -101,7 +108,7 @@ bench: node_modules
 # Run the service from source, restarting on change
 .PHONY: dev
 dev: node_modules
-	@cd apps/fastify-api && node --watch src/server.ts
+	@cd apps/fastify-api && LOAD_ENDPOINTS_ENABLED=true node --watch src/server.ts
 
 ## Looking in
 
@@ -114,6 +121,11 @@ status: node_modules
 .PHONY: logs
 logs: node_modules
 	@$(BOX) logs $(C)
+
+# Write all logs, the status and the cluster's state into one archive (OUT=<file>)
+.PHONY: logs-export
+logs-export: node_modules
+	@$(BOX) logs-export $(OUT)
 
 # Run a command inside the box: make exec CMD="iptables -t nat -S"
 .PHONY: exec
@@ -145,7 +157,7 @@ prune: node_modules
 # This list
 .PHONY: help
 help:
-	@awk '/^## /{printf "\n%s\n", substr($$0, 4)} /^# /{text=substr($$0, 3)} /^[a-z][a-z-]*:/{if (text) printf "  make %-10s %s\n", substr($$1, 1, length($$1)-1), text} !/^#/ && !/^\.PHONY/{text=""}' $(MAKEFILE_LIST)
+	@awk '/^## /{printf "\n%s\n", substr($$0, 4)} /^# /{text=substr($$0, 3)} /^[a-z][a-z-]*:/{if (text) printf "  make %-12s %s\n", substr($$1, 1, length($$1)-1), text} !/^#/ && !/^\.PHONY/{text=""}' $(MAKEFILE_LIST)
 
 # Dependencies of this repository, Node itself included, from the lock file
 node_modules: package-lock.json

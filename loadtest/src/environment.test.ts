@@ -1,6 +1,6 @@
 import { readConfig } from 'eks-box/config'
 import t from 'tap'
-import { checkReady, loadKubeConfig, readBaseUrl, rootCause } from './environment.ts'
+import { checkLoadRoutes, checkReady, readBaseUrl, readCluster, rootCause } from './environment.ts'
 import { kubeconfig, startService } from './test-servers.ts'
 
 const box = readConfig({ BOX_SERVICE_PORT: '8123' })
@@ -17,29 +17,23 @@ t.test('the box has a URL of its own, every other target needs BASE_URL', async 
   }
 })
 
-t.test("the box's own kubeconfig is taken unless a context is named", async (t) => {
+t.test('the cluster is the one that a deployment would use', async (t) => {
   const stateDir = t.testdir({ kubeconfig: kubeconfig('http://127.0.0.1:1') })
-  t.equal(loadKubeConfig({}, { ...box, stateDir }).getCurrentCluster()?.server, 'http://127.0.0.1:1')
-  t.throws(() => loadKubeConfig({}, { ...box, stateDir: `${stateDir}/none` }), {
-    message: /has not been started/,
+  t.equal(readCluster({}, { ...box, stateDir }).getCurrentCluster()?.server, 'http://127.0.0.1:1')
+  t.throws(() => readCluster({}, { ...box, stateDir: `${stateDir}/none` }), {
+    message: 'the box is not up',
     nextStep: /make up/,
   })
-})
-
-t.test('a context must be named and exist', async (t) => {
-  const directory = t.testdir({ mine: kubeconfig('http://127.0.0.1:2') })
+  const mine = kubeconfig('http://127.0.0.1:2').replaceAll('fake', 'fastify-eks-dev')
+  const directory = t.testdir({ mine })
   t.intercept(process, 'env', { value: { ...process.env, KUBECONFIG: `${directory}/mine` } })
-  const config = loadKubeConfig({ KUBE_CONTEXT: 'fake' }, box)
-  t.equal(config.getCurrentCluster()?.server, 'http://127.0.0.1:2')
-  t.throws(() => loadKubeConfig({ KUBE_CONTEXT: 'other' }, box), {
-    message: /KUBE_CONTEXT is "other"/,
-    nextStep: 'choose one of: fake',
+  for (const environment of [{ ENV: 'dev' }, { KUBE_CONTEXT: 'fastify-eks-dev' }]) {
+    t.equal(readCluster(environment, box).getCurrentCluster()?.server, 'http://127.0.0.1:2')
+  }
+  t.throws(() => readCluster({ ENV: 'staging' }, box), {
+    message: 'your kubeconfig has no context fastify-eks-staging',
   })
-  t.intercept(process, 'env', { value: { ...process.env, KUBECONFIG: `${directory}/none` } })
-  t.throws(() => loadKubeConfig({ KUBE_CONTEXT: 'fake' }, box), {
-    message: /cannot read the kubeconfig: ENOENT/,
-  })
-  t.throws(() => loadKubeConfig({ ENV: 'dev' }, box), { message: 'KUBE_CONTEXT is not set for ENV=dev' })
+  t.throws(() => readCluster({ ENV: 'production' }, box), { message: /which is no environment/ })
 })
 
 t.test('a target that takes no requests is found before the load', async (t) => {
@@ -50,6 +44,16 @@ t.test('a target that takes no requests is found before the load', async (t) => 
   t.teardown(draining.close)
   await t.rejects(checkReady(`${draining.url}/draining`), { message: /draining.readyz answers 503/ })
   await t.rejects(checkReady(service.url), { message: /does not answer: connect ECONNREFUSED/ })
+})
+
+t.test('a service without routes for load tests is found before the load', async (t) => {
+  const service = await startService(() => 404)
+  t.teardown(service.close)
+  await checkLoadRoutes(service.url)
+  await t.rejects(checkLoadRoutes(`${service.url}/other`), {
+    message: /has no routes for load tests: .* answers 404/,
+    nextStep: /config.loadEndpointsEnabled/,
+  })
 })
 
 t.test('the cause at the bottom is told', async (t) => {

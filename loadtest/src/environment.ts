@@ -1,12 +1,7 @@
-import { existsSync } from 'node:fs'
-import { KubeConfig } from '@kubernetes/client-node'
-import { type BoxConfig, kubeconfigPath } from 'eks-box/config'
+import type { KubeConfig } from '@kubernetes/client-node'
+import { type BoxConfig, usesBox } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
-
-/** Whether this run is against the box; a cluster of the user's own is named by KUBE_CONTEXT. */
-function usesBox(environment: NodeJS.ProcessEnv): boolean {
-  return !environment['KUBE_CONTEXT'] && (environment['ENV'] || 'local') === 'local'
-}
+import { kubeAccess, loadKubeConfig, readEnvironment } from 'scripts/environment'
 
 /**
  * URL of the service without a trailing slash: BASE_URL, which only the box has a default for.
@@ -33,53 +28,13 @@ export function readBaseUrl(environment: NodeJS.ProcessEnv, box: BoxConfig): str
 }
 
 /**
- * Access to the cluster: the box's own kubeconfig, or the user's with the context KUBE_CONTEXT. The user's current
- * context is never taken, since nobody wants to find out by load which cluster that was.
+ * Access to the cluster, found as `make deploy` finds it: the box, the context of `ENV`, or the one that `KUBE_CONTEXT`
+ * names. Never the current context.
  *
- * @throws ActionableError when there is no such kubeconfig or context.
+ * @throws ActionableError when the box is not up, or there is no such kubeconfig or context.
  */
-export function loadKubeConfig(environment: NodeJS.ProcessEnv, box: BoxConfig): KubeConfig {
-  if (usesBox(environment)) {
-    const path = kubeconfigPath(box)
-    if (!existsSync(path)) {
-      throw new ActionableError(
-        `the box has no kubeconfig (${path}): it has not been started`,
-        'start it with `make up`, name another cluster with KUBE_CONTEXT, or run with --no-cluster',
-      )
-    }
-    return readKubeConfig((kubeConfig) => kubeConfig.loadFromFile(path))
-  }
-  const context = environment['KUBE_CONTEXT']
-  if (!context) {
-    throw new ActionableError(
-      `KUBE_CONTEXT is not set for ENV=${environment['ENV']}`,
-      "set it to the context of that environment's cluster in your kubeconfig, or run with --no-cluster",
-    )
-  }
-  const kubeConfig = readKubeConfig((kubeConfig) => kubeConfig.loadFromDefault())
-  const contexts = kubeConfig.getContexts().map(({ name }) => name)
-  if (!contexts.includes(context)) {
-    throw new ActionableError(
-      `KUBE_CONTEXT is "${context}", which is no context of your kubeconfig`,
-      `choose one of: ${contexts.join(', ')}`,
-    )
-  }
-  kubeConfig.setCurrentContext(context)
-  return kubeConfig
-}
-
-function readKubeConfig(read: (kubeConfig: KubeConfig) => void): KubeConfig {
-  const kubeConfig = new KubeConfig()
-  try {
-    read(kubeConfig)
-  } catch (error) {
-    throw new ActionableError(
-      `cannot read the kubeconfig: ${rootCause(error)}`,
-      'make sure that `kubectl config view` reads it, KUBECONFIG included if you set that',
-      { cause: error },
-    )
-  }
-  return kubeConfig
+export function readCluster(environment: NodeJS.ProcessEnv, box: BoxConfig): KubeConfig {
+  return loadKubeConfig(kubeAccess(readEnvironment(environment), box, environment))
 }
 
 /**
@@ -100,6 +55,23 @@ export async function checkReady(baseUrl: string): Promise<void> {
     throw new ActionableError(`${baseUrl}/readyz answers ${status}: the service takes no requests`, nextStep)
   }
 }
+
+/**
+ * Makes sure that the service has the routes that the scenario `scaling` loads. They are off by default.
+ *
+ * @throws ActionableError when it has not.
+ */
+export async function checkLoadRoutes(baseUrl: string): Promise<void> {
+  const { status } = await fetch(`${baseUrl}${LOAD_ROUTE_PROBE}`, { signal: AbortSignal.timeout(5_000) })
+  if (status !== 404) return
+  throw new ActionableError(
+    `${baseUrl} has no routes for load tests: ${LOAD_ROUTE_PROBE} answers 404`,
+    'deploy with config.loadEndpointsEnabled (docs/load-test.md says how to do so safely), or run the scenario steady',
+  )
+}
+
+/** A request to a load route that asks for no work. */
+export const LOAD_ROUTE_PROBE = '/api/v1/work?ms=0'
 
 /** What lies at the bottom of an error: fetch, for one, says only "fetch failed" on its own. */
 export function rootCause(error: unknown): string {

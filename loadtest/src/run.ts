@@ -7,7 +7,7 @@ import { readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { programPath } from 'eks-box/tools'
 import { Cluster } from './cluster.ts'
-import { checkReady, loadKubeConfig, readBaseUrl } from './environment.ts'
+import { checkLoadRoutes, checkReady, readBaseUrl, readCluster } from './environment.ts'
 import { LOADS, type Load } from './load.ts'
 import { record } from './recorder.ts'
 import { formatMarkdown, formatSummary, type Report } from './report.ts'
@@ -43,7 +43,8 @@ const program = new Command('loadtest')
     'after',
     `
 Environment:
-  ENV, KUBE_CONTEXT, BASE_URL  the box (ENV=local, default), or a kubeconfig context and the service's URL
+  ENV, KUBE_CONTEXT            the cluster, as for \`make deploy\`: the box by default
+  BASE_URL                     URL of the service; required unless it runs in the box
   PEAK_RATE, RAMP, HOLD        scaling: requests/s, climb and plateau (40, 60s, 90s)
   RATE, DURATION               steady: requests/s and length (60, 90s)
 
@@ -79,13 +80,14 @@ async function run(scenario: ScenarioName, options: Options): Promise<void> {
   const baseUrl = readBaseUrl(process.env, box)
   const reportFile = prepareReportFile(scenario, options.summary)
   await checkReady(baseUrl)
+  if (scenario === 'scaling') await checkLoadRoutes(baseUrl)
   const report = await record({
     scenario,
     load,
     baseUrl,
     k6: programPath(box, 'k6'),
     cluster: options.cluster
-      ? new Cluster(loadKubeConfig(process.env, box), options.namespace, options.release)
+      ? new Cluster(readCluster(process.env, box), options.namespace, options.release)
       : null,
     untilScaledDown: options.untilScaledDown,
     settleSeconds: options.settleTimeout,

@@ -39,6 +39,7 @@ interface Rendered {
   HorizontalPodAutoscaler?: V2HorizontalPodAutoscaler
   PodDisruptionBudget?: V1PodDisruptionBudget
   Ingress?: V1Ingress
+  HTTPRoute?: CustomObject
   NetworkPolicy?: V1NetworkPolicy
   ServiceMonitor?: CustomObject
   PrometheusRule?: CustomObject
@@ -53,13 +54,20 @@ interface Rendered {
 
 /** An object of an operator's kind, which its own definition describes (check-chart.ts). */
 interface CustomObject {
-  metadata: { annotations?: Record<string, string> }
+  metadata: { annotations?: Record<string, string>; labels?: Record<string, string> }
   spec: unknown
 }
 
+/** Values that most tests need: without a database several replicas are refused. */
+const ACCEPT_TASK_LOSS = join(
+  t.testdir({ 'values.yaml': 'database: { acceptTaskLoss: true }' }),
+  'values.yaml',
+)
+
 /** Renders the chart's defaults with `overrides` and returns the objects by kind. */
 async function render(overrides: Record<string, unknown> = {}, files: string[] = [], chart = CHART) {
-  const manifests = await renderChart(chart, { files, overrides: { image: IMAGE, ...overrides } })
+  const values = { files: [ACCEPT_TASK_LOSS, ...files], overrides: { image: IMAGE, ...overrides } }
+  const manifests = await renderChart(chart, values)
   const objects = parseAllDocuments(manifests).map(
     (document) => document.toJS() as { kind: string; metadata: { name: string } },
   )
@@ -201,7 +209,8 @@ t.test('the pods run with the configuration, and are replaced when it changes an
 })
 
 t.test('the configuration sets only variables that the service reads, to values it accepts', async (t) => {
-  const files = [...ENVIRONMENTS.map((name) => `values-${name}.yaml`), 'ci/database-values.yaml']
+  const cases = ['ci/database-values.yaml', 'ci/customized-values.yaml']
+  const files = [...ENVIRONMENTS.map((name) => `values-${name}.yaml`), ...cases]
   for (const file of files) {
     const { data = {} } = (await render({}, [join(CHART, file)])).ConfigMap
     const known = Object.keys(loadConfig(data))
@@ -217,7 +226,10 @@ t.test('each value of the configuration reaches its variable', async (t) => {
   const { ConfigMap } = await render({
     config: {
       logLevel: 'warn',
+      logRequestsPerSecond: 7,
+      maxConnections: 1_000_000,
       loadEndpointsEnabled: true,
+      loadMaxMilliseconds: 5000,
       rateLimitPerMinute: 600,
       pressure: {
         maxEventLoopDelayMilliseconds: 1,
@@ -225,17 +237,21 @@ t.test('each value of the configuration reaches its variable', async (t) => {
         maxHeapUsedPercent: 3,
       },
     },
-    database: { poolSize: 4 },
+    database: { poolSize: 4, readyGraceSeconds: 45 },
     tracing: { endpoint: 'http://collector:4318' },
   })
   t.match(ConfigMap.data, {
     LOG_LEVEL: 'warn',
+    LOG_REQUESTS_PER_SECOND: '7',
+    MAX_CONNECTIONS: '1000000',
     LOAD_ENDPOINTS_ENABLED: 'true',
+    LOAD_MAX_MS: '5000',
     RATE_LIMIT_PER_MINUTE: '600',
     PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '1',
     PRESSURE_MAX_EVENT_LOOP_UTILIZATION_PERCENT: '2',
     PRESSURE_MAX_HEAP_USED_PERCENT: '3',
     DATABASE_POOL_SIZE: '4',
+    DATABASE_READY_GRACE_MS: '45000',
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
   })
   t.notHas((await render()).ConfigMap.data, 'OTEL_EXPORTER_OTLP_ENDPOINT')
@@ -281,6 +297,104 @@ t.test(
     }
   },
 )
+
+t.test('a pod that stops fails its health checks before it stops serving', async (t) => {
+  const { Ingress, ConfigMap } = await render({
+    ingress: { enabled: true },
+    shutdown: { drainDelaySeconds: 10 },
+  })
+  const annotations = albAnnotations(Ingress)
+  const seconds = (name: string) => Number(annotations[name])
+  const noticed = seconds('healthcheck-interval-seconds') * seconds('unhealthy-threshold-count')
+  t.ok(
+    noticed * 1000 <= Number(ConfigMap.data?.['DRAIN_DELAY_MS']),
+    'even at the shortest drain that is allowed',
+  )
+  // The load balancer refuses a timeout that is not shorter than the interval.
+  t.ok(seconds('healthcheck-timeout-seconds') < seconds('healthcheck-interval-seconds'))
+})
+
+t.test(
+  "annotations of the user join the chart's and replace them, but not those that decide who may connect",
+  async (t) => {
+    const { Ingress } = await render({}, [join(CHART, 'ci', 'https-values.yaml')])
+    t.equal(Ingress?.spec?.ingressClassName, 'alb-internal')
+    t.match(albAnnotations(Ingress), {
+      'group.name': 'shared',
+      'success-codes': '200-204',
+      'healthcheck-path': '/readyz',
+    })
+    for (const [name, value] of [
+      ['scheme', 'scheme'],
+      ['inbound-cidrs', 'inboundCidrs'],
+    ]) {
+      const annotations = { [`alb.ingress.kubernetes.io/${name}`]: 'x' }
+      t.match(await refusal({ ingress: { enabled: true, annotations } }), `set ingress.${value}`)
+    }
+  },
+)
+
+t.test(
+  'a route of the Gateway API leads to the Service, and its gateway is believed about clients',
+  async (t) => {
+    const { HTTPRoute, Service, ConfigMap } = await render({}, [join(CHART, 'ci', 'customized-values.yaml')])
+    t.match(HTTPRoute, {
+      metadata: { annotations: { 'example.org/owner': 'shop' } },
+      spec: {
+        parentRefs: [{ name: 'public', namespace: 'gateways', sectionName: 'https' }],
+        hostnames: ['tasks.example.org'],
+        rules: [{ backendRefs: [{ name: Service.metadata?.name, port: Service.spec?.ports?.[0]?.port }] }],
+      },
+    })
+    t.equal(ConfigMap.data?.['TRUSTED_PROXY_HOPS'], '1')
+    t.equal((await render()).HTTPRoute, undefined)
+  },
+)
+
+t.test(
+  "what a cluster asks of pods reaches all of them, what is the service's own only its pods",
+  async (t) => {
+    const rendered = await render({}, [join(CHART, 'ci', 'customized-values.yaml')])
+    const [service, migration] = [podSpec(rendered), rendered.Job?.spec?.template.spec]
+    for (const spec of [service, migration, rendered.Pod.spec]) {
+      t.match(spec, {
+        imagePullSecrets: [{ name: 'registry' }],
+        priorityClassName: 'web',
+        tolerations: [{ key: 'dedicated', operator: 'Equal', value: 'web', effect: 'NoSchedule' }],
+        affinity: { nodeAffinity: {} },
+      })
+    }
+    for (const spec of [service, migration]) {
+      t.match(spec?.volumes, [{ name: 'ca', configMap: { name: 'ca' } }])
+      t.match(container(spec).volumeMounts, [{ name: 'ca', mountPath: '/etc/ca', readOnly: true }])
+      t.match(container(spec).env?.slice(-2), [
+        { name: 'DATABASE_CA_FILE', value: '/etc/ca/ca.pem' },
+        { name: 'OTEL_RESOURCE_ATTRIBUTES', valueFrom: { configMapKeyRef: { name: 'tracing' } } },
+      ])
+    }
+    const { metadata } = rendered.Deployment.spec?.template ?? {}
+    t.equal(metadata?.annotations?.['example.org/team'], 'shop')
+    t.equal(metadata?.labels?.['example.org/cost-center'], '42')
+    t.match(rendered.ServiceAccount.metadata?.annotations, { 'eks.amazonaws.com/role-arn': /role\/shop$/ })
+    for (const object of [rendered.ServiceMonitor, rendered.PrometheusRule]) {
+      t.match(object?.metadata.labels, {
+        release: 'kube-prometheus-stack',
+        'app.kubernetes.io/name': 'fastify-app',
+      })
+    }
+  },
+)
+
+t.test('none of that is there unless it is asked for', async (t) => {
+  const rendered = await render(CONNECTED)
+  for (const spec of [podSpec(rendered), rendered.Job?.spec?.template.spec, rendered.Pod.spec]) {
+    for (const field of ['imagePullSecrets', 'priorityClassName', 'tolerations', 'affinity', 'volumes']) {
+      t.notHas(spec, field)
+    }
+    t.equal(container(spec).volumeMounts, undefined)
+  }
+  t.equal(rendered.ServiceAccount.metadata?.annotations, undefined)
+})
 
 t.test('with a certificate it speaks HTTPS, and HTTP only redirects', async (t) => {
   const { Ingress } = await render({}, [join(CHART, 'ci', 'https-values.yaml')])
@@ -334,10 +448,18 @@ t.test(
   },
 )
 
-t.test('a Secret that Helm cannot see leaves no hash behind', async (t) => {
-  const { Deployment } = await render(CONNECTED)
-  t.strictSame(Object.keys(Deployment.spec?.template.metadata?.annotations ?? {}), ['checksum/config'])
-})
+t.test(
+  'a Secret that Helm cannot see leaves no hash behind; its version replaces the pods then',
+  async (t) => {
+    const annotations = async (secret: object) =>
+      (await render({ secret })).Deployment.spec?.template.metadata?.annotations ?? {}
+    t.strictSame(Object.keys(await annotations({ name: 'connections' })), ['checksum/config'])
+    const versions = ['1', '2'].map((version) => annotations({ name: 'connections', version }))
+    const [one, two] = await Promise.all(versions)
+    t.equal(one?.['checksum/secret'], '1')
+    t.strictSame({ ...one, 'checksum/secret': '2' }, two)
+  },
+)
 
 t.test(
   'an ExternalSecret makes the Secret before the migration needs it, and outlasts its own end',
@@ -516,6 +638,11 @@ t.test('the pods that test and migrate have policies of their own', async (t) =>
   const migration = rendered.other<V1NetworkPolicy>('NetworkPolicy', '-migration')
   t.strictSame(migration?.spec?.podSelector?.matchLabels, rendered.Job?.spec?.template.metadata?.labels)
   t.match(migration?.spec?.egress?.at(-1), { ports: [{ port: 5432 }] })
+  const hook = (object: { metadata?: { annotations?: Record<string, string> } } | undefined, name: string) =>
+    object?.metadata?.annotations?.[`helm.sh/${name}`]
+  t.equal(hook(migration, 'hook'), hook(rendered.Job, 'hook'), 'the policy is there when the migration runs')
+  t.ok(Number(hook(migration, 'hook-weight')) < Number(hook(rendered.Job, 'hook-weight')))
+  t.match(hook(migration, 'hook-delete-policy'), 'before-hook-creation', 'and is the one of this deployment')
   for (const policy of [test, migration]) {
     t.strictSame(policy?.spec?.policyTypes, ['Ingress', 'Egress'])
     t.equal(policy?.spec?.ingress, undefined)
@@ -550,14 +677,14 @@ t.test('the HPA follows each metric that has a target', async (t) => {
   )
 })
 
-t.test('routes for load tests do not exist by default nor in production', async (t) => {
+t.test('routes for load tests exist only in the local environment, and are said to explicitly', async (t) => {
   t.equal((await render()).ConfigMap.data?.['LOAD_ENDPOINTS_ENABLED'], 'false')
   const switches = await Promise.all(
     ENVIRONMENTS.map(
       async (name) => (await renderEnvironment(name)).ConfigMap.data?.['LOAD_ENDPOINTS_ENABLED'],
     ),
   )
-  t.strictSame(switches, ['true', 'true', 'true', 'false'])
+  t.strictSame(switches, ['true', 'false', 'false', 'false'])
 })
 
 t.test('on AWS the pods, test and migration included, run on arm64 nodes', async (t) => {
@@ -642,7 +769,45 @@ t.test('a tag that is no label value is cut to one', async (t) => {
   t.equal(Deployment.metadata?.labels?.['app.kubernetes.io/version'], 'a'.repeat(61))
 })
 
+t.test('several replicas without a database are refused unless the loss of tasks is accepted', async (t) => {
+  const refused = async (overrides: Record<string, unknown>, file?: string) =>
+    renderChart(CHART, {
+      files: file === undefined ? [] : [join(CHART, file)],
+      overrides: { image: IMAGE, ...overrides },
+    }).then(
+      () => false,
+      ({ message }: ActionableError) => {
+        t.match(
+          message,
+          /there is no database, so each of up to \d+ pods .* set database.acceptTaskLoss to true/,
+        )
+        return true
+      },
+    )
+  const single = { autoscaling: { enabled: false }, podDisruptionBudget: { enabled: false } }
+  for (const overrides of [
+    {},
+    { autoscaling: { minReplicas: 1 }, podDisruptionBudget: { enabled: false } },
+    { ...single, replicaCount: 2 },
+    { secret: { name: 'connections', keys: ['REDIS_URL'] } },
+  ]) {
+    t.equal(await refused(overrides), true, JSON.stringify(overrides))
+  }
+  for (const overrides of [
+    CONNECTED,
+    { externalSecret: { enabled: true, key: 'x' } },
+    { database: { acceptTaskLoss: true } },
+    { ...single, replicaCount: 1 },
+    { autoscaling: { minReplicas: 1, maxReplicas: 1 }, podDisruptionBudget: { enabled: false } },
+  ]) {
+    t.equal(await refused(overrides), false, JSON.stringify(overrides))
+  }
+  const environments = ENVIRONMENTS.map((name) => refused({}, `values-${name}.yaml`))
+  t.strictSame(await Promise.all(environments), [false, false, false, true], 'production needs a database')
+})
+
 t.test('values that contradict each other are refused with the reason', async (t) => {
+  const PUBLIC_LOAD = { ingress: { enabled: true }, config: { loadEndpointsEnabled: true } }
   for (const [overrides, reason] of [
     [{ image: { tag: 'x' } }, 'image.repository is empty'],
     [{ image: { repository: 'x' } }, 'image.tag and image.digest are both empty'],
@@ -675,6 +840,23 @@ t.test('values that contradict each other are refused with the reason', async (t
       { ingress: { enabled: true, accessLogs: { prefix: 'x' } } },
       'ingress.accessLogs.prefix needs ingress.accessLogs.bucket',
     ],
+    [
+      { httpRoute: { enabled: true, parentRefs: [{ name: 'x' }] }, shutdown: { drainDelaySeconds: 9 } },
+      'shutdown.drainDelaySeconds (9) is too short for a load balancer',
+    ],
+    [PUBLIC_LOAD, 'the Ingress is open to the internet: set ingress.inboundCidrs'],
+    [
+      { ...PUBLIC_LOAD, ingress: { enabled: true, inboundCidrs: ['203.0.113.0/24', '0.0.0.0/0'] } },
+      'ingress.inboundCidrs holds 0.0.0.0/0',
+    ],
+    [
+      { config: { loadEndpointsEnabled: true, loadMaxMilliseconds: 30_000 } },
+      'config.loadMaxMilliseconds (30000) is longer than shutdown.timeoutSeconds (20)',
+    ],
+    [{ httpRoute: { enabled: true } }, 'httpRoute.parentRefs is empty'],
+    [{ podLabels: { 'app.kubernetes.io/name': 'other' } }, 'podLabels must not set app.kubernetes.io/name'],
+    [{ extraEnv: [{ name: 'LOG_LEVEL', value: 'x' }] }, 'extraEnv must not set LOG_LEVEL'],
+    [{ extraEnv: [{ name: 'DATABASE_URL', value: 'x' }] }, 'extraEnv must not set DATABASE_URL'],
     [{ externalSecret: { enabled: true } }, 'externalSecret.key is empty'],
     [
       { ...CONNECTED, externalSecret: { enabled: true, key: 'x' } },
@@ -709,6 +891,9 @@ t.test('values that the schema does not know or allow are refused by name', asyn
     [{ secret: { keys: ['DATABASE_URI'] } }, "at '/secret/keys/0': value must be one of 'DATABASE_URL'"],
     [{ networkPolicy: { clientCidrs: ['10.0.0.0'] } }, "at '/networkPolicy/clientCidrs/0'"],
     [{ ingress: { certificateArn: 'certificate' } }, "at '/ingress/certificateArn'"],
+    [{ ingress: { annotations: { a: 1 } } }, "at '/ingress/annotations/a': got number, want string"],
+    [{ extraEnv: [{ value: 'x' }] }, "at '/extraEnv/0': missing property 'name'"],
+    [{ extraVolumeMounts: [{ name: 'x', mountPath: 'x' }] }, "at '/extraVolumeMounts/0/mountPath'"],
     [{ prometheusRule: { availabilityPercent: 100 } }, "at '/prometheusRule/availabilityPercent'"],
   ] as const) {
     t.match(await refusal(overrides), reason)
@@ -739,7 +924,10 @@ t.test('the test passes when the service is ready and answers, and only then', a
 function notes(overrides: Record<string, unknown>): Promise<string> {
   return runTool(
     'helm',
-    ['install', 'fastify-app', CHART, '--namespace', 'apps', '--dry-run=client', '--values', '-'],
+    [
+      ...['install', 'fastify-app', CHART, '--namespace', 'apps', '--dry-run=client'],
+      ...['--values', ACCEPT_TASK_LOSS, '--values', '-'],
+    ],
     JSON.stringify({ image: IMAGE, ...overrides }),
     'the notes',
   )
@@ -751,12 +939,25 @@ t.test('the notes say how to reach the service', async (t) => {
   t.match(await notes({ service: { type: 'NodePort' } }), '--namespace apps get service fastify-app')
   t.match(await notes({ service: { type: 'NodePort', nodePort: 30080 } }), 'port 30080 of every node')
   t.match(await notes({ ingress: { enabled: true } }), '--namespace apps get ingress fastify-app')
+  const route = { enabled: true, parentRefs: [{ name: 'public' }] }
+  t.match(await notes({ httpRoute: route }), '--namespace apps get httproute fastify-app')
+  t.notMatch(await notes({ httpRoute: route }), 'port-forward')
 })
 
-t.test('the notes say when nothing is kept', async (t) => {
-  t.match(await notes({}), 'each pod keeps tasks and cache in its own memory')
-  t.notMatch(await notes(CONNECTED), 'in its own memory')
-})
+t.test(
+  'the notes warn, on one line each, of lost tasks and of load routes behind a load balancer',
+  async (t) => {
+    const warnings = async (overrides: Record<string, unknown>) =>
+      (await notes(overrides)).split('\n').filter((line) => line.startsWith('WARNING: '))
+    const load = { config: { loadEndpointsEnabled: true } }
+    t.match(await warnings({}), [/there is no database: each pod keeps its tasks in its own memory/])
+    t.match(await warnings({ secret: { name: 'x', keys: ['REDIS_URL'] } }), [/there is no database/])
+    t.strictSame(await warnings(CONNECTED), [])
+    t.strictSame(await warnings({ ...CONNECTED, ...load }), [])
+    const internal = { enabled: true, scheme: 'internal' }
+    t.match(await warnings({ ...CONNECTED, ...load, ingress: internal }), [/burn the CPU of the pods/])
+  },
+)
 
 t.test('who deploys may make every kind that the chart has', async (t) => {
   const baseline = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'charts', 'cluster-baseline')
@@ -767,10 +968,12 @@ t.test('who deploys may make every kind that the chart has', async (t) => {
   const allowed = rules?.flatMap(({ apiGroups = [], resources = [], verbs }) =>
     verbs.includes('create') ? resources.map((resource) => `${apiGroups[0]}/${resource}`) : [],
   )
-  const files = ['database', 'https'].map((name) => join(CHART, 'ci', `${name}-values.yaml`))
-  const objects = parseAllDocuments(await renderChart(CHART, { files, overrides: {} })).map(
-    (document) => document.toJS() as { apiVersion: string; kind: string },
+  const manifests = ['database', 'https', 'customized'].map((name) =>
+    renderChart(CHART, { files: [join(CHART, 'ci', `${name}-values.yaml`)], overrides: {} }),
   )
+  const objects = (await Promise.all(manifests))
+    .flatMap((stream) => [...parseAllDocuments(stream)])
+    .map((document) => document.toJS() as { apiVersion: string; kind: string })
   const kinds = objects.map(({ apiVersion, kind }) => {
     const group = apiVersion.includes('/') ? apiVersion.split('/')[0] : ''
     return `${group}/${plural(kind.toLowerCase())}`

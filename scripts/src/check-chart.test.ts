@@ -38,7 +38,8 @@ function fixture(t: Test, { template = POD, values = '', openApi = OPENAPI }: Pa
       'Chart.yaml': 'apiVersion: v2\nname: sample\nversion: 1.0.0\nicon: https://example.org/icon.svg\n',
       'values.yaml': 'image: { repository: "", tag: "" }\n',
       'values-dev.yaml': values,
-      'values.schema.json': '{ "properties": { "image": {} }, "additionalProperties": false }',
+      'values.schema.json':
+        '{ "properties": { "image": {}, "database": {} }, "additionalProperties": false }',
       ci: { 'case-values.yaml': 'image: { repository: case, tag: "1" }\n' },
       templates: { 'pod.yaml': template },
     },

@@ -11,8 +11,11 @@ import { storeCustomResourceSchemas, storeKubernetesSchemas } from './kubernetes
 /** Each chart with a field, deep in its manifests, that the schemas must refuse when it is misspelt. */
 export const CHARTS = { 'fastify-app': 'readinessProbe', 'karpenter-nodes': 'nodeClassRef' } as const
 
-/** An environment's values leave the image to the deployment; for a check any image will do. */
-const SAMPLE_IMAGE = { repository: 'registry.example/fastify-app', tag: 'check' }
+/** What an environment's values leave to the deployment, or, as production does its database, to the account. */
+const SAMPLE_VALUES = {
+  image: { repository: 'registry.example/fastify-app', tag: 'check' },
+  database: { acceptTaskLoss: true },
+}
 
 /**
  * Checks a chart with the values of each environment (`values-*.yaml`) and each case (`ci/*-values.yaml`):
@@ -41,7 +44,7 @@ export async function checkChart(
 export function chartCases(chart: string): { name: string; values: ChartValues }[] {
   const environments = filesIn(chart, /^values-.+\.yaml$/).map((file) => ({
     file,
-    overrides: { image: SAMPLE_IMAGE },
+    overrides: SAMPLE_VALUES,
   }))
   const cases = filesIn(join(chart, 'ci'), /-values\.yaml$/).map((file) => ({ file, overrides: {} }))
   return [...environments, ...cases].map(({ file, overrides }) => ({

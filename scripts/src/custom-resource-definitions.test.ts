@@ -12,6 +12,7 @@ t.test('the pinned modules hold the definition of every custom kind in the chart
   )
   t.strictSame(files.map((file) => basename(file)).sort(), [
     'external-secrets.io_externalsecrets.yaml',
+    'gateway.networking.k8s.io_httproutes.yaml',
     'karpenter.k8s.aws_ec2nodeclasses.yaml',
     'karpenter.sh_nodepools.yaml',
     'monitoring.coreos.com_prometheusrules.yaml',

@@ -15,6 +15,7 @@ const DEFINITIONS: Readonly<Record<string, readonly string[]>> = {
   'github.com/external-secrets/external-secrets': [
     'config/crds/bases/external-secrets.io_externalsecrets.yaml',
   ],
+  'sigs.k8s.io/gateway-api': ['config/crd/standard/gateway.networking.k8s.io_httproutes.yaml'],
   'github.com/aws/karpenter-provider-aws': [
     'pkg/apis/crds/karpenter.k8s.aws_ec2nodeclasses.yaml',
     'pkg/apis/crds/karpenter.sh_nodepools.yaml',

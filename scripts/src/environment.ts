@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { KubeConfig } from '@kubernetes/client-node'
-import { type BoxConfig, ECR_REGISTRY, kubeconfigPath } from 'eks-box/config'
+import { type BoxConfig, ECR_REGISTRY, kubeconfigPath, usesBox } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
 import { programPath } from 'eks-box/tools'
 
@@ -44,7 +44,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
   return {
     name,
     valuesFile: join(REPOSITORY_ROOT, 'helm', SERVICE, `values-${name}.yaml`),
-    usesBox: name === 'local' && !env['KUBE_CONTEXT'],
+    usesBox: usesBox(env),
   }
 }
 
@@ -147,7 +147,10 @@ function selectContext(kubeConfig: KubeConfig, context: string): void {
   if (!known.includes(context)) {
     throw new ActionableError(
       `your kubeconfig has no context ${context}`,
-      known.length > 0 ? `use ${known.join(', ')}` : 'for EKS, `make kubeconfig` makes one',
+      [
+        'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`',
+        ...(known.length > 0 ? [`or set KUBE_CONTEXT to one of ${known.join(', ')}`] : []),
+      ].join(', '),
     )
   }
   kubeConfig.setCurrentContext(context)

@@ -1,33 +1,18 @@
-/** What an apply that was interrupted while it created the cluster leaves behind. */
+/** What interrupted runs leave in the way of the next apply. */
+import { waitUntilClusterActive } from '@aws-sdk/client-eks'
 import type { BoxConfig } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
-import { programPath } from 'eks-box/tools'
-import { type ExecaError, execa } from 'execa'
-import { run, type Stack } from './terraform.ts'
+import { awsClients } from './aws.ts'
+import { declaredCluster, LOCK_TIMEOUT, readState, run, type Stack, type StateResource } from './terraform.ts'
 
-interface StateModule {
-  resources?: { address: string; type: string; tainted?: boolean; values: { name?: string } }[]
-  child_modules?: StateModule[]
-}
-
-/** A state as `terraform show -json` prints it; without values when there is nothing in it. */
-export interface StateDocument {
-  values?: { root_module: StateModule }
-}
+/** How long EKS may take to create a cluster, in seconds; usually it takes about ten minutes. */
+const CREATION_TIMEOUT = 1800
 
 /** The clusters whose creation Terraform did not see the end of, and would therefore replace. */
-export function unfinishedClusters({ values }: StateDocument): { address: string; name: string }[] {
-  return values === undefined ? [] : unfinishedIn(values.root_module)
-}
-
-function unfinishedIn({
-  resources = [],
-  child_modules = [],
-}: StateModule): { address: string; name: string }[] {
-  const here = resources
+export function unfinishedClusters(resources: readonly StateResource[]): { address: string; name: string }[] {
+  return resources
     .filter(({ type, tainted }) => type === 'aws_eks_cluster' && tainted === true)
-    .map(({ address, values }) => ({ address, name: String(values.name) }))
-  return [...here, ...child_modules.flatMap(unfinishedIn)]
+    .map(({ address, values }) => ({ address, name: String(values['name']) }))
 }
 
 /**
@@ -37,22 +22,23 @@ function unfinishedIn({
  * @throws ActionableError when the cluster does not become active.
  */
 export async function keepUnfinishedClusters(stack: Stack, box: BoxConfig): Promise<void> {
-  const state = JSON.parse(await run(stack, ['show', '-json'])) as StateDocument
-  for (const { address, name } of unfinishedClusters(state)) {
+  const { resources } = await readState(stack)
+  for (const { address, name } of unfinishedClusters(resources)) {
     console.log(
       `the creation of cluster ${name} was interrupted, EKS goes on with it: waiting until it is active`,
     )
-    const aws = stack.environment.name === 'local' ? programPath(box, 'aws') : 'aws'
-    await execa(aws, ['eks', 'wait', 'cluster-active', '--name', name], {
-      env: stack.variables,
-      all: true,
-    }).catch((cause: ExecaError) => {
-      throw new ActionableError(
-        `cluster ${name}, whose creation was interrupted, does not become active: ${cause.all ?? cause.message}`,
-        `see \`aws eks describe-cluster --name ${name}\`; if it has failed, \`aws eks delete-cluster --name ${name}\`, then run the command again`,
-        { cause },
-      )
-    })
-    await run(stack, ['untaint', address])
+    const { region } = await declaredCluster(stack)
+    const { eks } = awsClients(stack.environment, box, region)
+    await waitUntilClusterActive({ client: eks, maxWaitTime: CREATION_TIMEOUT, minDelay: 2 }, { name }).catch(
+      (cause: unknown) => {
+        const option = `--name ${name} --region ${region}`
+        throw new ActionableError(
+          `cluster ${name}, whose creation was interrupted, does not become active: ${cause instanceof Error ? cause.message : cause}`,
+          `see \`aws eks describe-cluster ${option}\`; if it has failed, \`aws eks delete-cluster ${option}\`, then run the command again`,
+          { cause },
+        )
+      },
+    )
+    await run(stack, ['untaint', LOCK_TIMEOUT, address])
   }
 }

@@ -8,14 +8,8 @@ import { ActionableError, reportFailure } from 'eks-box/errors'
 import { programPath } from 'eks-box/tools'
 import { execa } from 'execa'
 import { type CostPlan, monthlyCost, PRICES, renderCost } from './cost.ts'
-import {
-  confirmProduction,
-  type Environment,
-  kubeAccess,
-  kubeContext,
-  loadKubeConfig,
-  readEnvironment,
-} from './environment.ts'
+import { destroyStacks } from './destroy.ts'
+import { confirmProduction, type Environment, kubeContext, readEnvironment } from './environment.ts'
 import { keepUnfinishedClusters } from './interrupted.ts'
 import {
   describePlan,
@@ -26,13 +20,14 @@ import {
   planMarkdown,
   summarize,
 } from './plan.ts'
-import { emptyCluster } from './teardown.ts'
 import {
   clusterOutputs,
   follow,
   hasLocalState,
+  LOCK_TIMEOUT,
   planFromNothing,
   prepareStack,
+  readState,
   run,
   STACKS,
   type Stack,
@@ -73,7 +68,11 @@ interface Planned {
 
 /** Plans a stack, keeps the plan beside its JSON, and tells in short what it does. */
 async function makePlan(stack: Stack, options: string[] = []): Promise<Planned> {
-  await follow(stack, ['plan', `-out=${planFile(stack)}`, ...stack.options, ...options], () => {})
+  await follow(
+    stack,
+    ['plan', LOCK_TIMEOUT, `-out=${planFile(stack)}`, ...stack.options, ...options],
+    () => {},
+  )
   return readPlan(stack, planFile(stack))
 }
 
@@ -140,12 +139,14 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
     console.log(describePlan(titleOf(stack), summary))
     if (isEmpty(summary)) continue
     checkApproval(stack, digest)
-    await follow(stack, ['apply', reviewed ? resolve(reviewed) : planFile(stack)], (line) =>
-      console.log(`  ${line}`),
-    )
+    await applyPlan(stack, reviewed ? resolve(reviewed) : planFile(stack))
     await rm(planFile(stack), { force: true })
     console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
   }
+}
+
+async function applyPlan(stack: Stack, file: string): Promise<void> {
+  await follow(stack, ['apply', LOCK_TIMEOUT, file], (line) => console.log(`  ${line}`))
 }
 
 async function destroy({ environment, box }: Context): Promise<void> {
@@ -153,21 +154,18 @@ async function destroy({ environment, box }: Context): Promise<void> {
   const names = chosenStacks(environment, process.env['STACK']).toReversed()
   // In the box the platform is there only if somebody asked for it.
   if (!process.env['STACK'] && hasLocalState(environment, box, 'platform')) names.unshift('platform')
-  for (const name of names) {
-    const stack = await prepareStack(name, environment, box)
-    const { length } = (await run(stack, ['state', 'list'])).split('\n').filter(Boolean)
-    if (length === 0) {
-      console.log(`${titleOf(stack)}: there is nothing to destroy`)
-      continue
-    }
-    // Controllers make objects in AWS that no state knows; only while they run can they take them away.
-    if (name !== 'bootstrap')
-      await emptyCluster(environment, box, loadKubeConfig(kubeAccess(environment, box, process.env)))
-    console.log(describePlan(titleOf(stack), (await makePlan(stack, ['-destroy'])).summary))
-    await follow(stack, ['apply', planFile(stack)], (line) => console.log(`  ${line}`))
-    await rm(planFile(stack), { force: true })
-    console.log(`destroyed ${titleOf(stack)}`)
+  await destroyStacks(names, environment, box, destroyStack)
+}
+
+async function destroyStack(stack: Stack): Promise<void> {
+  if ((await readState(stack)).resources.length === 0) {
+    console.log(`${titleOf(stack)}: there is nothing to destroy`)
+    return
   }
+  console.log(describePlan(titleOf(stack), (await makePlan(stack, ['-destroy'])).summary))
+  await applyPlan(stack, planFile(stack))
+  await rm(planFile(stack), { force: true })
+  console.log(`destroyed ${titleOf(stack)}`)
 }
 
 async function output({ environment, box }: Context): Promise<void> {

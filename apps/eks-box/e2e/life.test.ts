@@ -2,7 +2,7 @@
  * The box from birth to death, as an operator lives it: every step goes through the commands that the
  * README names, in a box of its own beside whatever else runs on this machine.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -94,11 +94,11 @@ async function statusOf(name: ComponentName) {
   return (await runningBox(config))?.components.find((component) => component.name === name)
 }
 
-/** Kills a component the hardest way and waits until the box has brought it back. */
-async function killAndRecover(name: ComponentName): Promise<void> {
+/** Kills a component the hardest way, or makes it hang, and waits until the box has brought it back. */
+async function killAndRecover(name: ComponentName, signal: 'KILL' | 'STOP' = 'KILL'): Promise<void> {
   const before = await statusOf(name)
   if (before?.pid === undefined) throw new Error(`${name} is not running`)
-  await execa('node', ['apps/eks-box/src/cli.ts', 'exec', 'kill', '-9', String(before.pid)], {
+  await execa('node', ['apps/eks-box/src/cli.ts', 'exec', 'kill', `-${signal}`, String(before.pid)], {
     cwd: repository,
     env: environment,
   })
@@ -125,8 +125,18 @@ async function serves(): Promise<boolean> {
 }
 
 await make('down')
+// As the plugin of a graphics card leaves it for a kubelet of the machine's own, which the box must not disturb.
+const plugins = '/var/lib/kubelet/device-plugins'
+const madeKubelet = mkdirSync(plugins, { recursive: true })
+const socket = join(plugins, 'e2e.sock')
+writeFileSync(socket, '')
 const before = await traces(config.name, config.stateDir, cgroupRoot(config))
-t.teardown(() => make('down'))
+t.teardown(async () => {
+  // `make down` removes them, and they are what explains a failure.
+  if (!t.passing()) await make('logs-export')
+  await make('down')
+  rmSync(madeKubelet ?? socket, { recursive: true, force: true })
+})
 
 await t.test('an interrupted start leaves nothing running, and the next one recovers', async (t) => {
   for (const moment of [/Start box/, /[1-5] of 14 ready/, /([6-9]|1[0-3]) of 14 ready/]) {
@@ -157,6 +167,16 @@ await t.test('an interrupted start leaves nothing running, and the next one reco
 await t.test('starting a running box does no work and says so', async (t) => {
   t.match(await make('box'), /box e2e is up: nothing to build/)
 })
+
+await t.test(
+  'the node is one that pods with mount propagation can run on, and its kubelet has not used the machine’s directories',
+  async (t) => {
+    t.equal(await make('exec', { CMD: 'findmnt --noheadings --output PROPAGATION /' }), 'shared')
+    const now = await traces(config.name, config.stateDir, cgroupRoot(config))
+    t.strictSame(now.sysctls, before.sysctls)
+    t.ok(existsSync(socket))
+  },
+)
 
 await t.test('nothing can be pushed before the infrastructure says where to', async (t) => {
   t.match(
@@ -305,6 +325,15 @@ await t.test('pods resolve names, and logs and exec reach them', async (t) => {
     /^172\.20\.\d+\.\d+$/,
   )
   t.match(await kubectl('--namespace=fastify-app', 'logs', pod), /"msg"/)
+  const { optionalDependencies } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'))
+  t.equal(
+    await kubectl('--namespace=fastify-app', 'exec', pod, '--', 'node', '--version'),
+    `v${optionalDependencies[`node-linux-${process.arch}`]}`,
+    'the image holds the pinned Node',
+  )
+  await t.rejects(kubectl('--namespace=fastify-app', 'exec', pod, '--', '/bin/sh', '-c', 'true'), {
+    message: /no such file or directory/,
+  })
 })
 
 await t.test(
@@ -461,6 +490,37 @@ await t.test(
   },
 )
 
+await t.test('a component that hangs is started again', async (t) => {
+  await killAndRecover('kube-scheduler', 'STOP')
+  t.match(await make('box'), /box e2e is up: nothing to build/)
+})
+
+await t.test('a stopped box goes on where it was', async (t) => {
+  t.match(await make('stop'), /box e2e is stopped; its data is kept, `make up` goes on with it/)
+  const stopped = await traces(config.name, config.stateDir, cgroupRoot(config))
+  t.strictSame(stopped, before)
+  t.match(
+    await make('status', {}, true),
+    /error: box e2e is not running; its data is kept\n next: start it with `make up`/,
+  )
+  await make('box')
+  const deadline = Date.now() + 3 * minute
+  while (!(await serves()) && Date.now() < deadline) await sleep(500)
+  t.ok(await serves(), 'the service is back without a new deployment')
+})
+
+await t.test('one archive holds the logs, the status, and what the cluster says', async (t) => {
+  const archive = join(results, 'logs.tar.gz')
+  await make('logs-export', { OUT: archive })
+  const { stdout: names } = await execa('tar', ['--list', '--file', archive])
+  for (const name of ['status.json', 'logs/kubelet.log', 'logs/box.log', 'cluster/events.txt']) {
+    t.match(names, new RegExp(`^${name}$`, 'm'))
+  }
+  const pods = await execa('tar', ['--extract', '--to-stdout', '--file', archive, 'cluster/pods.txt'])
+  t.match(pods.stdout, /fastify-app/)
+  t.notMatch(names, /pki|credentials|kubeconfig/, 'and no secret')
+})
+
 await t.test('wrong input is one line with the cause and one with the next step', async (t) => {
   const wrong: [target: string, input: Record<string, string>, cause: RegExp][] = [
     ['deploy', { ENV: 'production' }, /error: ENV is "production", which is no environment/],
@@ -471,6 +531,7 @@ await t.test('wrong input is one line with the cause and one with the next step'
     ['destroy', { ENV: 'prod' }, /error: this would change production/],
     ['deploy', { ENV: 'dev' }, /error: your kubeconfig has no context fastify-eks-dev/],
     ['deploy', { ENV: 'prod', CI: '' }, /error: this would change production/],
+    ['up', { ENV: 'dev' }, /error: ENV=dev does not use the box, so nothing was started/],
     ['box', { BOX_API_PORT: 'http' }, /error: BOX_API_PORT is "http", which is no port/],
     ['box', { BOX_NAME: 'No Name' }, /error: BOX_NAME is "No Name", which is no box name/],
     ['loadtest', { BASE_URL: 'http://127.0.0.1:1' }, /error: http:\/\/127\.0\.0\.1:1 does not answer/],

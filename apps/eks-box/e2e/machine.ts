@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs'
+import { existsSync, globSync, statSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { execa } from 'execa'
 import { listCgroups } from '../src/cgroups.ts'
-import { CNI_STATE } from '../src/node.ts'
 
 /** What a box could leave behind on the machine, seen from outside its namespaces. */
 export interface Traces {
@@ -10,9 +10,53 @@ export interface Traces {
   links: string[]
   rules: string[]
   cgroups: string[]
-  /** What CNI wrote to the machine itself instead of the box's own directory. */
-  cniFiles: string[]
+  /** The controllers that the root cgroup passes on; undefined with cgroup version 1. */
+  controllers: string | undefined
+  /** Files in the directories that a node's programs use by default, below `nodeDirectories`. */
+  files: string[]
+  /** Settings of the kernel, by path below /proc/sys. */
+  sysctls: Record<string, string>
   processes: string[]
+}
+
+/** Directories of the machine that Kubernetes, containerd and CNI write to unless they are kept from it. */
+const nodeDirectories = [
+  '/etc/cni',
+  '/etc/containerd',
+  '/etc/kubernetes',
+  '/opt/cni',
+  '/opt/containerd',
+  '/root/.kube',
+  '/usr/libexec/kubernetes',
+  '/var/lib/cni',
+  '/var/lib/containerd',
+  '/var/lib/kubelet',
+  '/var/log/containers',
+  '/var/log/pods',
+]
+
+/** What the kernel counts or draws by itself, on a machine without a box too. */
+const volatileSysctls =
+  /^(fs\/(aio-nr|dentry-state|file-nr|inode-nr|inode-state|quota\/.*)|kernel\/(ns_last_pid|pty\/nr|random\/.*|perf_event_max_sample_rate|tainted)|vm\/stat_refresh)$/
+
+/** Those of other interfaces come and go with them. */
+const sysctlPatterns = [
+  '{fs,kernel,vm}/**',
+  'net/core/*',
+  'net/ipv4/ip_forward',
+  'net/ipv{4,6}/conf/{all,default}/*',
+]
+
+async function readSysctls(): Promise<Record<string, string>> {
+  const root = '/proc/sys'
+  const values: Record<string, string> = {}
+  for (const name of globSync(sysctlPatterns, { cwd: root }).sort()) {
+    if (volatileSysctls.test(name) || !statSync(join(root, name)).isFile()) continue
+    // Some can only be written.
+    const value = await readFile(join(root, name), 'utf8').catch(() => undefined)
+    if (value !== undefined) values[name] = value.trim()
+  }
+  return values
 }
 
 /** Lists everything on the machine that a box of this name makes while it runs. */
@@ -35,7 +79,12 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
       .split('\n')
       .filter((line) => /KUBE-|CNI-/.test(line)),
     cgroups: await listCgroups(cgroupRoot),
-    cniFiles: existsSync(CNI_STATE) ? await readdir(CNI_STATE, { recursive: true }) : [],
+    controllers: await readFile('/sys/fs/cgroup/cgroup.subtree_control', 'utf8').catch(() => undefined),
+    files: nodeDirectories
+      .filter((directory) => existsSync(directory))
+      .flatMap((directory) => [directory, ...globSync(join(directory, '**'))])
+      .sort(),
+    sysctls: await readSysctls(),
     processes: await boxProcesses(boxName, stateDir),
   }
 }

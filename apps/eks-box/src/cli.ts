@@ -1,17 +1,30 @@
 #!/usr/bin/env node
 import { createReadStream, existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Argument, Command } from 'commander'
 import { execa } from 'execa'
 import { Listr, type ListrTask } from 'listr2'
-import { checkMachine, isCurrent, removeBox, runningBox, startBox, stopBox } from './box.ts'
+import {
+  awaitReady,
+  boxEnvironment,
+  checkMachine,
+  handOver,
+  handOverTools,
+  isCurrent,
+  removeBox,
+  requireRoot,
+  runningBox,
+  startBox,
+  stopBox,
+} from './box.ts'
 import { boxPaths, COMPONENT_NAMES, type ComponentName } from './component.ts'
-import { awsEnvironment, type BoxConfig, kubeconfigPath, readConfig } from './config.ts'
+import { awsEnvironment, type BoxConfig, kubeconfigPath, readConfig, requireBox } from './config.ts'
 import { ActionableError, reportFailure } from './errors.ts'
+import { exportLogs } from './export.ts'
 import { installPackages, missingPackages } from './packages.ts'
-import type { BoxStatus } from './status.ts'
+import { type BoxStatus, readStatus } from './status.ts'
 import { buildCache, buildTool, missingTools, programPath, TOOL_NAMES, TOOLS } from './tools.ts'
 
 // Plain lines where nobody watches; lines that redraw themselves where somebody does.
@@ -47,9 +60,17 @@ function buildTasks(config: BoxConfig, interrupt: AbortSignal): ListrTask[] {
         told = Date.now()
         task.output = progress
       })
+      await handOverTools(config, process.env)
       task.title = `Built ${tool} (${seconds(since)})`
     },
   }))
+}
+
+function stopTask(config: BoxConfig): ListrTask {
+  return {
+    title: `Stop box ${config.name}, which runs other code or settings than this checkout`,
+    task: () => stopBox(config),
+  }
 }
 
 function startTask(config: BoxConfig, interrupt: AbortSignal): ListrTask {
@@ -66,6 +87,7 @@ function startTask(config: BoxConfig, interrupt: AbortSignal): ListrTask {
         },
         interrupt,
       )
+      await handOver(config, process.env)
       task.title = `Started box ${config.name}: ${COMPONENT_NAMES.length} components ready (${seconds(since)})`
     },
   }
@@ -87,15 +109,37 @@ function interruption(): AbortSignal {
 }
 
 async function up(config: BoxConfig): Promise<void> {
+  requireBox(process.env)
   const interrupt = interruption()
   const running = await runningBox(config)
-  if (running?.phase === 'ready' && missingTools(config).length === 0 && isCurrent(config, running)) {
+  const reusable = running !== undefined && running.phase !== 'stopping' && isCurrent(config, running)
+  if (reusable && missingTools(config).length === 0) {
+    if (running.phase !== 'ready') {
+      console.log(`box ${config.name} is ${running.phase}: waiting until every component is ready`)
+    }
+    await awaitReady(config, running, interrupt)
+    if (process.getuid?.() === 0) await handOver(config, process.env)
     console.log(`box ${config.name} is up: nothing to build, ${running.components.length} components running`)
     return
   }
-  if (running !== undefined) await stopBox(config)
-  await checkMachine(config)
-  await perform([...installTasks(), ...buildTasks(config, interrupt), startTask(config, interrupt)])
+  await checkMachine(config, running)
+  // The running box goes on until all that its successor needs is there.
+  await perform([
+    ...installTasks(),
+    ...buildTasks(config, interrupt),
+    ...(running === undefined ? [] : [stopTask(config)]),
+    startTask(config, interrupt),
+  ])
+}
+
+async function stop(config: BoxConfig): Promise<void> {
+  const running = await runningBox(config)
+  await stopBox(config)
+  console.log(
+    running === undefined
+      ? `box ${config.name} is not running`
+      : `box ${config.name} is stopped; its data is kept, \`make up\` goes on with it`,
+  )
 }
 
 async function down(config: BoxConfig): Promise<void> {
@@ -105,13 +149,23 @@ async function down(config: BoxConfig): Promise<void> {
 
 async function status(config: BoxConfig): Promise<void> {
   const running = await runningBox(config)
-  if (running === undefined) {
-    throw new ActionableError(`box ${config.name} is not running`, 'start it with `make up`')
-  }
+  if (running === undefined) throw await notRunning(config)
   printStatus(config, running)
   if (running.components.some(({ state, message }) => state !== 'ready' || message !== undefined)) {
     process.exitCode = 1
   }
+}
+
+async function notRunning(config: BoxConfig): Promise<ActionableError> {
+  const last = await readStatus(config)
+  if (last?.failure !== undefined) {
+    return new ActionableError(
+      `box ${config.name} is not running, it failed: ${last.failure.message}`,
+      last.failure.nextStep,
+    )
+  }
+  const kept = last === undefined ? '' : '; its data is kept'
+  return new ActionableError(`box ${config.name} is not running${kept}`, 'start it with `make up`')
 }
 
 function printStatus(config: BoxConfig, { phase, components }: BoxStatus): void {
@@ -144,9 +198,8 @@ async function logs(config: BoxConfig, component: ComponentName | 'box', follow:
 /** Runs a command inside the box's namespaces, where its addresses, mounts and process ids hold. */
 async function exec(config: BoxConfig, command: string[]): Promise<void> {
   const pid = (await runningBox(config))?.namespaces?.pid
-  if (pid === undefined) {
-    throw new ActionableError(`box ${config.name} is not running`, 'start it with `make up`')
-  }
+  if (pid === undefined) throw await notRunning(config)
+  requireRoot(`box ${config.name} belongs to root`, "exec CMD='...'")
   const inside = (name: string) => `/proc/${pid}/ns/${name}`
   const result = await execa(
     'nsenter',
@@ -157,7 +210,7 @@ async function exec(config: BoxConfig, command: string[]): Promise<void> {
       '--',
       ...command,
     ],
-    { stdio: 'inherit', reject: false },
+    { stdio: 'inherit', reject: false, env: boxEnvironment(config, process.env), extendEnv: false },
   )
   process.exitCode = result.exitCode ?? 1
 }
@@ -168,6 +221,12 @@ async function kubeconfig(config: BoxConfig): Promise<void> {
     throw new ActionableError(`box ${config.name} has no kubeconfig yet`, 'start it with `make up`')
   }
   console.log(path)
+}
+
+async function logsExport(config: BoxConfig, file?: string): Promise<void> {
+  const archive = resolve(file ?? `eks-box-${config.name}-logs.tar.gz`)
+  await exportLogs(config, archive)
+  console.log(archive)
 }
 
 /** Shell lines that put the pinned programs and the box's cluster within reach of the caller's shell. */
@@ -205,6 +264,7 @@ const withConfig =
 
 program.command('up').description('build what is missing and start the box').action(withConfig(up))
 program.command('down').description('stop the box and remove all it wrote').action(withConfig(down))
+program.command('stop').description('stop the box and keep its data').action(withConfig(stop))
 program.command('status').description('tell how each component is').action(withConfig(status))
 program
   .command('logs')
@@ -216,6 +276,11 @@ program
       logs(config, component, options.follow === true),
     ),
   )
+program
+  .command('logs-export')
+  .description('write all logs, the status and the state of the cluster into one archive')
+  .argument('[file]', 'where to; eks-box-<name>-logs.tar.gz unless given')
+  .action(withConfig(logsExport))
 program.command('kubeconfig').description('print the path of the kubeconfig').action(withConfig(kubeconfig))
 program
   .command('env')

@@ -9,6 +9,8 @@ export interface BoxPaths {
   data: string
   run: string
   logs: string
+  /** HOME of the box's programs: what they cache there would else be left in the caller's. */
+  home: string
   /** Passwords of the database and the cache, for root alone. */
   credentials: string
 }
@@ -22,6 +24,7 @@ export function boxPaths(config: BoxConfig): BoxPaths {
     data: below('data'),
     run: below('run'),
     logs: below('logs'),
+    home: below('run/home'),
     credentials: below('credentials'),
   }
 }

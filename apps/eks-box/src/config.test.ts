@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type BoxConfig, kubeconfigPath, readConfig } from './config.ts'
+import { type BoxConfig, kubeconfigPath, readConfig, requireBox, timeLimits, usesBox } from './config.ts'
 
 t.test('an empty environment gives a box that needs no decision', async (t) => {
   const config = readConfig({ HOME: '/home/dev', XDG_CACHE_HOME: '/home/dev/.cache' })
@@ -8,6 +8,7 @@ t.test('an empty environment gives a box that needs no decision', async (t) => {
     stateDir: '/var/lib/eks-box/default',
     cacheDir: '/home/dev/.cache/eks-box',
     ports: { api: 6443, registry: 5000, service: 8080, aws: 4566 },
+    startTimeoutSeconds: 120,
   } satisfies BoxConfig)
   t.equal(kubeconfigPath(config), '/var/lib/eks-box/default/kubeconfig')
 })
@@ -20,13 +21,26 @@ t.test('every choice can be made by a variable', async (t) => {
     BOX_API_PORT: '1',
     BOX_REGISTRY_PORT: '2',
     BOX_SERVICE_PORT: '65535',
+    BOX_START_TIMEOUT_SECONDS: '1200',
   })
   t.strictSame(config, {
     name: 'e2e',
     stateDir: '/srv/box/e2e',
     cacheDir: '/srv/cache',
     ports: { api: 1, registry: 2, service: 65535, aws: 4566 },
+    startTimeoutSeconds: 1200,
   } satisfies BoxConfig)
+})
+
+t.test('the time limits of the whole box leave room for each component in turn', async (t) => {
+  for (const startTimeoutSeconds of [1, 120, 1200]) {
+    const { componentStart, componentStop, allStop, boxStop, boxStart } = timeLimits({ startTimeoutSeconds })
+    t.equal(componentStart, startTimeoutSeconds * 1000)
+    // etcd, kube-apiserver, kubelet and metrics-server start and stop one after another.
+    t.ok(boxStart >= 4 * componentStart)
+    t.ok(allStop >= 4 * componentStop)
+    t.ok(boxStop > allStop)
+  }
 })
 
 const refused: [variable: string, value: string, message: RegExp][] = [
@@ -35,6 +49,8 @@ const refused: [variable: string, value: string, message: RegExp][] = [
   ['BOX_API_PORT', 'http', /BOX_API_PORT is "http", which is no port/],
   ['BOX_API_PORT', '0', /is "0", which is no port/],
   ['BOX_SERVICE_PORT', '70000', /is "70000", which is no port/],
+  ['BOX_START_TIMEOUT_SECONDS', '2m', /is "2m", which is no time limit/],
+  ['BOX_START_TIMEOUT_SECONDS', '0', /is "0", which is no time limit/],
   ['BOX_REGISTRY_PORT', '6443', /not distinct: 6443, 6443, 8080/],
   ['BOX_STATE_DIR', `/srv/${'deep/'.repeat(12)}`, /too long for the unix sockets/],
 ]
@@ -43,3 +59,18 @@ for (const [variable, value, message] of refused) {
     t.throws(() => readConfig({ [variable]: value }), { message, nextStep: /\w+/ })
   })
 }
+
+t.test('commands use the box unless ENV or KUBE_CONTEXT names another cluster', async (t) => {
+  for (const env of [{}, { ENV: '' }, { ENV: 'local', KUBE_CONTEXT: '' }]) {
+    t.equal(usesBox(env), true, JSON.stringify(env))
+    t.doesNotThrow(() => requireBox(env))
+  }
+  t.throws(() => requireBox({ ENV: 'dev' }), {
+    message: 'ENV=dev does not use the box, so nothing was started',
+    nextStep: /make apply kubeconfig build push deploy ENV=dev/,
+  })
+  t.throws(() => requireBox({ KUBE_CONTEXT: 'kind-dev' }), {
+    message: /KUBE_CONTEXT=kind-dev takes the place of the box/,
+    nextStep: /unset KUBE_CONTEXT/,
+  })
+})

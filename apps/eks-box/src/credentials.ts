@@ -22,6 +22,11 @@ export function cachePasswordPath(config: BoxConfig): string {
   return join(boxPaths(config).credentials, 'redis-password.conf')
 }
 
+/** The random number that the secrets of the emulated account are derived from. */
+export function accountKeysPath(config: BoxConfig): string {
+  return join(boxPaths(config).credentials, 'aws-account-keys')
+}
+
 function connectionsPath(config: BoxConfig): string {
   return join(boxPaths(config).credentials, 'connections.json')
 }

@@ -7,7 +7,7 @@ import { ensureCertificates } from './certificates.ts'
 import { PORTS } from './cluster.ts'
 import { boxPaths } from './component.ts'
 import { components } from './components/index.ts'
-import { type BoxConfig, readConfig, SERVICE_NODE_PORT } from './config.ts'
+import { type BoxConfig, readConfig, SERVICE_NODE_PORT, timeLimits } from './config.ts'
 import { ensureCredentials } from './credentials.ts'
 import { ActionableError } from './errors.ts'
 import { prepareNode } from './node.ts'
@@ -61,7 +61,10 @@ const supervisor = new Supervisor(components(config), {
   logDirectory: boxPaths(config).logs,
   ask,
   onChange: (components) => report({ kind: 'components', components }),
-  startTimeout: 120_000,
+  startTimeout: timeLimits(config).componentStart,
+  stopTimeout: timeLimits(config).componentStop,
+  hangTimeout: timeLimits(config).componentHang,
+  watchInterval: 2000,
   restartDelay: 500,
 })
 

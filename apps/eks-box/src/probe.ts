@@ -25,7 +25,8 @@ export async function ask(probe: Probe): Promise<string | undefined> {
 
 async function askCommand({ command: [program, ...args] }: ProbeOf<'command'>): Promise<string | undefined> {
   const result = await execa(program, args, { reject: false, timeout: commandTimeout, all: true })
-  return result.failed ? lastLine(result.all ?? result.shortMessage ?? 'no answer') : undefined
+  if (!result.failed) return undefined
+  return lastLine(result.all ?? '') || (result.shortMessage ?? 'no answer')
 }
 
 async function askHttp({ url, insecure }: ProbeOf<'http'>): Promise<string | undefined> {

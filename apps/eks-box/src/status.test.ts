@@ -33,6 +33,7 @@ t.test('a status is read as it was written', async (t) => {
     phase: 'ready',
     host: { pid: 1, startTicks: 2 },
     fingerprint: 'abc',
+    ports: config.ports,
     components: [{ name: 'etcd', state: 'ready', pid: 3, restarts: 0 }],
   }
   await writeStatus(config, status)

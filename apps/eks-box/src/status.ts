@@ -4,7 +4,15 @@ import { dirname, join } from 'node:path'
 import type { ComponentName } from './component.ts'
 import type { BoxConfig } from './config.ts'
 
-export type ComponentState = 'waiting' | 'starting' | 'ready' | 'restarting' | 'failed' | 'stopped'
+/** `unready`: it was ready, its process runs, and its probe fails. */
+export type ComponentState =
+  | 'waiting'
+  | 'starting'
+  | 'ready'
+  | 'unready'
+  | 'restarting'
+  | 'failed'
+  | 'stopped'
 
 export interface ComponentStatus {
   name: ComponentName
@@ -18,7 +26,8 @@ export interface ComponentStatus {
   nextStep?: string
 }
 
-export type BoxPhase = 'starting' | 'ready' | 'stopping' | 'stopped' | 'failed'
+/** `degraded`: the box has started, and at least one component is not ready now. */
+export type BoxPhase = 'starting' | 'ready' | 'degraded' | 'stopping' | 'stopped' | 'failed'
 
 /** What the box says of itself; the host process writes it to `status.json` at every change. */
 export interface BoxStatus {
@@ -29,9 +38,16 @@ export interface BoxStatus {
   namespaces?: ProcessIdentity
   /** Fingerprint of what the box was started with. */
   fingerprint: string
+  /** Ports of the machine's loopback that the box holds. */
+  ports: BoxConfig['ports']
   components: ComponentStatus[]
   /** Present when `phase` is `failed`. */
   failure?: { message: string; nextStep: string }
+}
+
+/** The phase of a box that has started: `ready` while every component is. */
+export function settledPhase(components: readonly ComponentStatus[]): 'ready' | 'degraded' {
+  return components.every(({ state }) => state === 'ready') ? 'ready' : 'degraded'
 }
 
 export interface ProcessIdentity {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -28,15 +28,23 @@ function component(
 const touch = (path: string) => `require('fs').appendFileSync(${JSON.stringify(path)}, process.pid + '\\n');`
 const stay = 'setInterval(() => {}, 1000);'
 
-function supervise(t: Test, components: Component[], startTimeout = 20_000) {
+function supervise(
+  t: Test,
+  components: Component[],
+  limits: { startTimeout?: number; hangTimeout?: number } = {},
+) {
   const directory = t.testdir()
   const history: ComponentStatus[] = []
   let latest: ComponentStatus[] = []
   const supervisor = new Supervisor(components, {
     logDirectory: directory,
     ask,
-    startTimeout,
+    startTimeout: 20_000,
+    stopTimeout: 15_000,
+    hangTimeout: 20_000,
+    watchInterval: 20,
     restartDelay: 10,
+    ...limits,
     onChange: (statuses) => {
       latest = statuses
       history.push(...statuses)
@@ -130,8 +138,13 @@ t.test('a program that does not exist is named', async (t) => {
 
 t.test('a component that never answers is ended and told', async (t) => {
   const marker = join(t.testdir(), 'pid')
-  const { supervisor } = supervise(t, [component('etcd', touch(marker) + stay, '/nowhere')], 1000)
-  await t.rejects(supervisor.start(), { message: /etcd was not ready after 1 s/ })
+  const { supervisor } = supervise(t, [component('etcd', touch(marker) + stay, '/nowhere')], {
+    startTimeout: 5000,
+  })
+  await t.rejects(supervisor.start(), {
+    message: /etcd was not ready after 5 s/,
+    nextStep: /raise BOX_START_TIMEOUT_SECONDS/,
+  })
   const pid = Number(readFileSync(marker, 'utf8'))
   t.throws(() => process.kill(pid, 0), { code: 'ESRCH' })
 })
@@ -172,6 +185,9 @@ t.test('a log that grew large is set aside at the next start', async (t) => {
     logDirectory: directory,
     ask,
     startTimeout: 20_000,
+    stopTimeout: 15_000,
+    hangTimeout: 20_000,
+    watchInterval: 20,
     restartDelay: 10,
     onChange: () => {},
   })
@@ -179,4 +195,100 @@ t.test('a log that grew large is set aside at the next start', async (t) => {
   await supervisor.start()
   t.ok(existsSync(join(directory, 'etcd.log.1')))
   t.equal(readFileSync(join(directory, 'etcd.log'), 'utf8'), '')
+})
+
+t.test('a component whose probe fails is not ready until it answers again', async (t) => {
+  const marker = join(t.testdir(), 'pids')
+  const { supervisor, of } = supervise(t, [component('etcd', touch(marker) + stay, marker)])
+  await supervisor.start()
+  const pid = of('etcd')?.pid
+  rmSync(marker)
+  await until(() => of('etcd')?.state === 'unready')
+  t.match(of('etcd'), { message: /\S/, nextStep: /make logs C=etcd/ })
+  writeFileSync(marker, '')
+  await until(() => of('etcd')?.state === 'ready')
+  t.strictSame(of('etcd'), { name: 'etcd', state: 'ready', restarts: 0, pid }, 'it was not started again')
+})
+
+t.test('a component that hangs is started again', async (t) => {
+  const marker = join(t.testdir(), 'pids')
+  const { supervisor, of, history } = supervise(t, [component('etcd', touch(marker) + stay, marker)], {
+    hangTimeout: 100,
+  })
+  await supervisor.start()
+  const pid = of('etcd')?.pid
+  rmSync(marker)
+  await until(() => of('etcd')?.restarts === 1 && of('etcd')?.state === 'ready')
+  t.not(of('etcd')?.pid, pid)
+  t.match(
+    history.find(({ state }) => state === 'restarting'),
+    { message: /^etcd hung: / },
+  )
+})
+
+t.test('a component does not count as hung while one that it depends on is away', async (t) => {
+  const directory = t.testdir()
+  const [store, server, gone] = [join(directory, 'store'), join(directory, 'server'), join(directory, 'gone')]
+  const { supervisor, of } = supervise(
+    t,
+    [
+      component(
+        'etcd',
+        `if (require('fs').existsSync('${gone}')) process.exit(1); ${touch(store)}${stay}`,
+        store,
+      ),
+      component('kube-apiserver', touch(server) + stay, server, { after: ['etcd'] }),
+    ],
+    { hangTimeout: 100 },
+  )
+  await supervisor.start()
+  const pid = of('etcd')?.pid
+  if (pid === undefined) throw new Error('etcd has no pid')
+  writeFileSync(gone, '')
+  rmSync(store)
+  process.kill(pid, 'SIGKILL')
+  rmSync(server)
+  await until(() => (of('etcd')?.restarts ?? 0) >= 4)
+  t.match(of('kube-apiserver'), { state: 'unready', restarts: 0 })
+})
+
+t.test('what cannot be written keeps one component from starting, and ends nothing else', async (t) => {
+  const directory = t.testdir()
+  const [marker, other] = [join(directory, 'pids'), join(directory, 'other')]
+  const files = { [join(directory, 'config', 'etcd.yaml')]: 'content' }
+  const { supervisor, of } = supervise(t, [
+    component('etcd', touch(marker) + stay, marker, { files }),
+    component('registry', touch(other) + stay, other),
+  ])
+  await supervisor.start()
+  rmSync(join(directory, 'config'), { recursive: true })
+  // A file where its directory has to be: to root, no other error is as easy to make.
+  writeFileSync(join(directory, 'config'), '')
+  process.kill(of('etcd')?.pid ?? 0, 'SIGKILL')
+  await until(() => (of('etcd')?.restarts ?? 0) >= 2)
+  t.match(of('etcd'), { state: 'restarting', message: /etcd could not be started: E(EXIST|NOTDIR)/ })
+  t.equal(of('registry')?.state, 'ready')
+  rmSync(join(directory, 'config'))
+  await until(() => of('etcd')?.state === 'ready')
+  t.equal(readFileSync(join(directory, 'config', 'etcd.yaml'), 'utf8'), 'content')
+})
+
+t.test('a full disk is named as the cause', async (t) => {
+  const { supervisor } = supervise(t, [
+    component('etcd', "console.error('write /data: no space left on device'); process.exit(1)", '/nowhere'),
+  ])
+  await t.rejects(supervisor.start(), {
+    message: "etcd cannot write: the disk of the box's state is full",
+    nextStep: /free disk space/,
+  })
+})
+
+t.test('a failure is not explained with what an earlier life has logged', async (t) => {
+  const { supervisor, directory } = supervise(t, [
+    component('etcd', "console.error('another reason'); process.exit(1)", '/nowhere', {
+      diagnoses: [{ pattern: /E123/, cause: 'the quota is used up', nextStep: 'raise the quota' }],
+    }),
+  ])
+  writeFileSync(join(directory, 'etcd.log'), 'E123 quota\naddress already in use\n')
+  await t.rejects(supervisor.start(), { message: /etcd exited with code 1 .*: another reason/ })
 })

@@ -1,21 +1,19 @@
-import { rm, rmdir } from 'node:fs/promises'
-import { findCgroups, removeCgroups } from './cgroups.ts'
+import { rm } from 'node:fs/promises'
+import { findCgroups, removeCgroups, restoreControllers } from './cgroups.ts'
 import { boxPaths } from './component.ts'
 import { CGROUP_PREFIX, cgroupRoot } from './components/kubelet.ts'
 import type { BoxConfig } from './config.ts'
-import { CNI_STATE } from './node.ts'
+import { removeMountPoints } from './node.ts'
 
 /**
- * Removes what outlives the box's processes: its cgroups, and the empty directory that CNI asks for.
+ * Removes what outlives the box's processes: its cgroups, and the empty directories it mounted its own over.
  * Processes, mounts, interfaces and packet rules went with the namespaces.
  */
 export async function sweep(config: BoxConfig): Promise<void> {
   await removeCgroups(cgroupRoot(config))
   await rm(boxPaths(config).run, { recursive: true, force: true })
-  // Removing it takes away what another box has mounted there in its own namespace.
+  // Removing a directory takes away what another box has mounted there in its own namespace.
   if ((await findCgroups(CGROUP_PREFIX)).length > 0) return
-  await rmdir(CNI_STATE).catch((error: NodeJS.ErrnoException) => {
-    // Somebody else's CNI keeps its state there, or nobody ever made it.
-    if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error
-  })
+  await restoreControllers()
+  await removeMountPoints()
 }

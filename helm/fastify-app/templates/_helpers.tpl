@@ -39,18 +39,22 @@ app.kubernetes.io/version: {{ . | quote }}
 {{- end -}}
 
 {{/*
-Environment of the service that is no secret. The ports are constants of the service's image. The load balancer is
-the only proxy whose X-Forwarded-For is worth believing.
+Environment of the service without secrets. The ports are constants of the service's image. The service trusts
+X-Forwarded-For only from the load balancer or gateway that the release itself puts in front.
 */}}
 {{- define "fastify-app.environment" -}}
 HOST: 0.0.0.0
 PORT: "3000"
 METRICS_PORT: "9464"
-TRUSTED_PROXY_HOPS: {{ ternary "1" "0" .Values.ingress.enabled | quote }}
+TRUSTED_PROXY_HOPS: {{ ternary "1" "0" (or .Values.ingress.enabled .Values.httpRoute.enabled) | quote }}
+MAX_CONNECTIONS: {{ .Values.config.maxConnections | int | quote }}
 LOG_LEVEL: {{ .Values.config.logLevel }}
+LOG_REQUESTS_PER_SECOND: {{ .Values.config.logRequestsPerSecond | int | quote }}
 LOAD_ENDPOINTS_ENABLED: {{ .Values.config.loadEndpointsEnabled | quote }}
-RATE_LIMIT_PER_MINUTE: {{ .Values.config.rateLimitPerMinute | quote }}
+LOAD_MAX_MS: {{ .Values.config.loadMaxMilliseconds | int | quote }}
+RATE_LIMIT_PER_MINUTE: {{ .Values.config.rateLimitPerMinute | int | quote }}
 DATABASE_POOL_SIZE: {{ .Values.database.poolSize | quote }}
+DATABASE_READY_GRACE_MS: {{ mul .Values.database.readyGraceSeconds 1000 | quote }}
 {{- with .Values.tracing.endpoint }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
@@ -83,16 +87,49 @@ PRESSURE_MAX_HEAP_USED_PERCENT: {{ .maxHeapUsedPercent | quote }}
 {{- end -}}
 
 {{/*
-Hash of what pods take from the Secret, as it is in the cluster; empty when Helm cannot see it (`helm template`, a
-dry run on the client) or when it does not exist yet.
+Text that changes with the Secret, so that the pods are replaced. secret.version when it is set; otherwise the hash of
+what pods take from the Secret in the cluster. Empty when Helm cannot see the Secret (`helm template`, Argo CD, a dry
+run on the client) or when it does not exist yet.
 */}}
 {{- define "fastify-app.secretChecksum" -}}
 {{- $name := include "fastify-app.secretName" . -}}
-{{- if $name -}}
+{{- if .Values.secret.version -}}
+{{- .Values.secret.version | quote -}}
+{{- else if $name -}}
 {{- with (lookup "v1" "Secret" .Release.Namespace $name).data -}}
 {{- pick . "DATABASE_URL" "REDIS_URL" | toJson | sha256sum -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+The most pods that can run at a time, rollouts aside. Without a database each of them keeps tasks of its own.
+*/}}
+{{- define "fastify-app.maxReplicas" -}}
+{{- ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled -}}
+{{- end -}}
+
+{{/* Where pods run, and how they get their image: the same for service, migration and test. */}}
+{{- define "fastify-app.scheduling" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* Whether there is a migration to run: "true" or empty. */}}

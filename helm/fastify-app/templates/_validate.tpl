@@ -32,6 +32,41 @@
 {{- end -}}
 {{- end -}}
 
+{{- if not (include "fastify-app.hasSecretKey" (dict "root" . "key" "DATABASE_URL")) -}}
+{{- if and (gt (int (include "fastify-app.maxReplicas" .)) 1) (not .Values.database.acceptTaskLoss) -}}
+{{- fail (printf "there is no database, so each of up to %d pods would keep tasks of its own in memory: a task created in one pod is unknown to the others, and is lost with the pod. Set secret.name or externalSecret to provide DATABASE_URL, run a single replica, or set database.acceptTaskLoss to true to accept this" (int (include "fastify-app.maxReplicas" .))) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if .Values.config.loadEndpointsEnabled -}}
+{{- if and .Values.ingress.enabled (eq .Values.ingress.scheme "internet-facing") (not .Values.ingress.inboundCidrs) -}}
+{{- fail "config.loadEndpointsEnabled lets every client burn the pods' CPU, and the Ingress is open to the internet: set ingress.inboundCidrs to the networks that send the load, ingress.scheme to internal, or config.loadEndpointsEnabled to false" -}}
+{{- end -}}
+{{- if has "0.0.0.0/0" .Values.ingress.inboundCidrs -}}
+{{- fail "config.loadEndpointsEnabled lets every client burn the pods' CPU, and ingress.inboundCidrs holds 0.0.0.0/0: list the networks that send the load, or set config.loadEndpointsEnabled to false" -}}
+{{- end -}}
+{{- if gt (int .Values.config.loadMaxMilliseconds) (int (mul .Values.shutdown.timeoutSeconds 1000)) -}}
+{{- fail (printf "config.loadMaxMilliseconds (%d) is longer than shutdown.timeoutSeconds (%d), so a pod that stops would cut off such a request: lower the one or raise the other" (int .Values.config.loadMaxMilliseconds) (int .Values.shutdown.timeoutSeconds)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
+{{- if hasKey $.Values.podLabels $label -}}
+{{- fail (printf "podLabels must not set %s: the Deployment and the Service select the pods by it" $label) -}}
+{{- end -}}
+{{- end -}}
+
+{{- $own := include "fastify-app.environment" . | fromYaml -}}
+{{- range .Values.extraEnv -}}
+{{- if or (hasKey $own .name) (has .name (list "DATABASE_URL" "REDIS_URL" "MIGRATION_TIMEOUT_MS")) -}}
+{{- fail (printf "extraEnv must not set %s: the chart sets it from a value of its own" .name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs is empty: name the Gateway that the route belongs to" -}}
+{{- end -}}
+
 {{- with .Values.service -}}
 {{- if and .nodePort (ne .type "NodePort") -}}
 {{- fail (printf "service.nodePort (%d) needs service.type NodePort, not %s: set service.type to NodePort, or service.nodePort to 0" (int .nodePort) .type) -}}
@@ -53,9 +88,17 @@
 {{- fail "prometheusRule.enabled needs metrics that nobody collects: set serviceMonitor.enabled to true, or prometheusRule.enabled to false" -}}
 {{- end -}}
 
-{{- if .Values.ingress.enabled -}}
+{{- if or .Values.ingress.enabled .Values.httpRoute.enabled -}}
 {{- if lt (int .Values.shutdown.drainDelaySeconds) 10 -}}
-{{- fail (printf "shutdown.drainDelaySeconds (%d) is too short for a load balancer, which sends requests until its controller has deregistered the pod: set it to 10 or more" (int .Values.shutdown.drainDelaySeconds)) -}}
+{{- fail (printf "shutdown.drainDelaySeconds (%d) is too short for a load balancer, which sends requests to the pod until its controller has deregistered it or two health checks, 5 s apart, have failed: set it to 10 or more" (int .Values.shutdown.drainDelaySeconds)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if .Values.ingress.enabled -}}
+{{- range $annotation, $value := dict "scheme" "scheme" "inbound-cidrs" "inboundCidrs" -}}
+{{- if hasKey $.Values.ingress.annotations (printf "alb.ingress.kubernetes.io/%s" $annotation) -}}
+{{- fail (printf "ingress.annotations must not set alb.ingress.kubernetes.io/%s, which decides who may connect: set ingress.%s" $annotation $value) -}}
+{{- end -}}
 {{- end -}}
 {{- with .Values.ingress.accessLogs -}}
 {{- if and .prefix (not .bucket) -}}

@@ -24,8 +24,8 @@ import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secre
 import { ACCOUNT, CONNECTION_SECRET, OPERATOR, REGION } from '../cluster.ts'
 import type { Connections } from '../credentials.ts'
 
-/** The key of the account's operator; worth nothing outside the box. */
-export interface OperatorKey {
+/** An access key of the account; worth nothing outside the box. */
+export interface AccessKey {
   accessKeyId: string
   secretAccessKey: string
 }
@@ -50,13 +50,15 @@ const roles = ['fastify-eks-deploy', 'fastify-eks-readonly'] as const
  * `infrastructure-hcl/environments/local` names.
  *
  * @param endpoint URL of the emulated AWS.
+ * @param credentials the box's own access key.
+ * @returns the operator's access key.
  */
-export async function seedAccount(endpoint: string, connections: Connections): Promise<OperatorKey> {
-  const options = {
-    endpoint,
-    region: REGION,
-    credentials: { accessKeyId: 'seed', secretAccessKey: 'seed' },
-  }
+export async function seedAccount(
+  endpoint: string,
+  credentials: AccessKey,
+  connections: Connections,
+): Promise<AccessKey> {
+  const options = { endpoint, region: REGION, credentials }
   await seedNetwork(new EC2Client(options))
   const key = await seedPrincipals(new IAMClient(options))
   await seedSecret(new SecretsManagerClient(options), connections)
@@ -111,7 +113,7 @@ async function route(
   for (const SubnetId of subnets) await ec2.send(new AssociateRouteTableCommand({ RouteTableId, SubnetId }))
 }
 
-async function seedPrincipals(iam: IAMClient): Promise<OperatorKey> {
+async function seedPrincipals(iam: IAMClient): Promise<AccessKey> {
   await iam.send(new CreateUserCommand({ UserName: OPERATOR }))
   await iam.send(
     new AttachUserPolicyCommand({

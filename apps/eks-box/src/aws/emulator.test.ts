@@ -2,9 +2,10 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
 import t from 'tap'
-import { type AwsRequest, Emulator, isChange, signedService } from './emulator.ts'
-import { createGateway } from './gateway.ts'
+import { Emulator, isChange } from './emulator.ts'
+import type { AwsRequest } from './request.ts'
 
 const form = (action: string, headers = {}): AwsRequest => ({
   method: 'POST',
@@ -42,6 +43,7 @@ async function fakeMoto(t: { teardown: (action: () => void) => void }) {
       const action = new URLSearchParams(body).get('Action') ?? ''
       seen.push(action)
       if (action === 'CreateSlowly') await sleep(30)
+      if (action.endsWith('Forever')) return
       if (action === 'CreateWrongly') response.statusCode = 400
       else if (action.startsWith('Create')) made.push(random * 100)
       // A read draws numbers too.
@@ -57,6 +59,8 @@ async function fakeMoto(t: { teardown: (action: () => void) => void }) {
   })
   return { address: { host: '127.0.0.1', port: (server.address() as AddressInfo).port }, seen, server }
 }
+
+const notRoot = process.getuid?.() === 0 ? false : 'mounting a small file system needs root'
 
 const nothing = () => {}
 const text = async (answer: Promise<{ body: Buffer }>) => (await answer).body.toString()
@@ -83,12 +87,6 @@ t.test('a request that may change the account is told from one that only reads',
   t.ok(isChange({ ...form(''), body: Buffer.from('garbage') }), 'what names no operation is taken for one')
 })
 
-t.test('the service a request is for is in its signature', async (t) => {
-  const authorization = 'AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu-central-1/eks/aws4_request, Signature=0'
-  t.equal(signedService({ authorization }), 'eks')
-  t.equal(signedService({}), undefined)
-})
-
 t.test('what was made is made again, the same, when the emulator has forgotten it', async (t) => {
   const journal = join(t.testdir(), 'journal.jsonl')
   const first = await fakeMoto(t)
@@ -107,6 +105,22 @@ t.test('what was made is made again, the same, when the emulator has forgotten i
   t.equal(await text(after.forward(form('DescribeSubnets'))), account)
   await after.forward(form('CreateVpc'))
   t.equal(await text(after.forward(form('DescribeVpcs'))), '[100,200,300]', 'and it goes on from there')
+})
+
+t.test('a change that cannot be kept is refused, and is not in the account', { skip: notRoot }, async (t) => {
+  const disk = t.testdir()
+  await execa('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'eks-box-test', disk])
+  const emulator = new Emulator((await fakeMoto(t)).address, join(disk, 'journal.jsonl'))
+  const large = form('CreateVpc', { note: 'x'.repeat(12_000) })
+  try {
+    await emulator.restore(nothing)
+    await emulator.forward(form('CreateVpc'))
+    await emulator.forward(large)
+    await t.rejects(emulator.forward(large), { code: 'ENOSPC' })
+    t.equal(await text(emulator.forward(form('DescribeVpcs'))), '[100,200]')
+  } finally {
+    await execa('umount', [disk])
+  }
 })
 
 t.test('a change that was refused is not repeated', async (t) => {
@@ -132,34 +146,24 @@ t.test('changes are made one after another, and reads wait for them', async (t) 
 
 t.test('the end of the emulator is noticed', async (t) => {
   const moto = await fakeMoto(t)
-  const ended = new Promise<void>((resolve) => {
-    new Emulator(moto.address, join(t.testdir(), 'journal.jsonl')).restore(resolve)
-  })
-  await sleep(50)
+  const { promise: ended, resolve } = Promise.withResolvers<void>()
+  await new Emulator(moto.address, join(t.testdir(), 'journal.jsonl')).restore(resolve)
   moto.server.closeAllConnections()
   await ended
   t.pass('told')
 })
 
-t.test('the gateway hands EKS its own requests and the emulator all others', async (t) => {
-  const gateway = createGateway(
-    { forward: async () => ({ status: 200, headers: {}, body: Buffer.from('emulator') }) },
-    (_request, response) => response.end('eks'),
-  )
-  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => gateway.close())
-  const url = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/clusters`
-  const signed = (service: string) => ({
-    headers: { authorization: `AWS4-HMAC-SHA256 Credential=A/20260101/eu-central-1/${service}/aws4_request` },
+t.test('an emulator that hangs fails the request, and after a change everything begins again', async (t) => {
+  const moto = await fakeMoto(t)
+  let ends = 0
+  const emulator = new Emulator(moto.address, join(t.testdir(), 'journal.jsonl'), { answer: 3000 })
+  await emulator.restore(() => {
+    ends++
   })
-  t.equal(await (await fetch(url, signed('eks'))).text(), 'eks')
-  t.equal(await (await fetch(url, signed('ec2'))).text(), 'emulator')
-})
-
-t.test('while the emulator is away clients are told to try again', async (t) => {
-  const gateway = createGateway({ forward: () => Promise.reject(new Error('gone')) }, nothing)
-  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => gateway.close())
-  const answer = await fetch(`http://127.0.0.1:${(gateway.address() as AddressInfo).port}/`)
-  t.equal(answer.status, 503)
+  await t.rejects(emulator.forward(form('DescribeForever')), {
+    message: 'the emulator did not answer within 3 s',
+  })
+  t.equal(ends, 0, 'a read can be tried again')
+  await t.rejects(emulator.forward(form('CreateForever')), { message: /did not answer/ })
+  t.equal(ends, 1, 'a change may have been made or not')
 })

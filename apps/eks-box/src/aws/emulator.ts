@@ -1,35 +1,22 @@
 import { randomUUID } from 'node:crypto'
-import { appendFile, mkdir, readFile, rm } from 'node:fs/promises'
-import { type IncomingHttpHeaders, request as send } from 'node:http'
+import { request as send } from 'node:http'
 import { connect } from 'node:net'
-import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { REGION } from '../cluster.ts'
 import { corrections } from './corrections.ts'
+import { Journal } from './journal.ts'
+import { type AwsRequest, type AwsResponse, operation } from './request.ts'
 
-/** A request to AWS as it came in. */
-export interface AwsRequest {
-  method: string
-  /** Path and query. */
-  url: string
-  headers: IncomingHttpHeaders
-  body: Buffer
-}
-
-/** What AWS answers. */
-export interface AwsResponse {
-  status: number
-  headers: IncomingHttpHeaders
-  body: Buffer
-}
+/**
+ * How long the emulator may take to answer, in milliseconds: longer than any request it waits for on purpose
+ * (ReceiveMessage, 20 s), on a slow machine too.
+ */
+const answerTimeout = 120_000
 
 interface JournalEntry extends Omit<AwsRequest, 'body'> {
   /** Base64. */
   body: string
 }
-
-/** How long the emulator may take to load its modules on a busy machine, in milliseconds. */
-const startTimeout = 60_000
 
 /**
  * The AWS emulator, made durable. It keeps everything in memory and makes its identifiers up, so a restart
@@ -39,7 +26,10 @@ const startTimeout = 60_000
  */
 export class Emulator {
   readonly #address: { host: string; port: number }
-  readonly #journal: string
+  readonly #journal: Journal<JournalEntry>
+  readonly #startTimeout: number
+  readonly #answerTimeout: number
+  #onEnd = () => {}
   #changes = 0
   #lastChange: Promise<unknown> = Promise.resolve()
   readonly #reads = new Set<Promise<unknown>>()
@@ -47,24 +37,38 @@ export class Emulator {
   /**
    * @param address where the emulator listens.
    * @param journal file of the requests that made the account what it is.
+   * @param timeouts how long the emulator may take to load its modules on a busy machine, and to answer a request,
+   * in milliseconds.
    */
-  constructor(address: { host: string; port: number }, journal: string) {
+  constructor(
+    address: { host: string; port: number },
+    journal: string,
+    timeouts: { start?: number; answer?: number } = {},
+  ) {
     this.#address = address
-    this.#journal = journal
+    this.#journal = new Journal(journal)
+    this.#startTimeout = timeouts.start ?? 60_000
+    this.#answerTimeout = timeouts.answer ?? answerTimeout
   }
 
   /**
    * Waits for the emulator and makes the account what the journal says, whatever it was before.
    *
-   * @param onEnd is called when this very process of the emulator ends, and with it the account.
+   * @param onEnd is called when this very process of the emulator ends, and with it the account; and when it does
+   * not answer a change, which it may have made or not.
    * @throws Error when it does not answer in time, or refuses what it accepted before.
    */
   async restore(onEnd: () => void): Promise<void> {
+    this.#onEnd = onEnd
     await this.#answer()
     // An idle connection ends when the process at its other end does.
     connect(this.#address).on('close', onEnd).on('error', onEnd)
+    await this.#replay()
+  }
+
+  async #replay(): Promise<void> {
     await this.#begin()
-    for (const entry of await this.#entries()) {
+    for (const entry of await this.#journal.read()) {
       await this.#control(`seed?a=${this.#changes + 1}`)
       const { status, body } = await this.#send({ ...entry, body: Buffer.from(entry.body, 'base64') })
       if (status >= 400) {
@@ -78,7 +82,7 @@ export class Emulator {
 
   /** Forgets all that was ever done in the account. */
   async clear(): Promise<void> {
-    await rm(this.#journal, { force: true })
+    await this.#journal.clear()
     await this.#begin()
   }
 
@@ -94,7 +98,7 @@ export class Emulator {
   /** Sends a request; resolves when it is answered and, if it changed something, in the journal. */
   async forward(request: AwsRequest): Promise<AwsResponse> {
     const response = await this.#forward(request)
-    const correct = corrections[operation(request) ?? '']
+    const correct = corrections.get(operation(request) ?? '')
     return correct === undefined
       ? response
       : { ...response, body: Buffer.from(correct(response.body.toString())) }
@@ -117,27 +121,22 @@ export class Emulator {
 
   async #change(request: AwsRequest): Promise<AwsResponse> {
     await this.#control(`seed?a=${this.#changes + 1}`)
-    const response = await this.#send(request)
+    const response = await this.#send(request).catch((error: unknown) => {
+      this.#onEnd()
+      throw error
+    })
     if (response.status < 400) {
       const entry: JournalEntry = { ...request, body: request.body.toString('base64') }
-      await mkdir(dirname(this.#journal), { recursive: true })
-      // Some requests carry secrets.
-      await appendFile(this.#journal, `${JSON.stringify(entry)}\n`, { mode: 0o600 })
+      try {
+        await this.#journal.append(entry)
+      } catch (error) {
+        // The account has a change that the journal lacks: make it what the journal says.
+        await this.#replay()
+        throw error
+      }
       this.#changes++
     }
     return response
-  }
-
-  async #entries(): Promise<JournalEntry[]> {
-    const text = await readFile(this.#journal, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return ''
-      throw error
-    })
-    // A line without its end was never answered.
-    return text
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as JournalEntry)
   }
 
   async #control(command: string): Promise<void> {
@@ -151,7 +150,7 @@ export class Emulator {
   }
 
   async #answer(): Promise<void> {
-    const deadline = Date.now() + startTimeout
+    const deadline = Date.now() + this.#startTimeout
     while (true) {
       try {
         return await this.#control(`seed?a=0`)
@@ -181,6 +180,9 @@ export class Emulator {
       },
     )
     request.on('error', reject)
+    request.setTimeout(this.#answerTimeout, () => {
+      request.destroy(new Error(`the emulator did not answer within ${this.#answerTimeout / 1000} s`))
+    })
     request.end(body)
     return promise
   }
@@ -197,16 +199,6 @@ const firstLook: AwsRequest = {
   body: Buffer.from('Action=DescribeVpcs&Version=2016-11-15'),
 }
 
-/** The operation a request names, in its target header or its form; REST services name none. */
-function operation({ url, headers, body }: AwsRequest): string | undefined {
-  const target = headers['x-amz-target']
-  if (typeof target === 'string') return target.split('.').at(-1)
-  const query = new URLSearchParams(url.split('?')[1]).get('Action')
-  if (query !== null) return query
-  if (headers['content-type']?.startsWith('application/x-www-form-urlencoded') !== true) return undefined
-  return new URLSearchParams(body.toString()).get('Action') ?? undefined
-}
-
 /** Whether a request may change the account. One that does not know is taken for a change. */
 export function isChange(request: AwsRequest): boolean {
   const name = operation(request)
@@ -218,11 +210,6 @@ export function isChange(request: AwsRequest): boolean {
 
 function describe(entry: JournalEntry): string {
   return operation({ ...entry, body: Buffer.from(entry.body, 'base64') }) ?? `${entry.method} ${entry.url}`
-}
-
-/** The service a request is signed for: the fourth part of its credential's scope (AWS Signature Version 4). */
-export function signedService(headers: IncomingHttpHeaders): string | undefined {
-  return /Credential=[^/]+\/\d{8}\/[^/]+\/([^/]+)\/aws4_request/.exec(headers.authorization ?? '')?.[1]
 }
 
 /** What AWS services answer when they cannot: clients try again. */

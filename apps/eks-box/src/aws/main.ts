@@ -15,62 +15,56 @@ import { execa } from 'execa'
 import { ACCOUNT, CLUSTER_NAME, NODE_NAME, PORTS, REGION, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../component.ts'
 import { kubectl } from '../components/kubectl.ts'
-import { oidcIssuer, operatorKeyPath, readConfig } from '../config.ts'
-import { readConnections } from '../credentials.ts'
+import { oidcIssuer, operatorKeyPath, readConfig, timeLimits } from '../config.ts'
+import { accountKeysPath, readConnections } from '../credentials.ts'
 import type { Caller } from '../eks-api/api.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
 import { EksFailure } from '../eks-api/failure.ts'
-import { buildEksApi } from '../eks-api/server.ts'
+import { askEks, buildEksApi } from '../eks-api/server.ts'
 import { Store } from '../eks-api/store.ts'
+import { TOKEN_LIFETIME } from '../eks-api/token.ts'
 import { buildWebhooks } from '../eks-api/webhooks.ts'
 import { kubernetesVersion, pinnedVersion } from '../tools.ts'
 import { seedAccount } from './account.ts'
+import { type Authenticated, authenticate } from './authentication.ts'
+import { Credentials } from './credentials.ts'
 import { Emulator } from './emulator.ts'
 import { createGateway } from './gateway.ts'
+import { readAccountKeys } from './keys.ts'
+import { Principals } from './principals.ts'
+import type { AwsRequest } from './request.ts'
 
 const config = readConfig(process.env)
 const { data, pki } = boxPaths(config)
 const endpoint = `http://127.0.0.1:${PORTS.aws}`
-const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data, 'aws', 'journal.jsonl'))
-const store = new Store(join(data, 'aws', 'eks.json'))
-const ec2 = new EC2Client({
-  endpoint,
-  region: REGION,
-  credentials: { accessKeyId: 'eks', secretAccessKey: 'eks' },
+const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data, 'aws', 'journal.jsonl'), {
+  start: timeLimits(config).componentStart / 2,
 })
+const store = new Store(join(data, 'aws', 'eks.json'))
+const principals = new Principals(emulator)
+const keys = await readAccountKeys(accountKeysPath(config))
+const credentials = new Credentials(emulator, keys, principals)
 
-/** Whose an access key is, by STS; the emulator calls everybody it does not know its own user. */
-async function callerOf(accessKeyId: string): Promise<Caller | undefined> {
-  const { status, body } = await emulator.forward({
-    method: 'POST',
-    url: '/',
-    headers: {
-      host: `sts.${REGION}.amazonaws.com`,
-      'content-type': 'application/x-www-form-urlencoded',
-      authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/${REGION}/sts/aws4_request`,
-    },
-    body: Buffer.from('Action=GetCallerIdentity&Version=2011-06-15'),
-  })
-  const field = (name: string) => new RegExp(`<${name}>([^<]*)</${name}>`).exec(body.toString())?.[1] ?? ''
-  if (status !== 200) throw new Error(`STS answers ${status} to GetCallerIdentity`)
-  const arn = field('Arn')
-  if (/:sts::\d+:user\/moto$/.test(arn)) return undefined
-  const session = /^arn:aws:sts::(\d+):assumed-role\/([^/]+)\//.exec(arn)
-  return {
-    account: field('Account'),
-    userId: field('UserId'),
-    arn,
-    principalArn: session === null ? arn : `arn:aws:iam::${session[1]}:role/${session[2]}`,
-  }
+/** Who the box itself is in its account. */
+const service: Caller = {
+  account: ACCOUNT,
+  userId: 'box',
+  arn: `arn:aws:iam::${ACCOUNT}:root`,
+  principalArn: `arn:aws:iam::${ACCOUNT}:root`,
 }
 
-async function identify(authorization: string): Promise<Caller> {
-  const accessKeyId = /Credential=([^/]+)\//.exec(authorization)?.[1] ?? ''
-  const caller = await callerOf(accessKeyId)
-  if (caller === undefined) {
-    throw new EksFailure('AccessDeniedException', `The access key ${accessKeyId} is nobody's`)
-  }
-  return caller
+/** The box's own access key: it makes the account, and what EKS makes in it. */
+const own = { accessKeyId: 'box', secretAccessKey: keys.secretOf('box') }
+const ec2 = new EC2Client({ endpoint, region: REGION, credentials: own })
+
+async function verify(request: AwsRequest, lifetime?: number): Promise<Authenticated> {
+  return authenticate(request, keys, (id) => principals.callerOf(id), lifetime)
+}
+
+/** As `verify`, and takes what the box itself signs. */
+async function verifyAtGateway(request: AwsRequest): Promise<Authenticated> {
+  const findCaller = async (id: string) => (id === own.accessKeyId ? service : principals.callerOf(id))
+  return authenticate(request, keys, findCaller)
 }
 
 async function describeSubnets(ids: readonly string[]) {
@@ -146,15 +140,27 @@ const eks = await buildEksApi(store, {
     serviceCidr: SERVICE_CIDR,
   },
   // Where the box runs the program itself, the version that runs; else one EKS published.
-  addons: {
-    'vpc-cni': ['v1.20.4-eksbuild.1'],
-    'eks-pod-identity-agent': ['v1.3.9-eksbuild.1'],
-    'aws-ebs-csi-driver': ['v1.50.1-eksbuild.1'],
-    'kube-proxy': [`${kubernetesVersion()}-eksbuild.1`],
-    coredns: [`${pinnedVersion('coredns', 'github.com/coredns/coredns')}-eksbuild.1`],
-    'metrics-server': [`${pinnedVersion('metrics-server', 'sigs.k8s.io/metrics-server')}-eksbuild.1`],
-  },
-  identify,
+  addons: new Map([
+    ['vpc-cni', { type: 'networking', versions: ['v1.20.4-eksbuild.1'] }],
+    ['eks-pod-identity-agent', { type: 'security', versions: ['v1.3.9-eksbuild.1'] }],
+    ['aws-ebs-csi-driver', { type: 'storage', versions: ['v1.50.1-eksbuild.1'] }],
+    ['kube-proxy', { type: 'networking', versions: [`${kubernetesVersion()}-eksbuild.1`] }],
+    [
+      'coredns',
+      {
+        type: 'networking',
+        versions: [`${pinnedVersion('coredns', 'github.com/coredns/coredns')}-eksbuild.1`],
+      },
+    ],
+    [
+      'metrics-server',
+      {
+        type: 'observability',
+        versions: [`${pinnedVersion('metrics-server', 'sigs.k8s.io/metrics-server')}-eksbuild.1`],
+      },
+    ],
+  ]),
+  principalExists: (arn) => principals.exists(arn),
   describeSubnets,
   createClusterSecurityGroup,
   deleteSecurityGroup: async (GroupId) => {
@@ -169,14 +175,20 @@ const webhooks = await buildWebhooks(store, {
     `sts.${REGION}.amazonaws.com`,
     'sts.amazonaws.com',
   ],
-  callerOf,
+  cluster: CLUSTER_NAME,
+  verify: (request) => verify(request, TOKEN_LIFETIME),
   clusterRoleRules,
 })
-const gateway = createGateway(emulator, eks.routing)
+const gateway = createGateway({
+  authenticate: verifyAtGateway,
+  eks: (request, { caller }) => askEks(eks, request, caller),
+  emulator: (request, by) => credentials.forward(request, by),
+})
 await new Promise<void>((resolve) => gateway.listen(PORTS.aws, '127.0.0.1', resolve))
 if (!existsSync(operatorKeyPath(config))) {
   await emulator.clear()
-  const key = await seedAccount(endpoint, await readConnections(config))
+  principals.forget()
+  const key = await seedAccount(endpoint, own, await readConnections(config))
   await writeFile(`${operatorKeyPath(config)}.new`, JSON.stringify(key), { mode: 0o600 })
   await rename(`${operatorKeyPath(config)}.new`, operatorKeyPath(config))
 }

@@ -10,8 +10,12 @@ export function moto(config: BoxConfig): Component {
     name: 'moto',
     after: [],
     command: [programPath(config, 'moto_server'), '--host', '127.0.0.1', '--port', String(PORTS.moto)],
-    // Off by default, for speed; node roles and operators attach them.
-    environment: { MOTO_IAM_LOAD_MANAGED_POLICIES: 'true' },
+    environment: {
+      // Off by default, for speed; node roles and operators attach them.
+      MOTO_IAM_LOAD_MANAGED_POLICIES: 'true',
+      // No page of a browser has any business here.
+      MOTO_DISABLE_GLOBAL_CORS: 'true',
+    },
     files: {},
     // Its start page: anything that looks into the account would draw random numbers, and with them identifiers.
     probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.moto}/moto-api/` },

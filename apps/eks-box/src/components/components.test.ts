@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
@@ -126,6 +126,25 @@ t.test('the cache is bounded, and drops what was used longest ago', async (t) =>
   const settings = named('redis').files['/box/default/config/redis.conf']
   t.match(settings, /^maxmemory 64mb$/m)
   t.match(settings, /^maxmemory-policy allkeys-lru$/m)
+})
+
+t.test('the directories of the machine that Kubernetes uses by default are left alone', async (t) => {
+  const kubelet = parse(named('kubelet').files['/box/default/config/kubelet.yaml'] ?? '')
+  t.match(kubelet.volumePluginDir, /^\/box\/default\//)
+  t.match(flags('kube-controller-manager'), '--flex-volume-plugin-dir=/box/default/')
+})
+
+t.test('the fingerprint follows the code that the box runs, and not its tests', async (t) => {
+  const root = t.testdir({
+    'package.json': '{}',
+    manifests: { 'addons.yaml': '' },
+    src: { 'eks-api': { 'server.ts': 'one' }, 'server.test.ts': 'one' },
+  })
+  const before = fingerprint(config, root)
+  writeFileSync(join(root, 'src', 'server.test.ts'), 'two')
+  t.equal(fingerprint(config, root), before)
+  writeFileSync(join(root, 'src', 'eks-api', 'server.ts'), 'two')
+  t.not(fingerprint(config, root), before)
 })
 
 t.test('the fingerprint follows the configuration', async (t) => {

@@ -95,7 +95,7 @@ export function apiserver(config: BoxConfig): Component {
       {
         pattern: /x509: certificate has expired/,
         cause: "the box's certificates have expired (they hold for one year)",
-        nextStep: '`make down` then `make up` makes new ones',
+        nextStep: '`make stop` then `make up` makes new ones',
       },
     ],
   }
@@ -116,7 +116,7 @@ function webhookKubeconfig(path: string): string {
 
 /** Runs the controllers, the HPA's among them, at their default periods and tolerances, which are EKS's. */
 export function controllerManager(config: BoxConfig): Component {
-  const { pki } = boxPaths(config)
+  const { pki, run } = boxPaths(config)
   return controlLoop(config, 'kube-controller-manager', 'controller-manager.conf', PORTS.controllerManager, [
     `--root-ca-file=${join(pki, 'ca.crt')}`,
     `--cluster-signing-cert-file=${join(pki, 'ca.crt')}`,
@@ -124,6 +124,8 @@ export function controllerManager(config: BoxConfig): Component {
     `--service-account-private-key-file=${join(pki, 'sa.key')}`,
     `--service-cluster-ip-range=${SERVICE_CIDR}`,
     '--use-service-account-credentials=true',
+    // The default is a directory of the machine.
+    `--flex-volume-plugin-dir=${join(run, 'volume-plugins')}`,
   ])
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { ADDONS_MANIFEST } from '../cluster.ts'
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Component } from '../component.ts'
 import type { BoxConfig } from '../config.ts'
 import { aws, moto } from './aws.ts'
@@ -37,11 +37,22 @@ export function components(config: BoxConfig): Component[] {
   return builders.map((build) => build(config))
 }
 
-/** Changes whenever a running box is no longer what `config` and this checkout describe. */
-export function fingerprint(config: BoxConfig): string {
-  return createHash('sha256')
-    .update(JSON.stringify([components(config), config.ports]))
-    .update(readFileSync(ADDONS_MANIFEST))
-    .digest('hex')
-    .slice(0, 12)
+/**
+ * Changes whenever a running box is no longer what `config` and this checkout describe: its components and ports,
+ * the code that the box runs itself, and the packages that this code uses.
+ *
+ * @param root directory of this workspace.
+ */
+export function fingerprint(config: BoxConfig, root = join(import.meta.dirname, '..', '..')): string {
+  const hash = createHash('sha256').update(
+    JSON.stringify([components(config), config.ports, process.version]),
+  )
+  const sources = globSync('src/**/*.ts', {
+    cwd: root,
+    exclude: ['src/**/*.test.ts', 'src/eks-api/testing.ts', 'src/cli.ts'],
+  })
+  for (const file of [...sources.sort(), 'package.json', 'manifests/addons.yaml']) {
+    hash.update(`${file}\0`).update(readFileSync(join(root, file)))
+  }
+  return hash.digest('hex').slice(0, 12)
 }

@@ -27,7 +27,6 @@ export function kubelet(config: BoxConfig): Component {
       programPath(config, 'kubelet'),
       `--config=${file}`,
       `--kubeconfig=${join(paths.kubeconfigs, 'kubelet.conf')}`,
-      `--root-dir=${join(paths.data, 'kubelet')}`,
       `--cert-dir=${join(paths.data, 'kubelet-pki')}`,
       `--hostname-override=${NODE_NAME}`,
       `--node-ip=${NODE_IP}`,
@@ -51,6 +50,8 @@ export function kubelet(config: BoxConfig): Component {
         cgroupRoot: cgroupRoot(config),
         failCgroupV1: false,
         failSwapOn: false,
+        // The default is a directory of the machine.
+        volumePluginDir: join(paths.run, 'volume-plugins'),
         podLogsDir: join(paths.logs, 'pods'),
         healthzBindAddress: '127.0.0.1',
         healthzPort: PORTS.kubeletHealth,

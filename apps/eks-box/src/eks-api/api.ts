@@ -2,10 +2,12 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type {
   FastifyBaseLogger,
   FastifyInstance,
+  FastifyRequest,
   RawReplyDefaultExpression,
   RawRequestDefaultExpression,
   RawServerDefault,
 } from 'fastify'
+import { EksFailure } from './failure.ts'
 import type { Store } from './store.ts'
 
 /** Who calls, as far as EKS cares. */
@@ -16,6 +18,25 @@ export interface Caller {
   arn: string
   /** As IAM names it: of the user, or of the role of the session. */
   principalArn: string
+}
+
+/**
+ * The header in which the API is told who signed a request. The API trusts it: only the gateway, which verifies
+ * signatures, can reach it.
+ */
+export const CALLER_HEADER = 'x-box-caller'
+
+/**
+ * Who signed a request.
+ *
+ * @throws EksFailure when it did not come through the gateway.
+ */
+export function callerOf({ headers }: Pick<FastifyRequest, 'headers'>): Caller {
+  const caller = headers[CALLER_HEADER]
+  if (typeof caller !== 'string') {
+    throw new EksFailure('MissingAuthenticationTokenException', 'Missing Authentication Token')
+  }
+  return JSON.parse(caller) as Caller
 }
 
 export interface EksApiOptions {
@@ -34,10 +55,10 @@ export interface EksApiOptions {
     oidcIssuer: string
     serviceCidr: string
   }
-  /** Add-ons by name, each with its versions for this cluster, the default first. */
-  addons: Readonly<Record<string, readonly [string, ...string[]]>>
-  /** Tells who signed a request, by its Authorization header. */
-  identify: (authorization: string) => Promise<Caller>
+  /** Add-ons by name, each with its type and its versions for this cluster, the default first. */
+  addons: ReadonlyMap<string, { type: string; versions: readonly [string, ...string[]] }>
+  /** Whether IAM has a user or role of this ARN. */
+  principalExists: (arn: string) => Promise<boolean>
   /** @throws EksFailure when one does not exist. */
   describeSubnets: (ids: readonly string[]) => Promise<{ id: string; vpcId: string; zone: string }[]>
   createClusterSecurityGroup: (vpcId: string) => Promise<string>

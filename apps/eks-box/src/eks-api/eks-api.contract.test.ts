@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import t from 'tap'
 import { parse } from 'yaml'
-import { callers, name, startApi } from './testing.ts'
+import { createGateway } from '../aws/gateway.ts'
+import { askEks } from './server.ts'
+import { keys, name, startApi, verifyToken } from './testing.ts'
 import { buildWebhooks } from './webhooks.ts'
 
 /** A python3 with boto3 and awscli: the box's own is `venv/bin/python3` of its tool `aws`. */
@@ -17,8 +19,14 @@ t.test(
   },
   async (t) => {
     const api = await startApi(t)
-    await api.app.listen({ host: '127.0.0.1', port: 0 })
-    const host = `127.0.0.1:${(api.app.server.address() as AddressInfo).port}`
+    const gateway = createGateway({
+      authenticate: verifyToken,
+      eks: (request, { caller }) => askEks(api.app, request, caller),
+      emulator: () => Promise.reject(new Error('there is no emulator in this test')),
+    })
+    await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
+    t.teardown(() => gateway.close())
+    const host = `127.0.0.1:${(gateway.address() as AddressInfo).port}`
     const directory = t.testdir()
     const kubeconfig = join(directory, 'kubeconfig')
     const run = (...args: string[]) =>
@@ -28,7 +36,7 @@ t.test(
           HOME: directory,
           AWS_ENDPOINT_URL: `http://${host}`,
           AWS_ACCESS_KEY_ID: 'AKIAOPERATOR',
-          AWS_SECRET_ACCESS_KEY: 'of no account',
+          AWS_SECRET_ACCESS_KEY: keys.secretOf('AKIAOPERATOR'),
           AWS_DEFAULT_REGION: 'eu-central-1',
           AWS_EC2_METADATA_DISABLED: 'true',
         },
@@ -60,7 +68,8 @@ t.test(
       const { stdout } = await run('-m', 'awscli', 'eks', 'get-token', '--cluster-name', name)
       const webhooks = await buildWebhooks(api.store, {
         stsHosts: [host],
-        callerOf: async (accessKeyId) => callers[accessKeyId],
+        cluster: name,
+        verify: verifyToken,
         clusterRoleRules: async () => [],
       })
       t.teardown(() => webhooks.close())

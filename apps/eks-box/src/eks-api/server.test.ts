@@ -1,5 +1,6 @@
 import t from 'tap'
-import { name, startApi, startCluster } from './testing.ts'
+import { CALLER_HEADER } from './api.ts'
+import { callers, name, startApi, startCluster } from './testing.ts'
 
 t.test('an operation the box does not have is never answered with success', async (t) => {
   const api = await startCluster(t)
@@ -12,12 +13,15 @@ t.test('an operation the box does not have is never answered with success', asyn
   }
 })
 
-t.test('a request that nobody signed is refused', async (t) => {
-  const { app } = await startApi(t)
-  const response = await app.inject({ url: '/clusters' })
-  t.equal(response.statusCode, 403)
-  t.equal(response.headers['x-amzn-errortype'], 'MissingAuthenticationTokenException')
-})
+t.test(
+  'a request that did not come through the gateway is refused, whatever it says of itself',
+  async (t) => {
+    const { app } = await startApi(t)
+    const response = await app.inject({ url: '/clusters', headers: { authorization: 'any' } })
+    t.equal(response.statusCode, 403)
+    t.equal(response.headers['x-amzn-errortype'], 'MissingAuthenticationTokenException')
+  },
+)
 
 t.test('an error says its type and message in the body too, and every answer has a request id', async (t) => {
   const api = await startApi(t)
@@ -37,7 +41,7 @@ t.test('a body that is no JSON is the caller’s mistake, whatever its content t
     const response = await app.inject({
       method: 'POST',
       url: '/clusters',
-      headers: { authorization: 'any', 'content-type': type },
+      headers: { [CALLER_HEADER]: JSON.stringify(callers['AKIAOPERATOR']), 'content-type': type },
       payload: '{',
     })
     t.equal(response.statusCode, 400)

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyError, type FastifyInstance } from 'fastify'
+import fastify, { type FastifyError, type FastifyInstance, type HTTPMethods } from 'fastify'
+import type { AwsRequest, AwsResponse } from '../aws/request.ts'
 import { access } from './access.ts'
 import { addons } from './addons.ts'
-import type { EksApiOptions } from './api.ts'
+import { CALLER_HEADER, type Caller, callerOf, type EksApiOptions } from './api.ts'
 import { clusters } from './clusters.ts'
 import { EksFailure } from './failure.ts'
 import { nodeGroups } from './node-groups.ts'
@@ -39,9 +40,7 @@ export async function buildEksApi(store: Store, options: EksApiOptions): Promise
   })
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-amzn-requestid', request.id)
-    if (request.headers.authorization === undefined) {
-      throw new EksFailure('MissingAuthenticationTokenException', 'Missing Authentication Token')
-    }
+    callerOf(request)
   })
   app.setNotFoundHandler(async ({ method, url }) => {
     throw new EksFailure('UnknownOperationException', `The box has no EKS operation ${method} ${url}`)
@@ -60,6 +59,22 @@ export async function buildEksApi(store: Store, options: EksApiOptions): Promise
   }
   await app.ready()
   return app as unknown as FastifyInstance
+}
+
+/** Has the API answer a request that `caller` signed. */
+export async function askEks(
+  api: FastifyInstance,
+  { method, url, headers: { 'transfer-encoding': _encoding, ...headers }, body }: AwsRequest,
+  caller: Caller,
+): Promise<AwsResponse> {
+  const response = await api.inject({
+    // Of another method than HTTP's, the API has no route.
+    method: method as HTTPMethods,
+    url,
+    headers: { ...headers, [CALLER_HEADER]: JSON.stringify(caller) },
+    payload: body,
+  })
+  return { status: response.statusCode, headers: response.headers, body: response.rawPayload }
 }
 
 function asFailure(error: FastifyError | EksFailure): EksFailure {

@@ -1,9 +1,14 @@
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import type { Caller, EksApiOptions } from './api.ts'
+import { authenticate } from '../aws/authentication.ts'
+import { AccountKeys } from '../aws/keys.ts'
+import type { AwsRequest } from '../aws/request.ts'
+import type { Signer } from '../aws/testing.ts'
+import { CALLER_HEADER, type Caller, type EksApiOptions } from './api.ts'
 import { EksFailure } from './failure.ts'
 import { buildEksApi } from './server.ts'
 import { Store } from './store.ts'
+import { TOKEN_LIFETIME } from './token.ts'
 
 /** An answer of the API; `body` is whatever JSON the operation answers. */
 export interface Answer {
@@ -36,6 +41,25 @@ export const callers: Readonly<Record<string, Caller>> = {
   },
 }
 
+/** The secrets and session tokens of the tests. */
+export const keys = new AccountKeys(Buffer.alloc(32, 'tests'))
+
+/** Verifies who signed a request, among the callers of the tests. */
+export const verifyToken = (request: AwsRequest) =>
+  authenticate(request, keys, async (accessKeyId) => callers[accessKeyId], TOKEN_LIFETIME)
+
+/** What one of the callers signs with. */
+export function signerOf(accessKeyId: string): Signer {
+  const expiresAt = Date.now() + 3_600_000
+  return {
+    accessKeyId,
+    secretAccessKey: keys.secretOf(accessKeyId),
+    ...(accessKeyId.startsWith('ASIA')
+      ? { sessionToken: keys.sessionToken({ accessKeyId, expiresAt }) }
+      : {}),
+  }
+}
+
 /** A cluster as the smallest request asks for it. */
 export const smallest = {
   name,
@@ -66,15 +90,12 @@ export async function startApi(t: Test) {
       oidcIssuer: 'https://127.0.0.1:6443',
       serviceCidr: '172.20.0.0/16',
     },
-    addons: {
-      coredns: ['v1.13.1-eksbuild.1', 'v1.13.2-eksbuild.1'],
-      'vpc-cni': ['v1.21.1-eksbuild.1'],
-    },
-    identify: async (authorization) => {
-      const caller = callers[/Credential=(\w+)/.exec(authorization)?.[1] ?? '']
-      if (caller === undefined) throw new EksFailure('AccessDeniedException', "nobody's access key")
-      return caller
-    },
+    addons: new Map([
+      ['coredns', { type: 'networking', versions: ['v1.13.1-eksbuild.1', 'v1.13.2-eksbuild.1'] }],
+      ['vpc-cni', { type: 'networking', versions: ['v1.21.1-eksbuild.1'] }],
+      ['aws-ebs-csi-driver', { type: 'storage', versions: ['v1.50.1-eksbuild.1'] }],
+    ]),
+    principalExists: async (arn) => !arn.endsWith('/missing'),
     describeSubnets: async (ids) =>
       ids.map((id) => {
         const subnet = zones[id]
@@ -109,7 +130,7 @@ export async function startApi(t: Test) {
       method,
       url,
       headers: {
-        authorization: 'AWS4-HMAC-SHA256 Credential=AKIAOPERATOR/20260101/eu-central-1/eks/aws4_request',
+        [CALLER_HEADER]: JSON.stringify(callers['AKIAOPERATOR']),
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       ...(body === undefined ? {} : { payload: body }),

@@ -1,9 +1,4 @@
-/** What a token of `aws eks get-token` claims; its signature is for STS to judge. */
-export interface TokenClaim {
-  accessKeyId: string
-  /** When it ends, in milliseconds since 1970. */
-  expiresAt: number
-}
+import type { AwsRequest } from '../aws/request.ts'
 
 const prefix = 'k8s-aws-v1.'
 
@@ -11,48 +6,46 @@ const prefix = 'k8s-aws-v1.'
  * How long EKS takes a token, in milliseconds (aws-iam-authenticator, token.go). The URL says 60 s and clients
  * keep a token for 14 minutes: STS takes any presigned URL for 15.
  */
-const longestLife = 15 * 60_000
+export const TOKEN_LIFETIME = 15 * 60_000
 
-/** Clocks differ; STS allows this much, in milliseconds. */
-const clockSkew = 5 * 60_000
+/** The longest time a token's URL may ask for, in seconds (aws-iam-authenticator, token.go). */
+const longestExpiry = 15 * 60
 
 /**
- * Reads a token: a presigned URL of STS GetCallerIdentity, whose signature covers the name of the cluster.
- *
- * The cluster's name is a header of the request that was signed, not part of the URL, so a token says only that
- * there is one; EKS and the box know it by the signature, which the emulated STS does not check. In the box it
- * is enough to know an access key id of the emulated account.
+ * Reads a token: a presigned URL of STS GetCallerIdentity, whose signature covers the name of the cluster in a
+ * header. The URL does not hold that header; whoever takes a token adds the name of its own cluster, so the
+ * signature of a token for another cluster does not match.
  *
  * @param hosts hosts of STS that are trusted.
+ * @param cluster name of this cluster.
+ * @returns the request whose signature is to be verified.
  * @throws Error saying what is wrong with it.
  */
-export function readToken(token: string, hosts: readonly string[], now = Date.now()): TokenClaim {
+export function readToken(token: string, hosts: readonly string[], cluster: string): AwsRequest {
   if (!token.startsWith(prefix)) throw new Error(`it does not begin with ${prefix}`)
   const text = Buffer.from(token.slice(prefix.length), 'base64url').toString()
   const url = URL.parse(text)
   if (url === null) throw new Error('it holds no URL')
-  if (!hosts.includes(url.host)) throw new Error(`${url.host} is no host of STS`)
+  if (!hosts.includes(url.host)) throw new Error(`${url.host} is not a host of STS`)
   if (url.pathname !== '/') throw new Error(`${url.pathname} is not the path of GetCallerIdentity`)
-  const query = new Map([...url.searchParams].map(([name, value]) => [name.toLowerCase(), value]))
   const parameter = (name: string) => {
-    const value = query.get(name)
+    const [value, ...others] = url.searchParams.getAll(name)
     if (value === undefined) throw new Error(`its URL has no ${name}`)
+    if (others.length > 0) throw new Error(`its URL has ${name} twice`)
     return value
   }
-  if (parameter('action') !== 'GetCallerIdentity') throw new Error('its URL asks for another action')
-  if (!parameter('x-amz-signedheaders').split(';').includes('x-k8s-aws-id')) {
+  if (parameter('Action') !== 'GetCallerIdentity') throw new Error('its URL asks for another action')
+  if (!/^[^/]+\/\d+\/[^/]+\/sts\//.test(parameter('X-Amz-Credential'))) {
+    throw new Error('it is signed for another service')
+  }
+  if (!parameter('X-Amz-SignedHeaders').split(';').includes('x-k8s-aws-id')) {
     throw new Error('its signature names no cluster')
   }
-  parameter('x-amz-signature')
-  const expires = Number(parameter('x-amz-expires'))
-  if (!(expires >= 0 && expires * 1000 <= longestLife)) throw new Error('its URL expires too late')
-  const [accessKeyId = ''] = parameter('x-amz-credential').split('/')
-  const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(parameter('x-amz-date'))
-  if (date === null) throw new Error('its date is none')
-  const [, year, month, day, hour, minute, second] = date.map(Number)
-  const signedAt = Date.UTC(year ?? 0, (month ?? 0) - 1, day, hour, minute, second)
-  const expiresAt = signedAt + longestLife
-  if (signedAt > now + clockSkew) throw new Error('it is from the future')
-  if (expiresAt < now) throw new Error('it has expired')
-  return { accessKeyId, expiresAt }
+  if (!(Number(parameter('X-Amz-Expires')) <= longestExpiry)) throw new Error('its URL expires too late')
+  return {
+    method: 'GET',
+    url: `${url.pathname}${url.search}`,
+    headers: { host: url.host, 'x-k8s-aws-id': cluster },
+    body: Buffer.alloc(0),
+  }
 }

@@ -1,9 +1,13 @@
 import t, { type Test } from 'tap'
+import { presignedToken } from '../aws/testing.ts'
 import type { PolicyRule } from './authorizer.ts'
-import { callers, name, policy, role, startCluster } from './testing.ts'
+import { name, policy, role, signerOf, startCluster, verifyToken } from './testing.ts'
 import { buildWebhooks, type WebhookOptions } from './webhooks.ts'
 
 const entries = `/clusters/${name}/access-entries`
+/** A token that the owner of an access key asked for just now. */
+const token = (accessKeyId: string, cluster = name) => presignedToken(signerOf(accessKeyId), cluster)
+
 const view: PolicyRule[] = [{ apiGroups: [''], resources: ['pods'], verbs: ['get'] }]
 
 /** A cluster and its webhooks; `deploy` has an entry with groups and may view the namespace apps. */
@@ -16,7 +20,8 @@ async function start(t: Test, changed: Partial<WebhookOptions> = {}) {
   })
   const app = await buildWebhooks(api.store, {
     stsHosts: ['sts.eu-central-1.amazonaws.com'],
-    callerOf: async (accessKeyId) => callers[accessKeyId],
+    cluster: name,
+    verify: verifyToken,
     clusterRoleRules: async () => view,
     ...changed,
   })
@@ -34,23 +39,9 @@ async function start(t: Test, changed: Partial<WebhookOptions> = {}) {
   }
 }
 
-/** A token that the owner of an access key asked for just now. */
-function token(accessKeyId: string): string {
-  const query = new URLSearchParams({
-    Action: 'GetCallerIdentity',
-    'X-Amz-Credential': `${accessKeyId}/20260101/eu-central-1/sts/aws4_request`,
-    'X-Amz-Date': new Date(Date.now()).toISOString().replace(/[-:]|\.\d+/g, ''),
-    'X-Amz-Expires': '60',
-    'X-Amz-SignedHeaders': 'host;x-k8s-aws-id',
-    'X-Amz-Signature': 'abc',
-  })
-  const url = `https://sts.eu-central-1.amazonaws.com/?${query}`
-  return `k8s-aws-v1.${Buffer.from(url).toString('base64url')}`
-}
-
 t.test('a session of a role is the user and groups of the role’s access entry', async (t) => {
   const { authenticate } = await start(t)
-  t.strictSame(await authenticate(token('ASIADEPLOY')), {
+  t.strictSame(await authenticate(await token('ASIADEPLOY')), {
     authenticated: true,
     user: {
       username: 'arn:aws:sts::123456789012:assumed-role/deploy/ci-main',
@@ -69,7 +60,7 @@ t.test('a session of a role is the user and groups of the role’s access entry'
 
 t.test('a user is the user of its access entry', async (t) => {
   const { authenticate } = await start(t)
-  t.match(await authenticate(token('AKIAOPERATOR')), {
+  t.match(await authenticate(await token('AKIAOPERATOR')), {
     authenticated: true,
     user: { username: 'arn:aws:iam::123456789012:user/operator', groups: [] },
   })
@@ -80,7 +71,7 @@ t.test('an entry’s own username is filled in', async (t) => {
   await api.post(`${entries}/${encodeURIComponent(role('ci/deploy'))}`, {
     username: '{{AccountID}}:{{SessionNameRaw}}',
   })
-  t.equal((await authenticate(token('ASIADEPLOY'))).user.username, '123456789012:ci@main')
+  t.equal((await authenticate(await token('ASIADEPLOY'))).user.username, '123456789012:ci@main')
 })
 
 t.test('a node’s role is a node', async (t) => {
@@ -88,7 +79,7 @@ t.test('a node’s role is a node', async (t) => {
   const deploy = `${entries}/${encodeURIComponent(role('ci/deploy'))}`
   await api.delete(deploy)
   await api.post(entries, { principalArn: role('deploy'), type: 'EC2_LINUX' })
-  t.match((await authenticate(token('ASIADEPLOY'))).user, {
+  t.match((await authenticate(await token('ASIADEPLOY'))).user, {
     username: 'system:node:ci@main',
     groups: ['system:bootstrappers', 'system:nodes'],
   })
@@ -103,23 +94,47 @@ t.test('nobody else gets in, and the log says why', async (t) => {
     return error
   }
   t.equal(await refusal('eyJhbGciOiJSUzI1NiJ9'), undefined, 'no token of ours is none of our business')
-  t.match(await refusal(`${token('ASIADEPLOY')}`.slice(0, 60)), /./)
-  t.equal(await refusal(token('AKIASTRANGER')), "AKIASTRANGER is nobody's access key")
+  t.match(await refusal((await token('ASIADEPLOY')).slice(0, 60)), /./)
+  t.equal(
+    await refusal(await token('AKIASTRANGER')),
+    'The security token included in the request is invalid.',
+  )
+  const mismatch = /signature we calculated does not match/
+  t.match(
+    await refusal(await token('AKIAOPERATOR', 'another-cluster')),
+    mismatch,
+    'a token for another cluster',
+  )
+  const guessed = { ...signerOf('AKIAOPERATOR'), secretAccessKey: 'guessed' }
+  t.match(await refusal(await presignedToken(guessed, name)), mismatch, 'an access key id alone')
+  const { sessionToken: _token, ...withoutSession } = signerOf('ASIADEPLOY')
+  t.match(await refusal(await presignedToken(withoutSession, name)), /security token/)
+  const old = { ...signerOf('AKIAOPERATOR'), signingDate: new Date(Date.now() - 16 * 60_000) }
+  t.match(
+    await refusal(await presignedToken(old, name)),
+    /Signature expired/,
+    'a token of a quarter of an hour ago',
+  )
+  const recent = { ...signerOf('AKIAOPERATOR'), signingDate: new Date(Date.now() - 14 * 60_000) }
+  t.match(await authenticate(await presignedToken(recent, name)), { authenticated: true })
   await api.delete(`${entries}/${encodeURIComponent(role('ci/deploy'))}`)
-  t.equal(await refusal(token('ASIADEPLOY')), `${role('deploy')} has no access entry`)
+  t.equal(await refusal(await token('ASIADEPLOY')), `${role('deploy')} has no access entry`)
   await api.delete(`/clusters/${name}`)
-  t.equal(await refusal(token('AKIAOPERATOR')), 'there is no cluster')
+  t.equal(await refusal(await token('AKIAOPERATOR')), 'there is no cluster')
   t.match(logged().at(-1), { args: ['token refused: there is no cluster'] })
 })
 
 t.test('an STS that does not answer is a refusal, not a failure', async (t) => {
   t.capture(console, 'error')
   const { authenticate } = await start(t, {
-    callerOf: async () => {
+    verify: async () => {
       throw new Error('STS answers 500')
     },
   })
-  t.strictSame(await authenticate(token('AKIAOPERATOR')), { authenticated: false, error: 'STS answers 500' })
+  t.strictSame(await authenticate(await token('AKIAOPERATOR')), {
+    authenticated: false,
+    error: 'STS answers 500',
+  })
 })
 
 t.test('an access policy allows what it covers; about all else it has no opinion', async (t) => {

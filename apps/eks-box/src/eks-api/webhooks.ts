@@ -1,6 +1,7 @@
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import type { AwsRequest } from '../aws/request.ts'
 import { isSamePrincipal } from './access.ts'
 import type { Caller } from './api.ts'
 import { allows, covers, type PolicyRule, rulesOf } from './authorizer.ts'
@@ -11,8 +12,14 @@ import { readToken } from './token.ts'
 export interface WebhookOptions {
   /** Hosts of STS whose presigned URLs are taken. */
   stsHosts: readonly string[]
-  /** Tells whose an access key id is; undefined for one that is nobody's. */
-  callerOf: (accessKeyId: string) => Promise<Caller | undefined>
+  /** Name of the cluster that tokens must be signed for. */
+  cluster: string
+  /**
+   * Verifies who signed a request to STS.
+   *
+   * @throws Error saying why its signature does not hold.
+   */
+  verify: (request: AwsRequest) => Promise<{ caller: Caller; accessKeyId: string }>
   /** The rules of a ClusterRole. */
   clusterRoleRules: (name: string) => Promise<readonly PolicyRule[]>
 }
@@ -89,11 +96,10 @@ export async function buildWebhooks(store: Store, options: WebhookOptions): Prom
 
 /** The user a token stands for. Throws saying why it stands for none. */
 async function authenticate(store: Store, token: string, options: WebhookOptions) {
-  const { accessKeyId } = readToken(token, options.stsHosts)
+  const request = readToken(token, options.stsHosts, options.cluster)
   const status = store.state.cluster?.status
   if (status !== 'ACTIVE' && status !== 'UPDATING') throw new Error('there is no cluster')
-  const caller = await options.callerOf(accessKeyId)
-  if (caller === undefined) throw new Error(`${accessKeyId} is nobody's access key`)
+  const { caller, accessKeyId } = await options.verify(request)
   const entry = store.state.accessEntries.find(({ principalArn }) =>
     isSamePrincipal(principalArn, caller.principalArn),
   )

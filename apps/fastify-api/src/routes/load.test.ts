@@ -45,6 +45,20 @@ t.test('status answers with the status it is asked for', async (t) => {
   }
 })
 
+t.test('an answer that may have no body has none, nor the length of one', async (t) => {
+  const { app } = await build(t)
+  for (const [code, length] of [
+    [204, undefined],
+    [205, '0'],
+    [304, undefined],
+  ] as const) {
+    const response = await app.inject(`/api/v1/status/${code}`)
+    t.equal(response.statusCode, code)
+    t.equal(response.body, '')
+    t.equal(response.headers['content-length'], length)
+  }
+})
+
 t.test('echo answers with what was sent', async (t) => {
   const { app } = await build(t)
   for (const payload of ['{"a":[1,null,"é"]}', '"text"', '0', 'null']) {

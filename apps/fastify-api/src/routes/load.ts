@@ -155,7 +155,7 @@ const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
               'The status that was asked for; as a problem where it was not understood or not granted.',
             content: {
               'application/json': {
-                schema: Type.Unsafe<{ status: number } | null>(Type.Object({ status: Type.Integer() })),
+                schema: Type.Unsafe<{ status: number } | undefined>(Type.Object({ status: Type.Integer() })),
               },
               ...responses[400].content,
             },
@@ -165,7 +165,7 @@ const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
     },
     async ({ params: { code } }, reply) => {
       reply.code(code)
-      return WITHOUT_BODY.includes(code) ? reply.send(null) : reply.send({ status: code })
+      return WITHOUT_BODY.includes(code) ? reply.send(undefined) : reply.send({ status: code })
     },
   )
 

@@ -11,6 +11,7 @@ import {
   TaskChange,
   TaskId,
   TaskSummary,
+  UUID,
 } from '../tasks/repository.ts'
 
 /** Seconds after which a client may try again: a database that restarts is back by then. */
@@ -33,38 +34,47 @@ const IdParams = Type.Object({ id: TaskId })
 
 const etag = ({ version }: Task) => `"${version}"`
 
-/** Whether `header` (If-Match, If-None-Match) names this entity tag. */
-function names(header: string, tag: string): boolean {
-  const tags = header.split(',').map((candidate) => candidate.trim())
-  return tags.includes('*') || tags.includes(tag)
+/** Whether `header` (If-Match, If-None-Match) is `*`: any version will do. It is not a member of a list of tags. */
+const isAny = (header: string) => header.trim() === '*'
+
+/** An entity tag, with the mark of a weak one apart. A comma or `W/` may also be part of its quoted text. */
+const ENTITY_TAG = /(W\/)?("[^"]*")/g
+
+/** Whether the list names this entity tag; with `weak`, a tag that is marked as weak counts too (RFC 9110, 8.8.3.2). */
+function names(list: string, tag: string, { weak }: { weak: boolean }): boolean {
+  return [...list.matchAll(ENTITY_TAG)].some(([, mark, text]) => text === tag && (weak || mark === undefined))
 }
 
 /** The place behind which the next page begins, as a text that clients hand back as they got it. */
 const toCursor = ({ createdAt, id }: Position) => Buffer.from(`${createdAt} ${id}`).toString('base64url')
 
+const CURSOR = new RegExp(`^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z) (${UUID})$`)
+
 function fromCursor(cursor: string): Position {
-  const [, createdAt, id] =
-    /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) ([0-9a-f-]{36})$/.exec(
-      Buffer.from(cursor, 'base64url').toString(),
-    ) ?? []
-  if (createdAt === undefined || id === undefined || Number.isNaN(Date.parse(createdAt))) {
+  const [, createdAt, id] = CURSOR.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
+  if (createdAt === undefined || id === undefined || !isTime(createdAt)) {
     throw new HttpProblem(400, 'cursor is none that this service has given: begin without one')
   }
   return { createdAt, id }
+}
+
+/** Whether the day exists: JavaScript reads 31 February as 3 March, and PostgreSQL has no year 0. */
+function isTime(text: string): boolean {
+  const time = new Date(text)
+  return !Number.isNaN(time.valueOf()) && time.toISOString() === text && !text.startsWith('0000')
 }
 
 /** The task list. */
 const tasks: FastifyPluginAsyncTypebox = async (app) => {
   for (const schema of [Task, NewTask, TaskChange, TaskSummary]) app.addSchema(schema)
 
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler((error) => {
     if (error instanceof IdempotencyKeyReused) {
       throw new HttpProblem(422, 'This Idempotency-Key was used for another task: use a new one', {
         cause: error,
       })
     }
     if (error instanceof StoreUnavailable) {
-      reply.log.warn({ err: error }, 'the store does not answer')
       throw new HttpProblem(503, 'The tasks cannot be reached now: try again', {
         headers: { 'retry-after': RETRY_AFTER_SECONDS },
         cause: error,
@@ -108,7 +118,10 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
     },
     async ({ body, headers }, reply) => {
       const key = headers['idempotency-key']
-      const fingerprint = () => createHash('sha256').update(JSON.stringify(body)).digest('hex')
+      // In one order, whatever order the client sent them in.
+      const { title, notes, status } = body
+      const fingerprint = () =>
+        createHash('sha256').update(JSON.stringify({ title, notes, status })).digest('hex')
       const { task, replayed } = await app.tasks.create(
         body,
         key === undefined ? undefined : { key, fingerprint: fingerprint() },
@@ -215,7 +228,11 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
             headers: { etag: ETag },
             content: { 'application/json': { schema: reference(Task) } },
           },
-          304: Type.Null({ description: 'The client has it.', headers: { etag: ETag } }),
+          304: Type.Unsafe<undefined>({
+            type: 'null',
+            description: 'The client has it.',
+            headers: { etag: ETag },
+          }),
           ...problems(400, 404, 429, 503),
         },
       },
@@ -226,23 +243,27 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
       // To be kept, but asked about each time.
       reply.headers({ etag: tag, 'cache-control': 'private, no-cache' })
       const known = headers['if-none-match']
-      // Weak comparison (RFC 9110, 13.1.2).
-      if (known !== undefined && names(known.replaceAll('W/', ''), tag)) return reply.code(304).send(null)
-      return reply.send(task)
+      if (known === undefined || !(isAny(known) || names(known, tag, { weak: true }))) return reply.send(task)
+      // Not `null`, which would be serialised, and a 304 would state the length of that text.
+      return reply.code(304).send(undefined)
     },
   )
 
-  /** Applies `write` to the version of the task that the client has seen. */
+  /** Applies `write` to the version of the task that the client has seen; to any version if that is `*`. */
   async function onMatch<Result>(
     id: string,
     ifMatch: string | undefined,
-    write: (version: number) => Promise<Result | 'missing' | 'changed'>,
+    write: (version: number | undefined) => Promise<Result | 'missing' | 'changed'>,
   ): Promise<Result> {
     if (ifMatch === undefined) {
       throw new HttpProblem(428, 'If-Match is missing: send the ETag of the version that you have seen')
     }
-    const task = found(await app.tasks.get(id), id)
-    const result = names(ifMatch, etag(task)) ? await write(task.version) : 'changed'
+    const writeIfNamed = async () => {
+      const task = found(await app.tasks.get(id), id)
+      // A weak tag never matches here (RFC 9110, 13.1.1).
+      return names(ifMatch, etag(task), { weak: false }) ? write(task.version) : 'changed'
+    }
+    const result = isAny(ifMatch) ? await write(undefined) : await writeIfNamed()
     if (result === 'missing') throw notFound(id)
     if (result === 'changed') {
       throw new HttpProblem(412, 'The task has changed since: read it again, and decide anew')

@@ -86,14 +86,14 @@ export function memoryTaskRepository(capacity = CAPACITY): TaskRepository {
     async update(id, version, change) {
       const task = byId.get(id)
       if (task === undefined) return 'missing'
-      if (task.version !== version) return 'changed'
+      if (version !== undefined && task.version !== version) return 'changed'
       const { title, notes, status } = change
       const changed: Task = Object.freeze({
         ...task,
         title: title?.toWellFormed() ?? task.title,
         notes: notes?.toWellFormed() ?? task.notes,
         status: status ?? task.status,
-        version: version + 1,
+        version: task.version + 1,
         updatedAt: new Date().toISOString(),
       })
       byId.set(id, changed)
@@ -104,7 +104,7 @@ export function memoryTaskRepository(capacity = CAPACITY): TaskRepository {
     async remove(id, version) {
       const task = byId.get(id)
       if (task === undefined) return 'missing'
-      if (task.version !== version) return 'changed'
+      if (version !== undefined && task.version !== version) return 'changed'
       byId.delete(id)
       sorted.splice(countBefore(sorted, task), 1)
       return 'removed'

@@ -40,9 +40,12 @@ export const TaskChange = Type.Partial(Type.Object(taskFields), {
 })
 export type TaskChange = Static<typeof TaskChange>
 
+/** A UUID in lower case, so that one task has one URL: the source of a regular expression. */
+export const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
+
 export const TaskId = Type.String({
-  // Not `format: uuid`, which allows a prefix; lower case, so that one task has one URL.
-  pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
+  // Not `format: uuid`, which allows a prefix.
+  pattern: `^${UUID}$`,
   description: 'A UUID in lower case.',
 })
 
@@ -103,10 +106,13 @@ export interface TaskRepository {
   get(id: string): Promise<Task | undefined>
   /** One page, newest first; `more` tells whether older ones match. */
   list(query: TaskQuery): Promise<{ tasks: Task[]; more: boolean }>
-  /** Changes the task if it still has `version`; of several racing with the same version exactly one wins. */
-  update(id: string, version: number, change: TaskChange): Promise<Task | 'missing' | 'changed'>
-  /** Removes the task if it still has `version`. */
-  remove(id: string, version: number): Promise<'removed' | 'missing' | 'changed'>
+  /**
+   * Changes the task if it still has `version`; of several that race with the same version exactly one wins.
+   * `undefined` changes it whatever its version.
+   */
+  update(id: string, version: number | undefined, change: TaskChange): Promise<Task | 'missing' | 'changed'>
+  /** Removes the task if it still has `version`; `undefined` removes it whatever its version. */
+  remove(id: string, version: number | undefined): Promise<'removed' | 'missing' | 'changed'>
   /** Counts all tasks: reads them all, so it is worth caching. */
   summarize(): Promise<TaskSummary>
   /**

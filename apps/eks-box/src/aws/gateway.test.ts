@@ -1,0 +1,228 @@
+import { request as send } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
+import type { Caller } from '../eks-api/api.ts'
+import { authenticate } from './authentication.ts'
+import { createGateway, type GatewayOptions } from './gateway.ts'
+import { AccountKeys } from './keys.ts'
+import type { AwsRequest, AwsResponse } from './request.ts'
+import { type Signer, sign } from './testing.ts'
+
+const keys = new AccountKeys(Buffer.alloc(32, 'gateway'))
+const operator: Caller = {
+  account: '123456789012',
+  userId: 'AIDA',
+  arn: 'arn:aws:iam::123456789012:user/operator',
+  principalArn: 'arn:aws:iam::123456789012:user/operator',
+}
+const own: Signer = { accessKeyId: 'AKIAOPERATOR', secretAccessKey: keys.secretOf('AKIAOPERATOR') }
+
+/** A gateway before an EKS and an emulator that say their names; what reaches them is kept. */
+async function startGateway(t: Test, changed: Partial<GatewayOptions> = {}) {
+  const reached: string[] = []
+  const say = (name: string) => async (request: AwsRequest) => {
+    reached.push(`${name} ${request.url}`)
+    return { status: 200, headers: {}, body: Buffer.from(name) }
+  }
+  const gateway = createGateway({
+    authenticate: (request) =>
+      authenticate(request, keys, async (id) =>
+        /^(AKIAOPERATOR|ASIASESSION)$/.test(id) ? operator : undefined,
+      ),
+    eks: say('eks'),
+    emulator: say('emulator'),
+    ...changed,
+  })
+  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => gateway.close())
+  const { port } = gateway.address() as AddressInfo
+
+  /** Sends a request as it is, which `fetch` does not. */
+  const ask = (request: AwsRequest): Promise<AwsResponse & { text: string }> => {
+    const { promise, resolve, reject } = Promise.withResolvers<AwsResponse & { text: string }>()
+    const { method, url, headers, body } = request
+    const sent = send({ port, method, path: url, headers, setHost: false }, async (response) => {
+      const body = Buffer.concat((await response.toArray()) as Buffer[])
+      resolve({ status: response.statusCode ?? 0, headers: response.headers, body, text: body.toString() })
+    })
+    sent.on('error', reject)
+    sent.end(body)
+    return promise
+  }
+  return { ask, reached, port }
+}
+
+const plain = (method: string, url: string, headers: object = {}, body = ''): AwsRequest => ({
+  method,
+  url,
+  headers: { host: '127.0.0.1', ...headers },
+  body: Buffer.from(body),
+})
+const form = { 'content-type': 'application/x-www-form-urlencoded' }
+/** One request of each protocol. */
+const protocols: Record<string, [request: AwsRequest, service: string]> = {
+  query: [plain('POST', '/', form, 'Action=CreateUser&UserName=a'), 'iam'],
+  ec2: [plain('POST', '/', form, 'Action=CreateVpc'), 'ec2'],
+  json: [plain('POST', '/', { 'x-amz-target': 'AmazonSQS.CreateQueue' }, '{}'), 'sqs'],
+  eks: [plain('GET', '/clusters'), 'eks'],
+  s3: [plain('PUT', '/bucket', { 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD' }), 's3'],
+}
+
+t.test('a signed request reaches the service it is signed for', async (t) => {
+  const { ask } = await startGateway(t)
+  for (const [name, [request, service]] of Object.entries(protocols)) {
+    const { text } = await ask(await sign(request, { ...own, service }))
+    t.equal(text, name === 'eks' ? 'eks' : 'emulator', name)
+  }
+})
+
+t.test('any other is refused as its service refuses it, and reaches nobody', async (t) => {
+  const { ask, reached } = await startGateway(t)
+  const expected: Record<string, Record<string, [status: number, code: string]>> = {
+    query: {
+      unsigned: [403, 'MissingAuthenticationToken'],
+      unknown: [403, 'InvalidClientTokenId'],
+      wrong: [403, 'SignatureDoesNotMatch'],
+      old: [403, 'SignatureDoesNotMatch'],
+      ended: [403, 'ExpiredToken'],
+    },
+    ec2: {
+      unsigned: [403, 'MissingAuthenticationToken'],
+      unknown: [401, 'AuthFailure'],
+      wrong: [401, 'AuthFailure'],
+      old: [400, 'RequestExpired'],
+      ended: [400, 'RequestExpired'],
+    },
+    json: {
+      unsigned: [400, 'MissingAuthenticationTokenException'],
+      unknown: [400, 'UnrecognizedClientException'],
+      wrong: [400, 'InvalidSignatureException'],
+      old: [400, 'InvalidSignatureException'],
+      ended: [400, 'ExpiredTokenException'],
+    },
+    eks: {
+      unsigned: [403, 'MissingAuthenticationTokenException'],
+      unknown: [403, 'UnrecognizedClientException'],
+      wrong: [403, 'InvalidSignatureException'],
+      old: [403, 'InvalidSignatureException'],
+      ended: [403, 'ExpiredTokenException'],
+    },
+    s3: {
+      unsigned: [403, 'AccessDenied'],
+      unknown: [403, 'InvalidAccessKeyId'],
+      wrong: [403, 'SignatureDoesNotMatch'],
+      old: [403, 'RequestTimeTooSkewed'],
+      ended: [400, 'ExpiredToken'],
+    },
+  }
+  const session = (expiresAt: number): Signer => ({
+    accessKeyId: 'ASIASESSION',
+    secretAccessKey: keys.secretOf('ASIASESSION'),
+    sessionToken: keys.sessionToken({ accessKeyId: 'ASIASESSION', expiresAt }),
+  })
+  for (const [name, [request, service]] of Object.entries(protocols)) {
+    const attempts: Record<string, AwsRequest> = {
+      unsigned: request,
+      unknown: await sign(request, { ...own, accessKeyId: 'AKIASTRANGER', service }),
+      wrong: await sign(request, { ...own, secretAccessKey: 'guessed', service }),
+      old: await sign(request, { ...own, service, signingDate: new Date(Date.now() - 20 * 60_000) }),
+      ended: await sign(request, { ...session(Date.now() - 1000), service }),
+    }
+    for (const [attempt, sent] of Object.entries(attempts)) {
+      const { status, headers, text } = await ask(sent)
+      const code = /<Code>(\w+)<\/Code>/.exec(text)?.[1] ?? headers['x-amzn-errortype']
+      t.strictSame([status, code], expected[name]?.[attempt], `${attempt} ${name}: ${text}`)
+    }
+    t.equal((await ask(await sign(request, { ...session(Date.now() + 60_000), service }))).status, 200)
+  }
+  t.equal(reached.length, Object.keys(protocols).length)
+})
+
+t.test('a session token belongs to its access key, and none is needed where none was given', async (t) => {
+  const { ask } = await startGateway(t)
+  const sessionToken = keys.sessionToken({ accessKeyId: 'ASIASESSION', expiresAt: Date.now() + 60_000 })
+  const [request] = protocols['query'] ?? []
+  if (request === undefined) throw new TypeError('there is no such request')
+  const temporary = {
+    accessKeyId: 'ASIASESSION',
+    secretAccessKey: keys.secretOf('ASIASESSION'),
+    service: 'iam',
+  }
+  for (const signer of [
+    temporary,
+    { ...temporary, sessionToken: `${sessionToken}x` },
+    { ...temporary, sessionToken: `x${sessionToken}` },
+    { ...temporary, sessionToken: 'garbage' },
+    {
+      ...temporary,
+      sessionToken: new AccountKeys(Buffer.alloc(32)).sessionToken({
+        accessKeyId: 'ASIASESSION',
+        expiresAt: Infinity,
+      }),
+    },
+    { ...own, service: 'iam', sessionToken },
+  ]) {
+    t.match((await ask(await sign(request, signer))).text, /<Code>InvalidClientTokenId</)
+  }
+})
+
+t.test('a token of another issuer, which the box cannot verify, begins no session', async (t) => {
+  const { ask, reached } = await startGateway(t)
+  for (const action of ['AssumeRoleWithWebIdentity', 'AssumeRoleWithSAML']) {
+    const { status, text } = await ask(plain('POST', '/', form, `Action=${action}&RoleArn=any`))
+    t.equal(status, 400)
+    t.match(text, /<Code>InvalidIdentityToken</)
+  }
+  t.strictSame(reached, [])
+})
+
+t.test('a web page gets nowhere, not even with a signature', async (t) => {
+  const { ask, reached } = await startGateway(t)
+  const [request] = protocols['query'] ?? []
+  if (request === undefined) throw new TypeError('there is no such request')
+  const signed = await sign(request, { ...own, service: 'iam' })
+  for (const headers of [
+    { origin: 'https://evil.example' },
+    { origin: 'null' },
+    { host: 'evil.example' },
+    { host: 'evil.example:4566' },
+    { host: '' },
+  ]) {
+    const answer = await ask({ ...signed, headers: { ...signed.headers, ...headers } })
+    t.equal(answer.status, 403, JSON.stringify(headers))
+    t.notOk(Object.keys(answer.headers).some((name) => name.startsWith('access-control-')))
+  }
+  const preflight = plain('OPTIONS', '/', {
+    origin: 'https://evil.example',
+    'access-control-request-method': 'PUT',
+  })
+  t.equal((await ask(preflight)).status, 403)
+  t.strictSame(reached, [])
+})
+
+t.test("the emulator's own controls are out of reach, however their path is written", async (t) => {
+  const { ask, reached, port } = await startGateway(t)
+  for (const path of [
+    '/moto-api/',
+    '/moto-api/reset',
+    '//moto-api/reset',
+    '/./moto-api/reset',
+    '/%6doto-api/reset',
+    '/%2Fmoto-api/reset',
+    `http://127.0.0.1:${port}/moto-api/reset`,
+    '/moto-api/data.json?a=b',
+    '/latest/meta-data/iam/security-credentials/',
+  ]) {
+    const request = await sign(plain('POST', path), { ...own, service: 's3' })
+    t.equal((await ask({ ...request, url: path })).status, 403, path)
+  }
+  t.strictSame(reached, [])
+})
+
+t.test('while the emulator is away clients are told to try again', async (t) => {
+  t.capture(console, 'error')
+  const { ask } = await startGateway(t, { emulator: () => Promise.reject(new Error('gone')) })
+  const [request] = protocols['ec2'] ?? []
+  if (request === undefined) throw new TypeError('there is no such request')
+  t.equal((await ask(await sign(request, { ...own, service: 'ec2' }))).status, 503)
+})

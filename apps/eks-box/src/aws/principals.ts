@@ -1,0 +1,98 @@
+import { REGION } from '../cluster.ts'
+import type { Caller } from '../eks-api/api.ts'
+import type { AwsRequest, AwsResponse } from './request.ts'
+
+/** The part of the emulator that principals are looked up in. */
+export interface Backend {
+  forward: (request: AwsRequest) => Promise<AwsResponse>
+}
+
+/** The users and roles of the emulated account. */
+export class Principals {
+  readonly #emulator: Backend
+  readonly #callers = new Map<string, Caller | undefined>()
+  #changes = 0
+
+  constructor(emulator: Backend) {
+    this.#emulator = emulator
+  }
+
+  /** Forgets what was looked up: something in the account may have changed. */
+  forget(): void {
+    this.#changes++
+    this.#callers.clear()
+  }
+
+  /** Whose an access key is; undefined for one that is unknown or inactive, or of a role that is gone. */
+  async callerOf(accessKeyId: string): Promise<Caller | undefined> {
+    if (this.#callers.has(accessKeyId)) return this.#callers.get(accessKeyId)
+    const changes = this.#changes
+    const caller = await this.#find(accessKeyId)
+    // What changed meanwhile may have changed this.
+    if (changes === this.#changes) this.#callers.set(accessKeyId, caller)
+    return caller
+  }
+
+  async #find(accessKeyId: string): Promise<Caller | undefined> {
+    const identity = await this.#ask('sts', { Action: 'GetCallerIdentity' }, accessKeyId)
+    if (identity === undefined) return undefined
+    const arn = field(identity, 'Arn')
+    // The user that the emulator takes everybody for whom it does not know.
+    if (/:sts::\d+:user\/moto$/.test(arn)) return undefined
+    const [, account, role] = /^arn:aws:sts::(\d+):assumed-role\/([^/]+)\//.exec(arn) ?? []
+    const principalArn = role === undefined ? arn : `arn:aws:iam::${account}:role/${role}`
+    const isValid =
+      role === undefined
+        ? await this.#isActive(accessKeyId, arn)
+        : (await this.#ask('iam', { Action: 'GetRole', RoleName: role })) !== undefined
+    if (!isValid) return undefined
+    return { account: field(identity, 'Account'), userId: field(identity, 'UserId'), arn, principalArn }
+  }
+
+  /** Whether the account has the user or role of this ARN. */
+  async exists(arn: string): Promise<boolean> {
+    const [, kind, name = ''] = /^arn:aws:iam::\d{12}:(role|user)\/(?:.*\/)?([^/]+)$/.exec(arn) ?? []
+    if (kind === undefined) return false
+    const found =
+      kind === 'role'
+        ? await this.#ask('iam', { Action: 'GetRole', RoleName: name })
+        : await this.#ask('iam', { Action: 'GetUser', UserName: name })
+    return found !== undefined && field(found, 'Arn') === arn
+  }
+
+  async #isActive(accessKeyId: string, userArn: string): Promise<boolean> {
+    const UserName = userArn.split('/').at(-1) ?? ''
+    const keys = await this.#ask('iam', { Action: 'ListAccessKeys', UserName })
+    const members = keys?.match(/<member>.*?<\/member>/gs) ?? []
+    return members.some(
+      (member) => field(member, 'AccessKeyId') === accessKeyId && field(member, 'Status') === 'Active',
+    )
+  }
+
+  /** The answer of IAM or STS; undefined when there is no such thing. */
+  async #ask(
+    service: 'iam' | 'sts',
+    parameters: Record<string, string>,
+    accessKeyId = 'box',
+  ): Promise<string | undefined> {
+    const Version = service === 'iam' ? '2010-05-08' : '2011-06-15'
+    const { status, body } = await this.#emulator.forward({
+      method: 'POST',
+      url: '/',
+      headers: {
+        host: `${service}.${REGION}.amazonaws.com`,
+        'content-type': 'application/x-www-form-urlencoded',
+        authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/${REGION}/${service}/aws4_request`,
+      },
+      body: Buffer.from(new URLSearchParams({ ...parameters, Version }).toString()),
+    })
+    if (status === 404) return undefined
+    if (status !== 200) throw new Error(`the emulator answers ${status} to ${parameters['Action']}`)
+    return body.toString()
+  }
+}
+
+/** The text of an element in an answer of the query protocol; empty when there is none. */
+export function field(xml: string, name: string): string {
+  return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1] ?? ''
+}

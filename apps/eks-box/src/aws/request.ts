@@ -1,0 +1,39 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
+
+/** A request to AWS as it came in. */
+export interface AwsRequest {
+  method: string
+  /** Path and query. */
+  url: string
+  headers: IncomingHttpHeaders
+  body: Buffer
+}
+
+/** What AWS answers. */
+export interface AwsResponse {
+  status: number
+  headers: OutgoingHttpHeaders
+  body: Buffer
+}
+
+/** Whether the parameters of a request are in its body, as in a form (the query protocol of AWS). */
+export function isForm({ headers }: Pick<AwsRequest, 'headers'>): boolean {
+  return headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true
+}
+
+/** The operation a request names, in its target header, its query or its form; REST services name none. */
+export function operation(request: AwsRequest): string | undefined {
+  const { url, headers, body } = request
+  const target = headers['x-amz-target']
+  if (typeof target === 'string') return target.split('.').at(-1)
+  const query = new URLSearchParams(url.split('?')[1]).get('Action')
+  if (query !== null) return query
+  if (!isForm(request)) return undefined
+  return new URLSearchParams(body.toString()).get('Action') ?? undefined
+}
+
+/** A parameter of a request of the query protocol. */
+export function parameter({ url, body }: AwsRequest, name: string): string | undefined {
+  const value = new URLSearchParams(url.split('?')[1]).get(name)
+  return value ?? new URLSearchParams(body.toString()).get(name) ?? undefined
+}
