@@ -111,6 +111,58 @@ async function killAndRecover(name: ComponentName, signal: 'KILL' | 'STOP' = 'KI
   }
 }
 
+/** A claim with its volume, as the EBS CSI driver would have provisioned it. */
+async function claimVolume(name: string): Promise<string> {
+  const tags = {
+    CSIVolumeName: name,
+    'ebs.csi.aws.com/cluster-name': CLUSTER_NAME,
+    'kubernetes.io/created-for/pvc/name': name,
+    'kubernetes.io/created-for/pvc/namespace': 'default',
+  }
+  const Tags = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }))
+  const { VolumeId } = await aws(
+    ...['ec2', 'create-volume', '--availability-zone', 'eu-central-1a', '--size', '1'],
+    ...['--tag-specifications', JSON.stringify([{ ResourceType: 'volume', Tags }])],
+  )
+  const size = { storage: '1Gi' }
+  const accessModes = ['ReadWriteOnce']
+  const objects = [
+    {
+      kind: 'PersistentVolume',
+      metadata: { name },
+      spec: {
+        capacity: size,
+        accessModes,
+        persistentVolumeReclaimPolicy: 'Delete',
+        csi: { driver: 'ebs.csi.aws.com', volumeHandle: VolumeId },
+        claimRef: { namespace: 'default', name },
+      },
+    },
+    {
+      kind: 'PersistentVolumeClaim',
+      metadata: { name, namespace: 'default' },
+      spec: { accessModes, volumeName: name, storageClassName: '', resources: { requests: size } },
+    },
+  ]
+  const list = {
+    apiVersion: 'v1',
+    kind: 'List',
+    items: objects.map((item) => ({ apiVersion: 'v1', ...item })),
+  }
+  const file = join(results, `${name}.json`)
+  writeFileSync(file, JSON.stringify(list))
+  await kubectl('apply', '--filename', file)
+  return VolumeId
+}
+
+/** Deletes a volume once its claim is gone, as the EBS CSI driver does. The box has none. */
+async function driveVolume(name: string, volumeId: string): Promise<void> {
+  while ((await kubectl('get', 'persistentvolumeclaim', name, '--ignore-not-found')) !== '') await sleep(1000)
+  // Long enough for somebody to wait for it.
+  await sleep(15_000)
+  await aws('ec2', 'delete-volume', '--volume-id', volumeId)
+}
+
 const inService = ['--namespace=fastify-app']
 const ofRelease = ['--selector', 'app.kubernetes.io/instance=fastify-app']
 
@@ -551,59 +603,156 @@ await t.test('a second box on the same ports is refused with the holder of the p
   await make('exec', { CMD: 'mountpoint /var/lib/cni' })
 })
 
+/**
+ * Runs a make target and interrupts it as Ctrl-C does, `wait` milliseconds after the first line that matches `moment`.
+ *
+ * @param onLine sees every line, before the interruption that it may cause.
+ * @returns what it printed; it may have ended first.
+ */
+async function interrupt(
+  target: string,
+  moment: RegExp,
+  wait: number,
+  onLine: (line: string) => Promise<void> = async () => {},
+): Promise<string> {
+  const running = execa('make', ['--no-print-directory', target], {
+    cwd: repository,
+    env: environment,
+    all: true,
+    reject: false,
+    detached: true,
+  })
+  let ended = false
+  running.then(() => {
+    ended = true
+  })
+  let begun = false
+  for await (const line of running.iterable({ from: 'all' })) {
+    await onLine(line)
+    if (begun || !moment.test(line)) continue
+    begun = true
+    await sleep(wait)
+    // To make and all that it started.
+    if (running.pid !== undefined && !ended) process.kill(-running.pid, 'SIGINT')
+  }
+  return (await running).all
+}
+
 await t.test(
-  'destroy takes all of it away, and an apply that is interrupted again and again goes on',
+  'destroy checks first what would stop it at its end, and touches no other cluster',
+  async (t) => {
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
+      config: { mediaType: 'application/vnd.docker.container.image.v1+json', size: 2, digest: 'sha256:0' },
+      layers: [],
+    }
+    await aws(
+      ...['ecr', 'put-image', '--repository-name', 'fastify-app', '--image-tag', 'kept'],
+      ...['--image-manifest', JSON.stringify(manifest)],
+    )
+    const protect = async (option: string) => {
+      await aws('eks', 'update-cluster-config', '--name', CLUSTER_NAME, option)
+      await aws('eks', 'wait', 'cluster-active', '--name', CLUSTER_NAME)
+    }
+    await make('apply', { ARGS: "'-var=images={force_delete=false}'" })
+    await protect('--deletion-protection')
+    const refused = await make('destroy', {}, true)
+    t.match(refused, /error: local cannot be destroyed: deletion protection of cluster \S+ is on; repository/)
+    t.match(refused, /holds images and images\.force_delete is false. Nothing was changed\n next: set /)
+    await protect('--no-deletion-protection')
+    await make('apply')
+
+    const other = join(results, 'other-cluster')
+    await aws('eks', 'update-kubeconfig', '--name', CLUSTER_NAME, '--kubeconfig', other, '--alias', 'other')
+    writeFileSync(other, readFileSync(other, 'utf8').replace(/server: .*/, 'server: https://192.0.2.1'))
+    t.match(
+      await make('destroy', { KUBECONFIG: other, KUBE_CONTEXT: 'other' }, true),
+      /error: KUBE_CONTEXT is "other", which leads to https:\/\/192\.0\.2\.1, not to local's cluster/,
+    )
+    t.match(await make('plan'), /no changes/)
+  },
+)
+
+await t.test(
+  'a destroy that is interrupted again and again goes on, and leaves nothing in AWS',
   async (t) => {
     await kubectl('create', 'ingress', 'shop', '--rule=shop.example/*=shop:80')
-    const said = await make('destroy')
-    t.match(said, /deleted Ingress default\/shop/, 'first what controllers keep in AWS')
-    t.match(said, /destroyed cluster \(local\)/)
+    const VolumeId = await claimVolume('data')
+    const driver = driveVolume('data', VolumeId)
+    const logGroupName = `/aws/eks/${CLUSTER_NAME}/cluster`
+    const afterLogGroup = async (line: string) => {
+      // EKS delivers logs after the cluster is gone, and that creates the group anew.
+      if (/aws_cloudwatch_log_group\.this\S*: Destruction complete/.test(line)) {
+        await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
+      }
+    }
+    let said = ''
+    for (const moment of [
+      /waiting for AWS to be rid of volume/,
+      ...Array.from({ length: 4 }, () => /Destruction complete/),
+    ]) {
+      const wait = Math.round(Math.random() * 4000)
+      t.comment(`interrupted ${wait} ms after ${moment}`)
+      said += await interrupt('destroy', moment, wait, afterLogGroup)
+    }
+    said += await interrupt('destroy', /never/, 0, afterLogGroup)
+    await driver
+    for (const [what, happened] of [
+      ['what makes controllers keep objects in AWS is deleted', /deleted Ingress default\/shop/],
+      ['with the volumes of claims', /deleted PersistentVolumeClaim default\/data/],
+      ['and the log group that comes back', /removed log group \/aws\/eks\//],
+      ['in the end all is gone', /destroyed cluster \(local\)/],
+    ] as const) {
+      t.match(said, happened, what)
+    }
+    t.match(await make('destroy'), /there is nothing to destroy/)
     const roles = await aws('iam', 'list-roles', '--query', 'Roles[].RoleName')
     t.strictSame(
       roles.sort(),
       ['fastify-eks-deploy', 'fastify-eks-readonly'],
       'only what was there before is there',
     )
-    t.strictSame(await aws('eks', 'list-clusters', '--query', 'clusters'), [])
-    t.match(await make('destroy'), /there is nothing to destroy/)
-
-    for (let attempt = 1; attempt <= 5; attempt++) {
-      const apply = execa('make', ['--no-print-directory', 'apply'], {
-        cwd: repository,
-        env: environment,
-        all: true,
-        reject: false,
-        detached: true,
-      })
-      const wait = attempt === 2 ? 400 : Math.round(Math.random() * 4000)
-      let ended = false
-      apply.then(() => {
-        ended = true
-      })
-      let begun = false
-      for await (const line of apply.iterable({ from: 'all' })) {
-        // Not before it has begun to create: that would test nothing. Once while it creates the cluster, which EKS
-        // goes on with.
-        const moment = attempt === 2 ? /aws_kms_key\.this\S*: Creation complete/ : /Creation complete/
-        if (begun || !moment.test(line)) continue
-        begun = true
-        if (attempt === 1) {
-          const refused = await make('plan', {}, true)
-          t.match(refused, /Error acquiring the state lock/, 'a second run waits its turn')
-          t.match(refused, /next: wait for the run that holds it/)
-        }
-        await sleep(wait)
-        // As Ctrl-C does: to make and all that it started.
-        if (apply.pid !== undefined && !ended) process.kill(-apply.pid, 'SIGINT')
-      }
-      const { all } = await apply
-      t.comment(`interrupted ${wait} ms after its first creation`)
-      t.match(all, /goes on from there|applied cluster|no changes/, 'it says what to do')
+    for (const [what, ...query] of [
+      ['clusters', 'eks', 'list-clusters', '--query', 'clusters'],
+      ['repositories', 'ecr', 'describe-repositories', '--query', 'repositories'],
+      ['volumes', 'ec2', 'describe-volumes', '--query', 'Volumes'],
+      ['log groups', 'logs', 'describe-log-groups', '--query', 'logGroups'],
+      ['load balancers', 'elbv2', 'describe-load-balancers', '--query', 'LoadBalancers'],
+    ] as const) {
+      t.strictSame(await aws(...query), [], what)
     }
-    t.match(await make('apply'), /applied cluster|no changes/)
-    t.match(await make('plan'), /no changes/)
+    const groups = await aws(
+      ...['ec2', 'describe-security-groups', '--query', 'SecurityGroups[?GroupName!=`default`].GroupName'],
+    )
+    t.strictSame(groups, [], 'security groups')
+
+    // Minutes later, EKS may still deliver logs.
+    await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
   },
 )
+
+await t.test('an apply that is interrupted again and again goes on', async (t) => {
+  for (let attempt = 1; attempt <= 5; attempt++) {
+    const wait = attempt === 2 ? 400 : Math.round(Math.random() * 4000)
+    // Not before it has begun to create: that would test nothing. Once while it creates the cluster, which EKS
+    // goes on with.
+    const moment = attempt === 2 ? /aws_kms_key\.this\S*: Creation complete/ : /Creation complete/
+    let locked = attempt !== 1
+    const said = await interrupt('apply', moment, wait, async (line) => {
+      if (locked || !moment.test(line)) return
+      locked = true
+      const refused = await make('plan', { ARGS: '-lock-timeout=0s' }, true)
+      t.match(refused, /Error acquiring the state lock/, 'a second run waits its turn')
+      t.match(refused, /next: wait for the run that holds it/)
+    })
+    t.comment(`interrupted ${wait} ms after its first creation`)
+    t.match(said, /goes on from there|applied cluster|no changes/, 'it says what to do')
+    if (attempt === 1) t.match(said, /log group \S+ exists already, .* it is kept/)
+  }
+  t.match(await make('apply'), /applied cluster|no changes/)
+  t.match(await make('plan'), /no changes/)
+})
 
 await t.test('down leaves nothing behind, and a second one has nothing to do', async (t) => {
   t.match(await make('down'), /box e2e is gone/)
