@@ -54,8 +54,8 @@ variable "cluster_name" {
   default     = "fastify-eks-cluster"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.cluster_name))
-    error_message = "cluster_name must be at most 31 lower-case letters, digits and dashes, starting with a letter."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,28}$", var.cluster_name))
+    error_message = "cluster_name must be at most 29 lower-case letters, digits and dashes, starting with a letter."
   }
 
   validation {

@@ -59,7 +59,8 @@ resource "aws_iam_role" "ebs_csi" {
   })
 }
 
+# This version reaches only volumes that the driver itself has tagged; the first one reaches those of the whole account.
 resource "aws_iam_role_policy_attachment" "ebs_csi" {
   role       = aws_iam_role.ebs_csi.name
-  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonEBSCSIDriverPolicyV2"
 }

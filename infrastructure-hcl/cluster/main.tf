@@ -25,10 +25,17 @@ locals {
     "arn", data.aws_partition.current.partition, "iam", "", data.aws_caller_identity.current.account_id, "policy/${var.permissions_boundary}",
   ])
 
+  # EKS writes there and nowhere else.
+  control_plane_log_group = "/aws/eks/${var.cluster_name}/cluster"
+
   access_policies = "arn:${data.aws_partition.current.partition}:eks::aws:cluster-access-policy"
 
   # The platform stack binds a role of the service's namespace to this group.
   deploy_group = "fastify-app:deploy"
+
+  # The namespaces of the platform stack's releases. Helm keeps a release in Secrets of its namespace, so whoever
+  # plans that stack reads Secrets there: not those of the service.
+  release_namespaces = ["kube-system", "monitoring"]
 
   # Nodes of the managed group carry it; Karpenter and other controllers ask for it.
   system_node_labels = { "node.fastify-eks/role" = "system" }
@@ -37,6 +44,24 @@ locals {
   # agents take four of them. With prefix delegation addresses no longer bound it; memory does: 20 pods leave
   # each about 65 MiB of the 1.3 GiB that the kubelet has to give.
   system_node_max_pods = 20
+}
+
+data "aws_kms_key" "secrets" {
+  for_each = toset(var.secrets_key == null ? [] : [var.secrets_key])
+
+  key_id = each.key
+}
+
+# The control plane writes its last lines after it is deleted, and EKS makes the log group for them again. An apply
+# after a destroy takes such a group over; creating it would fail.
+data "aws_cloudwatch_log_groups" "control_plane" {
+  log_group_name_prefix = local.control_plane_log_group
+}
+
+import {
+  for_each = toset([for name in data.aws_cloudwatch_log_groups.control_plane.log_group_names : name if name == local.control_plane_log_group])
+  to       = module.eks.aws_cloudwatch_log_group.this[0]
+  id       = each.key
 }
 
 module "eks" {
@@ -50,13 +75,21 @@ module "eks" {
   vpc_id     = data.aws_vpc.this.id
   subnet_ids = [for subnet in data.aws_subnet.private : subnet.id]
 
-  endpoint_private_access      = true
-  endpoint_public_access       = length(var.endpoint_public_access_cidrs) > 0
-  endpoint_public_access_cidrs = var.endpoint_public_access_cidrs
+  endpoint_private_access = true
+  endpoint_public_access  = length(var.endpoint_public_access_cidrs) > 0
+  # EKS refuses an empty list, so emptying it later leaves the former list behind the closed endpoint.
+  endpoint_public_access_cidrs = length(var.endpoint_public_access_cidrs) > 0 ? var.endpoint_public_access_cidrs : null
 
-  encryption_config       = { resources = ["secrets"] }
+  # At the end of standard support EKS upgrades the cluster. The default, EXTENDED, costs six times as much instead.
+  upgrade_policy = { support_type = "STANDARD" }
+
+  encryption_config = {
+    resources        = ["secrets"]
+    provider_key_arn = one(values(data.aws_kms_key.secrets)[*].arn)
+  }
+  create_kms_key          = var.secrets_key == null
   enable_kms_key_rotation = true
-  # The key's administrators, or a key that its creator's role alone could ever administer.
+  # Without administrators, only the role that created the key could ever administer it.
   kms_key_administrators = var.access.admins
 
   iam_role_permissions_boundary = local.permissions_boundary
@@ -90,6 +123,10 @@ module "eks" {
       desired_size                   = var.system_nodes.desired_size
       labels                         = local.system_node_labels
       update_config                  = { max_unavailable = 1 }
+
+      # EC2 does not hand a launch template's own tags on to instances, volumes and interfaces, and EKS does not
+      # pass on the node group's.
+      launch_template_tags = local.tags
 
       iam_role_name                 = "${var.cluster_name}-system"
       iam_role_use_name_prefix      = false
@@ -148,6 +185,10 @@ locals {
     # For the platform's StorageClass.
     aws-ebs-csi-driver = {
       most_recent = false
+      # Volumes outlive the cluster when nobody deletes their claims; by this tag `make destroy` finds them.
+      configuration_values = jsonencode({
+        controller = { extraVolumeTags = { "ebs.csi.aws.com/cluster-name" = var.cluster_name } }
+      })
       pod_identity_association = [{
         role_arn        = aws_iam_role.ebs_csi.arn
         service_account = "ebs-csi-controller-sa"
@@ -172,9 +213,9 @@ locals {
     { for arn in var.access.planners : "plan:${arn}" => {
       principal_arn = arn
       policy_associations = {
-        view = {
+        releases = {
           policy_arn   = "${local.access_policies}/AmazonEKSAdminViewPolicy"
-          access_scope = { type = "cluster" }
+          access_scope = { type = "namespace", namespaces = local.release_namespaces }
         }
       }
     } },

@@ -1,4 +1,4 @@
-# The VPC and its subnets belong to somebody else: looked up, checked and tagged, never changed otherwise.
+# The VPC and its subnets belong to somebody else. They are looked up, checked and tagged, and otherwise left alone.
 
 data "aws_vpc" "this" {
   id = var.vpc_id
@@ -34,17 +34,37 @@ locals {
   private_zones = distinct([for subnet in data.aws_subnet.private : subnet.availability_zone])
   public_zones  = distinct([for subnet in data.aws_subnet.public : subnet.availability_zone])
 
-  # What the load balancer controller, EKS and Karpenter find subnets by.
+  subnets = merge(data.aws_subnet.private, data.aws_subnet.public)
+
+  # The load balancer controller finds subnets by their role. Karpenter's EC2NodeClass names its subnets by id: a
+  # subnet can carry the tag it would look for, karpenter.sh/discovery, for one cluster only.
+  subnet_roles = merge(
+    { for id in var.public_subnet_ids : id => "kubernetes.io/role/elb" },
+    { for id in var.private_subnet_ids : id => "kubernetes.io/role/internal-elb" },
+  )
+
+  # No other cluster's: the name is part of the key.
+  cluster_tag = "kubernetes.io/cluster/${var.cluster_name}"
+
   subnet_tags = merge(
-    { for id in var.public_subnet_ids : "${id}/elb" => { id = id, key = "kubernetes.io/role/elb", value = "1" } },
-    { for id in var.private_subnet_ids : "${id}/internal-elb" => { id = id, key = "kubernetes.io/role/internal-elb", value = "1" } },
-    { for id in var.private_subnet_ids : "${id}/karpenter" => { id = id, key = "karpenter.sh/discovery", value = var.cluster_name } },
-    { for id in concat(var.public_subnet_ids, var.private_subnet_ids) :
-    "${id}/cluster" => { id = id, key = "kubernetes.io/cluster/${var.cluster_name}", value = "shared" } },
+    { for id, key in local.subnet_roles : "${id}/role" => { id = id, key = key, value = "1" } if !terraform_data.subnet_had_role[id].input },
+    { for id in keys(local.subnet_roles) : "${id}/cluster" => { id = id, key = local.cluster_tag, value = "shared" } },
   )
 }
 
-# Tag by tag, so that the owner's tags stay.
+# A role that the subnet had before this stack is its owner's: it is neither changed nor removed with the cluster.
+# The answer is kept from the first apply on, because later the subnet carries this stack's own tags as well.
+resource "terraform_data" "subnet_had_role" {
+  for_each = local.subnet_roles
+
+  input = contains(keys(local.subnets[each.key].tags), each.value) && !contains(keys(local.subnets[each.key].tags), local.cluster_tag)
+
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
+# One resource per tag, so that the owner's other tags stay.
 resource "aws_ec2_tag" "subnet" {
   for_each = local.subnet_tags
 

@@ -23,6 +23,16 @@ output "vpc_id" {
   value       = data.aws_vpc.this.id
 }
 
+output "node_subnet_ids" {
+  description = "Subnets of the nodes that Karpenter launches"
+  value       = sort(var.private_subnet_ids)
+}
+
+output "control_plane_log_group" {
+  description = "Log group of the control plane, which EKS can create again after the cluster is gone"
+  value       = local.control_plane_log_group
+}
+
 output "karpenter_queue_name" {
   description = "Queue of interruption messages"
   value       = module.karpenter.queue_name

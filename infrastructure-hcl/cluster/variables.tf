@@ -24,9 +24,9 @@ variable "cluster_name" {
   default     = "fastify-eks-cluster"
 
   validation {
-    # Karpenter's roles carry the name as a prefix, and IAM ends role names at 64 characters.
-    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.cluster_name))
-    error_message = "cluster_name must be at most 31 lower-case letters, digits and dashes, starting with a letter."
+    # The module names the cluster's role <name>-cluster- and lets IAM add 26 characters; prefixes end at 38.
+    condition     = can(regex("^[a-z][a-z0-9-]{0,28}$", var.cluster_name))
+    error_message = "cluster_name must be at most 29 lower-case letters, digits and dashes, starting with a letter."
   }
 }
 
@@ -112,8 +112,19 @@ variable "endpoint_public_access_cidrs" {
   }
 }
 
+variable "secrets_key" {
+  description = "Alias of the KMS key that encrypts Kubernetes' Secrets, as bootstrap creates it; without one, the cluster gets a key of its own"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.secrets_key == null || can(regex("^alias/[A-Za-z0-9/_-]+$", var.secrets_key))
+    error_message = "secrets_key must be a key's alias, such as alias/fastify-eks-secrets."
+  }
+}
+
 variable "access" {
-  description = "IAM principals by what they may do in the cluster: administer it, deploy the service, read all that plans need (Secrets included), read"
+  description = "IAM principals by what they may do in the cluster: administer it, deploy the service, plan (reads Secrets where Helm keeps the platform's releases), read"
   type = object({
     admins    = list(string)
     deployers = optional(list(string), [])

@@ -51,6 +51,7 @@ resource "helm_release" "karpenter_nodes" {
   values = [yamlencode({
     clusterName  = local.cluster.cluster_name
     nodeRoleName = local.cluster.karpenter_node_role_name
+    subnetIds    = local.cluster.node_subnet_ids
     limits = {
       cpu    = tostring(var.node_limits.cpu)
       memory = var.node_limits.memory

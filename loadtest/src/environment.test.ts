@@ -1,6 +1,6 @@
 import { readConfig } from 'eks-box/config'
 import t from 'tap'
-import { checkReady, readBaseUrl, readCluster, rootCause } from './environment.ts'
+import { checkLoadRoutes, checkReady, readBaseUrl, readCluster, rootCause } from './environment.ts'
 import { kubeconfig, startService } from './test-servers.ts'
 
 const box = readConfig({ BOX_SERVICE_PORT: '8123' })
@@ -44,6 +44,16 @@ t.test('a target that takes no requests is found before the load', async (t) => 
   t.teardown(draining.close)
   await t.rejects(checkReady(`${draining.url}/draining`), { message: /draining.readyz answers 503/ })
   await t.rejects(checkReady(service.url), { message: /does not answer: connect ECONNREFUSED/ })
+})
+
+t.test('a service without routes for load tests is found before the load', async (t) => {
+  const service = await startService(() => 404)
+  t.teardown(service.close)
+  await checkLoadRoutes(service.url)
+  await t.rejects(checkLoadRoutes(`${service.url}/other`), {
+    message: /has no routes for load tests: .* answers 404/,
+    nextStep: /config.loadEndpointsEnabled/,
+  })
 })
 
 t.test('the cause at the bottom is told', async (t) => {

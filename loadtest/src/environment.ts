@@ -56,6 +56,23 @@ export async function checkReady(baseUrl: string): Promise<void> {
   }
 }
 
+/**
+ * Makes sure that the service has the routes that the scenario `scaling` loads. They are off by default.
+ *
+ * @throws ActionableError when it has not.
+ */
+export async function checkLoadRoutes(baseUrl: string): Promise<void> {
+  const { status } = await fetch(`${baseUrl}${LOAD_ROUTE_PROBE}`, { signal: AbortSignal.timeout(5_000) })
+  if (status !== 404) return
+  throw new ActionableError(
+    `${baseUrl} has no routes for load tests: ${LOAD_ROUTE_PROBE} answers 404`,
+    'deploy with config.loadEndpointsEnabled (docs/load-test.md says how to do so safely), or run the scenario steady',
+  )
+}
+
+/** A request to a load route that asks for no work. */
+export const LOAD_ROUTE_PROBE = '/api/v1/work?ms=0'
+
 /** What lies at the bottom of an error: fetch, for one, says only "fetch failed" on its own. */
 export function rootCause(error: unknown): string {
   if (!(error instanceof Error)) return String(error)

@@ -7,7 +7,7 @@ import { readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { programPath } from 'eks-box/tools'
 import { Cluster } from './cluster.ts'
-import { checkReady, readBaseUrl, readCluster } from './environment.ts'
+import { checkLoadRoutes, checkReady, readBaseUrl, readCluster } from './environment.ts'
 import { LOADS, type Load } from './load.ts'
 import { record } from './recorder.ts'
 import { formatMarkdown, formatSummary, type Report } from './report.ts'
@@ -80,6 +80,7 @@ async function run(scenario: ScenarioName, options: Options): Promise<void> {
   const baseUrl = readBaseUrl(process.env, box)
   const reportFile = prepareReportFile(scenario, options.summary)
   await checkReady(baseUrl)
+  if (scenario === 'scaling') await checkLoadRoutes(baseUrl)
   const report = await record({
     scenario,
     load,

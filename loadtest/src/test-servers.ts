@@ -1,10 +1,14 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { LOAD_ROUTE_PROBE } from './environment.ts'
+
+/** What is asked before the load. */
+const probes = ['/readyz', LOAD_ROUTE_PROBE]
 
 /** A stand-in for the service that counts what reaches it. */
 export interface FakeService {
   url: string
-  /** Requests other than the probe of /readyz, and the connections that carried them. */
+  /** Requests other than the probes before the load, and the connections that carried them. */
   requests: number
   connections: number
   /** Milliseconds since the epoch of the last one. */
@@ -17,7 +21,7 @@ export interface FakeService {
 export async function startService(status: (request: number) => number = () => 200): Promise<FakeService> {
   const seen = new WeakSet<object>()
   const server = createServer((request, response) => {
-    if (request.url !== '/readyz') {
+    if (!probes.includes(String(request.url))) {
       service.requests++
       service.lastRequest = Date.now()
       service.paths.add(String(request.url))

@@ -9,7 +9,8 @@ import { REPOSITORY_ROOT } from './environment.ts'
 /**
  * The runtime image for machines that reach no image registry: the C and C++ libraries that Node needs, from
  * Debian packages, and the Node binary that the repository pins as an npm package. It holds no shell and no
- * package manager.
+ * package manager. Where there is a Docker engine, the Dockerfile's stage `base` makes the same; released images
+ * come from there.
  */
 export interface BaseImage {
   /** Changes with every package version, the Node version and the recipe in this file. */
@@ -28,7 +29,7 @@ export interface DebianPackage {
 }
 
 // base-files brings /etc/os-release, by which scanners know whose packages these are.
-const packageNames = ['base-files', 'libc6', 'libgcc-s1', 'libstdc++6']
+export const PACKAGE_NAMES = ['base-files', 'libc6', 'libgcc-s1', 'libstdc++6']
 
 /** The user the service runs as; the number is the one the widespread "nonroot" images use. */
 export const NONROOT_ID = 65532
@@ -84,6 +85,23 @@ export async function writeRootfs(base: BaseImage, cacheDirectory: string, direc
   await writeFile(join(directory, 'etc/nsswitch.conf'), 'hosts: files dns\n')
 }
 
+/**
+ * The version of Node that images hold, as package.json pins it.
+ *
+ * @param platform - the image's, such as `linux/arm64`
+ */
+export function pinnedNodeVersion(platform: string): string {
+  const { optionalDependencies }: { optionalDependencies: Record<string, string> } = JSON.parse(
+    readFileSync(join(REPOSITORY_ROOT, 'package.json'), 'utf8'),
+  )
+  const version = optionalDependencies[`node-${platform.replace('/', '-').replace('amd64', 'x64')}`]
+  if (version !== undefined) return version
+  throw new ActionableError(
+    `the repository pins no Node for ${platform}`,
+    'build for linux/amd64 or linux/arm64, or set BASE_IMAGE to an image with Node 24 for that platform',
+  )
+}
+
 async function pinnedNode(): Promise<{ binary: string; version: string }> {
   const directory = join(REPOSITORY_ROOT, 'node_modules', `node-linux-${process.arch}`)
   const binary = join(directory, 'bin/node')
@@ -99,7 +117,7 @@ async function pinnedNode(): Promise<{ binary: string; version: string }> {
 
 async function downloadPackages(cacheDirectory: string): Promise<DebianPackage[]> {
   const download = async () => {
-    const { stdout } = await execa`apt-get download --print-uris ${packageNames}`
+    const { stdout } = await execa`apt-get download --print-uris ${PACKAGE_NAMES}`
     const packages = parseUris(stdout)
     const absent = packages.filter((entry) => !isIntact(join(cacheDirectory, entry.file), entry))
     if (absent.length > 0) {

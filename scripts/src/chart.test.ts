@@ -343,7 +343,7 @@ t.test(
       spec: {
         parentRefs: [{ name: 'public', namespace: 'gateways', sectionName: 'https' }],
         hostnames: ['tasks.example.org'],
-        rules: [{ backendRefs: [{ name: Service.metadata?.name, port: Service.spec?.ports[0]?.port }] }],
+        rules: [{ backendRefs: [{ name: Service.metadata?.name, port: Service.spec?.ports?.[0]?.port }] }],
       },
     })
     t.equal(ConfigMap.data?.['TRUSTED_PROXY_HOPS'], '1')

@@ -1,6 +1,6 @@
 /**
  * `make test`: everything that must hold before a change lands, each step with its time.
- * Arguments choose steps by name; none means all.
+ * Arguments choose steps by name; without any, all run but those that take an emulated machine.
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,6 +16,8 @@ interface Step {
   what: string
   command: readonly [string, ...string[]]
   environment?: Readonly<Record<string, string>>
+  /** Runs only when it is asked for by its name. */
+  onRequest?: true
 }
 
 const box = readConfig(process.env)
@@ -101,6 +103,12 @@ const steps: readonly Step[] = [
     what: 'the main job, faults and clean-up in a box of its own',
     command: ['npm', 'run', '--silent', 'e2e', '--workspace=eks-box'],
   },
+  {
+    name: 'systemd',
+    what: 'the box in a virtual machine with systemd and cgroup v2',
+    command: ['node', 'scripts/src/check-systemd.ts'],
+    onRequest: true,
+  },
 ]
 
 /** Runs a step; returns what a reader needs of a failed one, nothing when it passed. */
@@ -142,7 +150,9 @@ async function runChecks(names: readonly string[]): Promise<void> {
       `choose from: ${steps.map(({ name }) => name).join(', ')}`,
     )
   }
-  const chosen = steps.filter(({ name }) => names.length === 0 || names.includes(name))
+  const chosen = steps.filter(({ name, onRequest }) =>
+    names.length === 0 ? onRequest === undefined : names.includes(name),
+  )
   const failed: string[] = []
   const told: string[] = []
   for (const step of chosen) {

@@ -2,8 +2,8 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import t from 'tap'
-import { helmCause, lastGood, Release } from './deploy.ts'
+import t, { type Test } from 'tap'
+import { chartWarnings, helmCause, lastGood, Release, readExtraValues } from './deploy.ts'
 
 t.test('a rollback goes to the newest revision that was fully rolled out', async (t) => {
   t.equal(
@@ -36,6 +36,27 @@ fastify-app:
 
 t.test('any other failure is the last line without its preamble', async (t) => {
   t.equal(helmCause('walk\nError: UPGRADE FAILED: context deadline exceeded\n'), 'context deadline exceeded')
+})
+
+t.test('what the chart refuses is told without where in its templates', async (t) => {
+  t.equal(
+    helmCause(
+      'Error: execution error at (fastify-app/templates/deployment.yaml:1:4): there is no database\n',
+    ),
+    'there is no database',
+  )
+})
+
+t.test('what the chart warns of is found among its notes', async (t) => {
+  const output = 'STATUS: deployed\nNOTES:\nfastify-app runs\n\nWARNING: there is no database\n'
+  t.strictSame(chartWarnings(output), ['WARNING: there is no database'])
+})
+
+t.test('a further values file has to be there', async (t) => {
+  t.equal(readExtraValues({}), undefined)
+  t.equal(readExtraValues({ VALUES: import.meta.filename }), import.meta.filename)
+  t.match(readExtraValues({ VALUES: 'Makefile' }), /\/Makefile$/, 'from the root of the repository')
+  t.throws(() => readExtraValues({ VALUES: 'no.yaml' }), { message: 'VALUES is "no.yaml", which is no file' })
 })
 
 const kubeconfig = `apiVersion: v1
@@ -88,11 +109,69 @@ t.test('until the migration has succeeded, the pods are the former release’s a
   ])
 })
 
-t.test('a context the kubeconfig does not have is refused with those it has', async (t) => {
+/** A release whose first installation waits for a Secret, in a cluster that answers for `externalSecrets`. */
+async function waitingRelease(t: Test, externalSecret: object | undefined): Promise<Release> {
+  const waiting = { reason: 'CreateContainerConfigError', message: 'secret "fastify-app" not found' }
+  const pod = {
+    metadata: { name: 'migration-1' },
+    status: {
+      phase: 'Pending',
+      containerStatuses: [{ name: 'migration', ready: false, state: { waiting } }],
+    },
+  }
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '', 'http://x')
+    const isPods = pathname.endsWith('/pods')
+    if (!isPods && externalSecret === undefined) response.statusCode = 404
+    const body = isPods ? { items: [pod] } : (externalSecret ?? {})
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const here = kubeconfig.replace('127.0.0.1:9', `127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const directory = t.testdir({ kubeconfig: here })
+  return new Release('helm', { kubeconfig: join(directory, 'kubeconfig') })
+}
+
+t.test(
+  'a Secret that the operator is to make is waited for, and what the operator reports is told',
+  async (t) => {
+    const condition = {
+      type: 'Ready',
+      status: 'False',
+      reason: 'SecretSyncedError',
+      message: 'access denied',
+    }
+    const spec = { target: { name: 'fastify-app' } }
+    const failing = await waitingRelease(t, { spec, status: { conditions: [condition] } })
+    t.match(await failing.ailments(new Set()), [
+      {
+        missingSecret: 'fastify-app',
+        message:
+          'secret "fastify-app" not found; ExternalSecret fastify-app: SecretSyncedError: access denied',
+      },
+    ])
+    const ignored = await waitingRelease(t, { spec })
+    t.match(await ignored.ailments(new Set()), [{ message: /no operator has acted on it/ }])
+  },
+)
+
+t.test('a Secret that no operator makes is not waited for', async (t) => {
+  for (const externalSecret of [undefined, { spec: { target: { name: 'other' } } }]) {
+    const [ailment] = await (await waitingRelease(t, externalSecret)).ailments(new Set())
+    t.match(ailment, { message: 'secret "fastify-app" not found', final: true })
+    t.notHas(ailment, 'missingSecret')
+  }
+})
+
+t.test('a context the kubeconfig does not have is refused without offering other clusters', async (t) => {
   const directory = t.testdir({ kubeconfig })
   t.throws(() => new Release('helm', { kubeconfig: join(directory, 'kubeconfig'), context: 'there' }), {
     message: 'your kubeconfig has no context there',
     nextStep:
-      'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`, or set KUBE_CONTEXT to one of here',
+      'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`, or correct KUBE_CONTEXT (`kubectl config get-contexts` lists yours)',
   })
 })

@@ -1,7 +1,8 @@
 /** `make deploy`: rolls the image out with the chart, says why a rollout fails, and rolls back. */
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ApiException, AppsV1Api, CoreV1Api, type V1Pod } from '@kubernetes/client-node'
+import { ApiException, AppsV1Api, CoreV1Api, CustomObjectsApi, type V1Pod } from '@kubernetes/client-node'
 import { type BoxConfig, readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { execa } from 'execa'
@@ -38,6 +39,12 @@ const chart = join(REPOSITORY_ROOT, 'helm', SERVICE)
 const rolloutTimeout = 300
 /** How long a pod may be in a state that does not heal before the rollout is given up. In milliseconds. */
 const patience = 20_000
+/**
+ * The same for a pod that waits for a Secret which an ExternalSecret is to make: the operator has to see the object
+ * and to read the store. Below the chart's migration.timeoutSeconds (120 s): with the Job its pod goes, and with the
+ * pod the reason. In milliseconds.
+ */
+const secretPatience = 100_000
 const pollInterval = 1_000
 
 /** A release as helm lists its revisions. */
@@ -64,7 +71,20 @@ export function helmCause(output: string): string {
     return `a value is not what the chart allows: ${first?.slice(2)}`
   }
   const last = output.trimEnd().split('\n').at(-1) ?? ''
-  return last.replace(/^Error: (INSTALLATION FAILED: |UPGRADE FAILED: )?/, '')
+  return last
+    .replace(/^Error: (INSTALLATION FAILED: |UPGRADE FAILED: )?/, '')
+    .replace(/^execution error at \([^)]*\): /, '')
+}
+
+/** What the chart's notes warn of, in helm's output. */
+export function chartWarnings(output: string): string[] {
+  return output.split('\n').filter((line) => line.startsWith('WARNING: '))
+}
+
+/** An ExternalSecret, as far as a deployment looks into it. */
+interface ExternalSecret {
+  spec?: { target?: { name?: string } }
+  status?: { conditions?: { type: string; status: string; reason?: string; message?: string }[] }
 }
 
 /** The service's Helm release, and what Kubernetes knows of it. */
@@ -73,6 +93,7 @@ export class Release {
   readonly #access: string[]
   readonly core: CoreV1Api
   readonly apps: AppsV1Api
+  readonly #customObjects: CustomObjectsApi
 
   constructor(helm: string, access: KubeAccess) {
     this.#helm = helm
@@ -84,6 +105,7 @@ export class Release {
     const kubeConfig = loadKubeConfig(access)
     this.core = kubeConfig.makeApiClient(CoreV1Api)
     this.apps = kubeConfig.makeApiClient(AppsV1Api)
+    this.#customObjects = kubeConfig.makeApiClient(CustomObjectsApi)
   }
 
   helm(args: readonly string[], signal?: AbortSignal) {
@@ -136,11 +158,16 @@ export class Release {
 
   /**
    * What keeps the migration from succeeding; after it, what keeps the newest template's pods from being ready,
-   * the incurable first. Before it has succeeded, all pods are the former release's.
+   * the incurable first. Before it has succeeded, all pods are the former release's. `missingSecret` is set only
+   * where an operator is to make that Secret.
    *
    * @param earlier names of the pods of earlier migrations.
    */
   async ailments(earlier: ReadonlySet<string>): Promise<Ailment[]> {
+    return Promise.all((await this.#podAilments(earlier)).map((ailment) => this.#withOperator(ailment)))
+  }
+
+  async #podAilments(earlier: ReadonlySet<string>): Promise<Ailment[]> {
     const migration = diagnoseMigration(await this.migrationPods(), earlier)
     if (migration.pending) return migration.ailment === undefined ? [] : [migration.ailment]
     const { items: deployments } = await this.apps.listNamespacedDeployment({
@@ -157,6 +184,35 @@ export class Release {
     return [diagnoseReplicaSet(current) ?? [], ...pods.map((pod) => diagnose(pod) ?? [])]
       .flat()
       .sort((a, b) => Number(b.final) - Number(a.final))
+  }
+
+  /** Adds what the External Secrets operator reports, where it is to make the Secret that a pod waits for. */
+  async #withOperator({ missingSecret, ...ailment }: Ailment): Promise<Ailment> {
+    if (missingSecret === undefined) return ailment
+    const externalSecret = await this.#externalSecret()
+    if (externalSecret?.spec?.target?.name !== missingSecret) return ailment
+    const ready = externalSecret.status?.conditions?.find(({ type }) => type === 'Ready')
+    const state =
+      ready === undefined
+        ? 'no operator has acted on it'
+        : `${ready.reason ?? ready.status}: ${ready.message}`
+    return { ...ailment, missingSecret, message: `${ailment.message}; ExternalSecret ${SERVICE}: ${state}` }
+  }
+
+  /** The release's ExternalSecret; undefined when there is none, or the cluster does not know the kind. */
+  async #externalSecret(): Promise<ExternalSecret | undefined> {
+    try {
+      return await this.#customObjects.getNamespacedCustomObject({
+        group: 'external-secrets.io',
+        version: 'v1',
+        plural: 'externalsecrets',
+        namespace,
+        name: SERVICE,
+      })
+    } catch (failure) {
+      if (failure instanceof ApiException && failure.code === 404) return undefined
+      throw failure
+    }
   }
 }
 
@@ -225,7 +281,8 @@ async function hopeless(
     for (const ailment of ailments.filter(({ final }) => final)) {
       const first = since.get(ailment.name) ?? Date.now()
       since.set(ailment.name, first)
-      if (Date.now() - first >= patience) return ailment
+      if (Date.now() - first >= (ailment.missingSecret === undefined ? patience : secretPatience))
+        return ailment
     }
   }
   return undefined
@@ -234,6 +291,7 @@ async function hopeless(
 async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
   confirmProduction(environment, { reviewed: process.env['CI'] === 'true' })
   const release = new Release(helmProgram(box, process.env), kubeAccess(environment, box, process.env))
+  const extraValues = readExtraValues(process.env)
   const { repository, tag } = await imageReference(environment, box, process.env)
   await ensureNamespace(release.core)
   const connected = await provideConnectionSecret(environment, box, release.core, connectionSecret).catch(
@@ -243,7 +301,7 @@ async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
   )
   if (!connected) {
     console.log(
-      `there is no Secret ${namespace}/${connectionSecret.name}, so each pod keeps its tasks in memory`,
+      `there is no Secret ${namespace}/${connectionSecret.name}, so the service runs without a database`,
     )
   }
   const since = Date.now()
@@ -255,12 +313,11 @@ async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
     console.log(await release.restore())
   }
   const before = await release.generation()
-  await rollOut(
-    release,
-    environment,
-    `${repository}:${tag}`,
-    connected ? [] : ['--set-string', 'secret.name='],
-  )
+  const warnings = await rollOut(release, environment, `${repository}:${tag}`, [
+    ...(extraValues === undefined ? [] : ['--values', extraValues]),
+    // Somebody who tries the service in a cluster of their own accepts this, and is warned.
+    ...(connected ? [] : ['--set-string', 'secret.name=', '--set', 'database.acceptTaskLoss=true']),
+  ])
 
   const seconds = ((Date.now() - since) / 1000).toFixed(1)
   const after = await release.generation()
@@ -269,14 +326,32 @@ async function deploy(environment: Environment, box: BoxConfig): Promise<void> {
       ? `${repository}:${tag} is deployed already, no pod was replaced (${seconds} s)`
       : `deployed ${repository}:${tag} to ${environment.name} (${seconds} s)`,
   )
+  for (const warning of warnings) console.warn(warning)
 }
 
+/**
+ * The values file that `VALUES` names, which precedes the environment's.
+ *
+ * @throws ActionableError when there is no such file.
+ */
+export function readExtraValues(env: NodeJS.ProcessEnv): string | undefined {
+  const file = env['VALUES']
+  if (!file) return undefined
+  const path = resolve(REPOSITORY_ROOT, file)
+  if (existsSync(path)) return path
+  throw new ActionableError(
+    `VALUES is "${file}", which is no file`,
+    'name a file with values of the chart, from the root of the repository',
+  )
+}
+
+/** Installs or upgrades the release and returns what the chart warns of. */
 async function rollOut(
   release: Release,
   environment: Environment,
   image: string,
   settings: readonly string[],
-): Promise<void> {
+): Promise<string[]> {
   const [repository, tag] = [image.slice(0, image.lastIndexOf(':')), image.slice(image.lastIndexOf(':') + 1)]
   const left = await release.migrationPods().catch((failure: unknown) => {
     throw clusterFailure(failure)
@@ -305,7 +380,7 @@ async function rollOut(
   done.abort()
   process.removeListener('SIGINT', interrupt).removeListener('SIGTERM', interrupt)
   const beyondHelp = await watching
-  if (!result.failed) return
+  if (!result.failed) return chartWarnings(result.all)
 
   const worst = beyondHelp ?? (await release.ailments(earlier).catch(() => []))[0]
   if (worst !== undefined) console.error((await describeAilment(release.core, namespace, worst)).join('\n'))
@@ -343,7 +418,7 @@ function summarize({ kind, name, reason, message }: Ailment): string {
 
 function nextStep(ailment: Ailment | undefined): string {
   if (ailment?.kind === 'migration' && ailment.reason === 'Crashed') {
-    return 'mend the migration, or the database that its log above names, then run `make deploy` again'
+    return 'fix the migration, or the database that its log above names, then run `make deploy` again'
   }
   switch (ailment?.reason) {
     case 'ErrImagePull':
@@ -354,11 +429,13 @@ function nextStep(ailment: Ailment | undefined): string {
       return "raise the memory limit in the environment's values file, or find what grew"
     case 'Unschedulable':
       return 'see `kubectl get nodes`: no node has room for the pod, or none matches its selector'
+    case 'CreateContainerConfigError':
+      if (ailment?.missingSecret === undefined) break
+      return `see \`kubectl describe externalsecret ${SERVICE} --namespace ${namespace}\`, and that the External Secrets operator runs and may read the store`
     case undefined:
-      return 'mend what helm names, then run `make deploy` again'
-    default:
-      return 'mend what the events and log lines above show, then run `make deploy` again'
+      return 'fix what helm names, then run `make deploy` again'
   }
+  return 'fix what the events and log lines above show, then run `make deploy` again'
 }
 
 if (import.meta.main) {

@@ -8,7 +8,7 @@ import { Command } from 'commander'
 import { type BoxConfig, readConfig } from 'eks-box/config'
 import { ActionableError, reportFailure } from 'eks-box/errors'
 import { ExecaError, execa } from 'execa'
-import { BASE_DOCKERFILE, resolveBaseImage, writeRootfs } from './base-image.ts'
+import { BASE_DOCKERFILE, pinnedNodeVersion, resolveBaseImage, writeRootfs } from './base-image.ts'
 import {
   type Environment,
   imageRepository,
@@ -203,7 +203,7 @@ async function removeFormer(engine: Engine, keep: readonly (string | undefined)[
 interface Base {
   /** Part of what the tag is made from. */
   pin: string
-  /** The base's reference; the Dockerfile's own default where there is none. */
+  /** The base's reference; the Dockerfile's own stage where there is none. */
   image?: string
   /** Makes the base image where it is not there yet. */
   prepare: () => Promise<void>
@@ -212,8 +212,10 @@ interface Base {
 async function chooseBase(engine: Engine, box: BoxConfig, platform: string): Promise<Base> {
   const given = process.env['BASE_IMAGE']
   if (given) return { pin: given, image: given, prepare: async () => {} }
-  // Who runs an engine has a registry to pull the Dockerfile's own default from.
-  if (engine.name === 'docker') return { pin: 'default', prepare: async () => {} }
+  // Where an engine runs, it can pull the builder with which the Dockerfile makes the same base itself.
+  if (engine.name === 'docker') {
+    return { pin: `Node ${pinnedNodeVersion(platform)}`, prepare: async () => {} }
+  }
   if (platform !== hostPlatform) {
     throw new ActionableError(
       `a base image for ${platform} cannot be made from this machine's packages (${hostPlatform})`,
@@ -325,6 +327,24 @@ async function isPushed(registry: string, tag: string): Promise<boolean> {
 async function compressedMegabytes(registry: string, tag: string): Promise<string> {
   const { layers } = (await (await manifest(registry, tag, 'GET')).json()) as { layers: { size: number }[] }
   return (layers.reduce((sum, { size }) => sum + size, 0) / 1e6).toFixed(1)
+}
+
+/**
+ * Writes the image of this checkout, built unless it is there already, to an archive as `docker save` makes it.
+ *
+ * @returns the image's tag; in the archive its name is `localhost/fastify-app:<tag>`.
+ * @throws ActionableError when it cannot be built or written.
+ */
+export async function saveImage(environment: Environment, box: BoxConfig, file: string): Promise<string> {
+  const { engine, tag } = await build(environment, box)
+  const image = `localhost/${SERVICE}:${tag}`
+  await run(
+    engine,
+    engine.name === 'docker'
+      ? ['save', '--output', file, image]
+      : ['push', image, `docker-archive:${file}:${image}`],
+  )
+  return tag
 }
 
 /**

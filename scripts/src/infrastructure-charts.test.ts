@@ -44,6 +44,15 @@ t.test('its nodes have encrypted disks and a metadata service that no pod reache
   }
 })
 
+t.test('nodes go into the subnets that are named, whatever tags other clusters gave them', async (t) => {
+  const subnetIds = ['subnet-0123456789abcdef0', 'subnet-0123456789abcdef1']
+  const { spec } = (await render(nodes, { ...cluster, subnetIds }))('EC2NodeClass')
+  t.strictSame(
+    spec.subnetSelectorTerms,
+    subnetIds.map((id) => ({ id })),
+  )
+})
+
 t.test('the cases of the chart render, and values it does not know are refused', async (t) => {
   for (const file of readdirSync(join(nodes, 'ci'))) {
     await lintChart(nodes, { files: [join(nodes, 'ci', file)], overrides: {} })

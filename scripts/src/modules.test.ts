@@ -67,26 +67,30 @@ t.test('a type that is not the module’s is found out', async (t) => {
   t.throws(() => parseConstraint('object({ a = string'), SyntaxError)
 })
 
-const nothing = { registryAnswers: false, mirror: undefined, standIns: '/stand-ins', isLocal: true }
+const offline = async () => false
 
-t.test(
-  'modules come from the registry, else a mirror, else, for the box alone, from stand-ins',
-  async (t) => {
-    const mirror = t.testdir()
-    t.strictSame(chooseModules({ ...nothing, registryAnswers: true, mirror }), { kind: 'registry' })
-    t.strictSame(chooseModules({ ...nothing, mirror }), { kind: 'mirror', directory: mirror })
-    t.strictSame(chooseModules(nothing), { kind: 'stand-ins', directory: '/stand-ins' })
-    t.strictSame(chooseModules({ ...nothing, mirror, isLocal: false }), { kind: 'mirror', directory: mirror })
-    t.throws(() => chooseModules({ ...nothing, isLocal: false }), {
-      message: /stand-ins for its modules never go to AWS/,
-      nextStep: /TERRAFORM_MODULE_MIRROR/,
-    })
-    t.throws(() => chooseModules({ ...nothing, mirror: '/nowhere' }), {
-      message: /no directory/,
-      nextStep: /name/,
-    })
-  },
-)
+t.test('modules come from a mirror that is named, else from the registry', async (t) => {
+  const mirror = t.testdir()
+  const choice = { mirror, standIns: '/stand-ins', registryAnswers: offline }
+  t.strictSame(await chooseModules({ ...choice, isLocal: true }), { kind: 'mirror', directory: mirror })
+  t.strictSame(await chooseModules({ ...choice, isLocal: false }), { kind: 'mirror', directory: mirror })
+  await t.rejects(chooseModules({ ...choice, mirror: '/nowhere', isLocal: true }), {
+    message: /no directory/,
+    nextStep: /name/,
+  })
+})
+
+t.test('only the box asks whether the registry answers, and falls back to the stand-ins', async (t) => {
+  const choice = { mirror: undefined, standIns: '/stand-ins' }
+  const box = { ...choice, isLocal: true }
+  t.strictSame(await chooseModules({ ...box, registryAnswers: async () => true }), { kind: 'registry' })
+  t.strictSame(await chooseModules({ ...box, registryAnswers: offline }), {
+    kind: 'stand-ins',
+    directory: '/stand-ins',
+  })
+  const registryAnswers = () => Promise.reject(new Error('AWS must not depend on this probe'))
+  t.strictSame(await chooseModules({ ...choice, isLocal: false, registryAnswers }), { kind: 'registry' })
+})
 
 t.test('the manifest leads every call to its directory, those of modules included', async (t) => {
   const files: Record<string, string> = {

@@ -29,18 +29,19 @@ export async function reachesRegistry(): Promise<boolean> {
 }
 
 /**
- * Decides where modules come from: the registry; else the mirror `TERRAFORM_MODULE_MIRROR` names, a directory
- * with `<namespace>/<name>/<provider>/<version>/`; else, for the box alone, the stand-ins.
+ * Decides where modules come from: the mirror that `TERRAFORM_MODULE_MIRROR` names, a directory with
+ * `<namespace>/<name>/<provider>/<version>/`; otherwise the registry. The box alone falls back to the stand-ins, so
+ * only the box asks first whether the registry answers: for AWS, `terraform init` finds out by itself, and has no need
+ * to when the modules are installed already.
  *
- * @throws ActionableError when nothing of it is to be had.
+ * @throws ActionableError when the mirror is not a directory.
  */
-export function chooseModules(choice: {
-  registryAnswers: boolean
+export async function chooseModules(choice: {
   mirror: string | undefined
   standIns: string
   isLocal: boolean
-}): ModuleSource {
-  if (choice.registryAnswers) return { kind: 'registry' }
+  registryAnswers: () => Promise<boolean>
+}): Promise<ModuleSource> {
   if (choice.mirror) {
     if (existsSync(choice.mirror)) return { kind: 'mirror', directory: choice.mirror }
     throw new ActionableError(
@@ -48,11 +49,8 @@ export function chooseModules(choice: {
       'name a directory with <namespace>/<name>/<provider>/<version>/ below it',
     )
   }
-  if (choice.isLocal) return { kind: 'stand-ins', directory: choice.standIns }
-  throw new ActionableError(
-    'the Terraform registry cannot be reached, and stand-ins for its modules never go to AWS',
-    'set TERRAFORM_MODULE_MIRROR to a directory with the modules (docs/infrastructure.md, behind a wall)',
-  )
+  if (!choice.isLocal || (await choice.registryAnswers())) return { kind: 'registry' }
+  return { kind: 'stand-ins', directory: choice.standIns }
 }
 
 /** A module call as terraform-config-inspect tells of it. */

@@ -1,14 +1,19 @@
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  type CloudWatchLogsClient,
+  CreateLogGroupCommand,
+  DescribeLogGroupsCommand,
+} from '@aws-sdk/client-cloudwatch-logs'
+import {
   AttachNetworkInterfaceCommand,
   CreateLaunchTemplateCommand,
   CreateNetworkInterfaceCommand,
   CreateSecurityGroupCommand,
+  CreateVolumeCommand,
   DeleteSecurityGroupCommand,
   DescribeImagesCommand,
   DescribeSubnetsCommand,
-  EC2Client,
   type ResourceType,
   RunInstancesCommand,
   TerminateInstancesCommand,
@@ -16,12 +21,14 @@ import {
 import {
   CreateLoadBalancerCommand,
   CreateTargetGroupCommand,
-  ElasticLoadBalancingV2Client,
 } from '@aws-sdk/client-elastic-load-balancing-v2'
 import { ActionableError } from 'eks-box/errors'
 import { execa } from 'execa'
 import t, { type Test } from 'tap'
-import { type AwsClients, controllerRemains, type Remain, waitUntilGone } from './remains.ts'
+import { type AwsClients, clientsFor } from './aws.ts'
+import { clusterRemains, controllerRemains, type Remain, removeLogGroup, waitUntilGone } from './remains.ts'
+
+const OURS = { name: 'ours', region: 'eu-central-1' }
 
 const GROUP: Remain = { kind: 'security group', id: 'sg-1', why: 'made by somebody' }
 const NODE: Remain = { kind: 'instance', id: 'i-1', why: 'node of a NodePool' }
@@ -38,7 +45,8 @@ function waiting(looks: Remain[][], deadline = 60_000) {
       now += milliseconds
     },
   }
-  const run = () => waitUntilGone(look, (line) => reports.push(line), { interval: 10_000, deadline }, clock)
+  const report = (line: string) => reports.push(line)
+  const run = () => waitUntilGone(OURS, look, report, { interval: 10_000, deadline }, clock)
   return { run, reports, elapsed: () => now }
 }
 
@@ -76,7 +84,7 @@ t.test(
     )
     t.match(
       nextStep,
-      'terminate-instances --instance-ids i-1\n  aws ec2 delete-security-group --group-id sg-1',
+      'terminate-instances --instance-ids i-1 --region eu-central-1\n  aws ec2 delete-security-group --group-id sg-1 --region eu-central-1',
     )
   },
 )
@@ -84,8 +92,74 @@ t.test(
 t.test('an answer of AWS that is an error is not taken for an empty account', async (t) => {
   const look = () => Promise.reject(new Error('not authorised'))
   await t.rejects(
-    waitUntilGone(look, () => {}),
+    waitUntilGone(OURS, look, () => {}),
     { message: 'not authorised' },
+  )
+})
+
+/** CloudWatch Logs with one group that is created again, at these times of a clock that moves only in sleep. */
+function logGroup(createdAt: number[]) {
+  let now = 0
+  const pending = [...createdAt]
+  const reports: string[] = []
+  const clock = {
+    now: () => now,
+    sleep: async (milliseconds: number) => {
+      now += milliseconds
+    },
+  }
+  const logs = {
+    send: async () => {
+      if (pending[0] === undefined || pending[0] > now) {
+        throw Object.assign(new Error('The specified log group does not exist.'), {
+          name: 'ResourceNotFoundException',
+        })
+      }
+      while (pending[0] !== undefined && pending[0] <= now) pending.shift()
+      return {}
+    },
+  }
+  const quiet = { interval: 1_000, deadline: 10_000 }
+  const run = (patience = quiet) =>
+    removeLogGroup(
+      'ours',
+      logs as Pick<CloudWatchLogsClient, 'send'>,
+      (line) => reports.push(line),
+      patience,
+      clock,
+    )
+  return { run, reports, elapsed: () => now, pending }
+}
+
+t.test('a log group that comes back is removed until it has stayed away for a while', async (t) => {
+  const { run, reports, elapsed, pending } = logGroup([0, 4_000, 13_000])
+  await run()
+  t.strictSame(pending, [])
+  t.equal(reports.length, 3)
+  t.match(reports[0], /^removed log group \/aws\/eks\/ours\/cluster/)
+  t.equal(elapsed(), 23_000)
+})
+
+t.test('one look is enough where nothing was destroyed', async (t) => {
+  const { run, reports, elapsed } = logGroup([0, 5_000])
+  await run({ interval: 0, deadline: 0 })
+  t.equal(reports.length, 1)
+  t.equal(elapsed(), 0)
+})
+
+t.test('a log group that never stays away does not hold destroy for ever', async (t) => {
+  const { run, elapsed } = logGroup(Array.from({ length: 1000 }, (_, second) => second * 1000))
+  await run()
+  t.equal(elapsed(), 300_000)
+})
+
+t.test('a refusal to delete the log group is no sign that it is gone', async (t) => {
+  const logs = { send: async () => Promise.reject(new Error('not authorised')) }
+  await t.rejects(
+    removeLogGroup('ours', logs, () => {}),
+    {
+      message: 'not authorised',
+    },
   )
 })
 
@@ -95,12 +169,19 @@ t.test(
   'against the AWS emulator',
   { skip: python ? false : 'BOX_AWS_PYTHON names no Python that has the AWS emulator' },
   async (t) => {
+    // The emulator loads slowly on a busy machine.
+    t.setTimeout(300_000)
     const clients = await startEmulator(t, python ?? '')
     const make = factory(clients)
-    const remains = () => controllerRemains('ours', clients)
+    const remains = () => controllerRemains(OURS, clients)
     const subnets = await make.subnets()
     const lbc = { 'elbv2.k8s.aws/cluster': 'ours', 'ingress.k8s.aws/stack': 'app/web' }
     const karpenter = { 'eks:eks-cluster-name': 'ours', 'karpenter.sh/nodepool': 'default' }
+    const claim = {
+      CSIVolumeName: 'pvc-1',
+      'kubernetes.io/created-for/pvc/name': 'data',
+      'kubernetes.io/created-for/pvc/namespace': 'shop',
+    }
     const cni = { 'cluster.k8s.amazonaws.com/name': 'ours' }
 
     await t.test("another cluster's objects, and those of no controller, are none", async (t) => {
@@ -114,6 +195,9 @@ t.test(
       await make.attached(node, await make.networkInterface(subnets[0], cni))
       await make.launchTemplate('system', { 'eks:cluster-name': 'ours' })
       await make.networkInterface(subnets[0], { ...cni, 'cluster.k8s.amazonaws.com/name': 'theirs' })
+      await make.volume({ ...claim, 'ebs.csi.aws.com/cluster-name': 'theirs' })
+      await make.volume({ 'kubernetes.io/cluster/ours': 'owned', Name: 'root disk of a node' })
+      await make.securityGroup('eks-cluster-sg-ours', { 'kubernetes.io/cluster/ours': 'owned' })
       t.strictSame(await remains(), [])
     })
 
@@ -134,6 +218,16 @@ t.test(
           kind: 'launch template',
           id: await make.launchTemplate('ours', karpenter),
           why: "of Karpenter's nodes",
+        },
+        {
+          kind: 'volume',
+          id: await make.volume({ ...claim, 'ebs.csi.aws.com/cluster-name': 'ours' }),
+          why: 'data of the claim shop/data',
+        },
+        {
+          kind: 'volume',
+          id: await make.volume({ CSIVolumeName: 'pvc-2', 'kubernetes.io/cluster/ours': 'owned' }),
+          why: 'data of a claim',
         },
         {
           kind: 'network interface',
@@ -158,10 +252,43 @@ t.test(
         await clients.ec2.send(new DeleteSecurityGroupCommand({ GroupId: find('security group') }))
         t.strictSame(
           (await remains()).map(({ kind }) => kind),
-          ['load balancer', 'target group', 'launch template', 'network interface'],
+          ['load balancer', 'target group', 'launch template', 'volume', 'volume', 'network interface'],
         )
       },
     )
+
+    await t.test('a volume without a tag of the cluster is found by its id', async (t) => {
+      const id = await make.volume({ CSIVolumeName: 'pvc-3' })
+      t.notOk((await remains()).some((remain) => remain.id === id))
+      const known = await controllerRemains({ ...OURS, volumeIds: [id, 'vol-00000000000000000'] }, clients)
+      t.strictSame(
+        known.filter((remain) => remain.id === id),
+        [{ kind: 'volume', id, why: 'data of a claim' }],
+      )
+    })
+
+    await t.test('once the cluster is gone, its own groups and instances count as well', async (t) => {
+      const node = await make.instance({ 'kubernetes.io/cluster/ours': 'owned' })
+      const after = await clusterRemains(OURS, clients)
+      const before = await remains()
+      const more = after.filter(({ id }) => !before.some((remain) => remain.id === id))
+      t.match(more, [
+        { kind: 'instance', id: node, why: 'node of the cluster' },
+        { kind: 'security group', why: 'eks-cluster-sg-ours, of the cluster itself' },
+      ])
+      t.equal(more.length, 2)
+    })
+
+    await t.test('the log group is deleted for good', async (t) => {
+      const logGroupName = '/aws/eks/ours/cluster'
+      await clients.logs.send(new CreateLogGroupCommand({ logGroupName }))
+      const reports: string[] = []
+      const once = { interval: 0, deadline: 0 }
+      await removeLogGroup('ours', clients.logs, (line) => reports.push(line), once)
+      await removeLogGroup('ours', clients.logs, (line) => reports.push(line), once)
+      t.equal(reports.length, 1)
+      t.strictSame((await clients.logs.send(new DescribeLogGroupsCommand({}))).logGroups, [])
+    })
 
     await t.test('more load balancers than fit one answer about tags are all looked at', async (t) => {
       for (let count = 0; count < 21; count++) await make.targetGroup(`more-${count}`, lbc)
@@ -182,10 +309,9 @@ async function startEmulator(t: Test, python: string): Promise<AwsClients> {
     region: 'eu-central-1',
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
   }
-  const clients = { ec2: new EC2Client(options), elb: new ElasticLoadBalancingV2Client(options) }
+  const clients = clientsFor(options)
   t.teardown(async () => {
-    clients.ec2.destroy()
-    clients.elb.destroy()
+    for (const client of Object.values(clients)) client.destroy()
     emulator.kill()
     await emulator
   })
@@ -250,6 +376,10 @@ function factory({ ec2, elb }: AwsClients) {
       const input = { SubnetId, ...tagged('network-interface', tags) }
       const { NetworkInterface } = await ec2.send(new CreateNetworkInterfaceCommand(input))
       return NetworkInterface?.NetworkInterfaceId ?? ''
+    },
+    async volume(tags: Record<string, string>): Promise<string> {
+      const input = { AvailabilityZone: 'eu-central-1a', Size: 1, ...tagged('volume', tags) }
+      return (await ec2.send(new CreateVolumeCommand(input))).VolumeId ?? ''
     },
     async attached(InstanceId: string, NetworkInterfaceId: string): Promise<void> {
       await ec2.send(new AttachNetworkInterfaceCommand({ InstanceId, NetworkInterfaceId, DeviceIndex: 1 }))

@@ -1,10 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type CloudWatchLogsClient, DeleteLogGroupCommand } from '@aws-sdk/client-cloudwatch-logs'
 import {
   type EC2Client,
+  type Filter,
   paginateDescribeInstances,
   paginateDescribeLaunchTemplates,
   paginateDescribeNetworkInterfaces,
   paginateDescribeSecurityGroups,
+  paginateDescribeVolumes,
 } from '@aws-sdk/client-ec2'
 import {
   DescribeTagsCommand,
@@ -13,6 +16,7 @@ import {
   paginateDescribeTargetGroups,
 } from '@aws-sdk/client-elastic-load-balancing-v2'
 import { ActionableError } from 'eks-box/errors'
+import type { AwsClients } from './aws.ts'
 
 /** How each kind is removed by hand, should its controller not do it; the id follows. */
 const removal = {
@@ -20,6 +24,7 @@ const removal = {
   'target group': 'aws elbv2 delete-target-group --target-group-arn',
   instance: 'aws ec2 terminate-instances --instance-ids',
   'launch template': 'aws ec2 delete-launch-template --launch-template-id',
+  volume: 'aws ec2 delete-volume --volume-id',
   'network interface': 'aws ec2 delete-network-interface --network-interface-id',
   // Last, as the others refer to them.
   'security group': 'aws ec2 delete-security-group --group-id',
@@ -35,10 +40,14 @@ export interface Remain {
   why: string
 }
 
-export interface AwsClients {
-  ec2: EC2Client
-  elb: ElasticLoadBalancingV2Client
+/** A cluster, and the volumes that it is known to use. */
+export interface Owner {
+  name: string
+  region: string
+  volumeIds?: readonly string[]
 }
+
+type Searched = Pick<AwsClients, 'ec2' | 'elb'>
 
 interface Tag {
   Key?: string | undefined
@@ -54,24 +63,59 @@ const KARPENTER_CLUSTER = 'eks:eks-cluster-name'
 const KARPENTER_NODE_POOL = 'karpenter.sh/nodepool'
 /** On network interfaces that the VPC CNI plugin attaches (its ipamd). */
 const CNI_CLUSTER = 'cluster.k8s.amazonaws.com/name'
+/**
+ * On volumes that the EBS CSI driver provisions: with AWS's cluster-scoped policy, or as the cluster stack asks for it;
+ * and with the driver's option `k8s-tag-cluster-id` (its documentation, "Tagging").
+ */
+const VOLUME_CLUSTER = 'ebs.csi.aws.com/cluster-name'
+/** On every volume that the driver provisions; the nodes' own disks lack it. */
+const VOLUME_BY_DRIVER = 'CSIVolumeName'
+const VOLUME_CLAIM = 'kubernetes.io/created-for/pvc/name'
+const VOLUME_NAMESPACE = 'kubernetes.io/created-for/pvc/namespace'
+/** On what belongs to one cluster alone: EKS's own security group, instances, volumes. Subnets have `shared`. */
+const ownedBy = (clusterName: string) => ({
+  Name: `tag:kubernetes.io/cluster/${clusterName}`,
+  Values: ['owned'],
+})
 
 /** The most that DescribeTags takes (API reference of Elastic Load Balancing). */
 const TAGGED_AT_ONCE = 20
 
 /**
- * What the AWS Load Balancer Controller, Karpenter and the VPC CNI plugin made for a cluster and that still exists.
- * What belongs to the cluster's managed node groups is none of it. Instances that are terminated do not count.
+ * What the AWS Load Balancer Controller, Karpenter, the VPC CNI plugin and the EBS CSI driver made for a cluster and
+ * that still exists. What belongs to the cluster's managed node groups is none of it. Instances that are terminated do
+ * not count.
  */
-export async function controllerRemains(clusterName: string, { ec2, elb }: AwsClients): Promise<Remain[]> {
+export async function controllerRemains(
+  { name, volumeIds = [] }: Owner,
+  { ec2, elb }: Searched,
+): Promise<Remain[]> {
   const byKind = await Promise.all([
-    loadBalancers(clusterName, elb),
-    targetGroups(clusterName, elb),
-    instances(clusterName, ec2),
-    launchTemplates(clusterName, ec2),
-    networkInterfaces(clusterName, ec2),
-    securityGroups(clusterName, ec2),
+    loadBalancers(name, elb),
+    targetGroups(name, elb),
+    instances(ec2, [
+      { Name: `tag:${KARPENTER_CLUSTER}`, Values: [name] },
+      { Name: 'tag-key', Values: [KARPENTER_NODE_POOL] },
+    ]),
+    launchTemplates(name, ec2),
+    volumes(name, volumeIds, ec2),
+    networkInterfaces(name, ec2),
+    securityGroups(ec2, [{ Name: `tag:${LOAD_BALANCER_CLUSTER}`, Values: [name] }]),
   ])
   return byKind.flat()
+}
+
+/**
+ * Everything in AWS that carries the mark of a cluster that is gone: what its controllers made, and the instances and
+ * security groups that were the cluster's own.
+ */
+export async function clusterRemains(owner: Owner, clients: Searched): Promise<Remain[]> {
+  const byKind = await Promise.all([
+    controllerRemains(owner, clients),
+    instances(clients.ec2, [ownedBy(owner.name)]),
+    securityGroups(clients.ec2, [ownedBy(owner.name)]),
+  ])
+  return [...new Map(byKind.flat().map((remain) => [remain.id, remain])).values()]
 }
 
 async function loadBalancers(clusterName: string, elb: ElasticLoadBalancingV2Client): Promise<Remain[]> {
@@ -109,34 +153,55 @@ async function taggedForCluster(
   return remains
 }
 
-async function securityGroups(clusterName: string, ec2: EC2Client): Promise<Remain[]> {
+async function securityGroups(ec2: EC2Client, Filters: Filter[]): Promise<Remain[]> {
   const remains: Remain[] = []
-  const Filters = [{ Name: `tag:${LOAD_BALANCER_CLUSTER}`, Values: [clusterName] }]
   for await (const { SecurityGroups = [] } of paginateDescribeSecurityGroups({ client: ec2 }, { Filters })) {
-    for (const { GroupId = '', Tags = [] } of SecurityGroups) {
-      remains.push({ kind: 'security group', id: GroupId, why: loadBalancingReason(Tags) })
+    for (const { GroupId = '', GroupName, Tags = [] } of SecurityGroups) {
+      const byController = tagValue(Tags, LOAD_BALANCER_CLUSTER) !== undefined
+      const why = byController ? loadBalancingReason(Tags) : `${GroupName}, of the cluster itself`
+      remains.push({ kind: 'security group', id: GroupId, why })
     }
   }
   return remains
 }
 
-async function instances(clusterName: string, ec2: EC2Client): Promise<Remain[]> {
+async function instances(ec2: EC2Client, marks: Filter[]): Promise<Remain[]> {
   const remains: Remain[] = []
-  const Filters = [
-    { Name: `tag:${KARPENTER_CLUSTER}`, Values: [clusterName] },
-    { Name: 'tag-key', Values: [KARPENTER_NODE_POOL] },
-    {
-      Name: 'instance-state-name',
-      Values: ['pending', 'running', 'shutting-down', 'stopping', 'stopped'],
-    },
-  ]
-  for await (const { Reservations = [] } of paginateDescribeInstances({ client: ec2 }, { Filters })) {
+  const alive = {
+    Name: 'instance-state-name',
+    Values: ['pending', 'running', 'shutting-down', 'stopping', 'stopped'],
+  }
+  const pages = paginateDescribeInstances({ client: ec2 }, { Filters: [...marks, alive] })
+  for await (const { Reservations = [] } of pages) {
     for (const { InstanceId = '', Tags = [] } of Reservations.flatMap(({ Instances = [] }) => Instances)) {
-      const why = `node of Karpenter's NodePool ${tagValue(Tags, KARPENTER_NODE_POOL)}`
+      const pool = tagValue(Tags, KARPENTER_NODE_POOL)
+      const why = pool === undefined ? 'node of the cluster' : `node of Karpenter's NodePool ${pool}`
       remains.push({ kind: 'instance', id: InstanceId, why })
     }
   }
   return remains
+}
+
+/** By every tag that may name the cluster, and by id: a driver that knows no cluster name tags none. */
+async function volumes(clusterName: string, ids: readonly string[], ec2: EC2Client): Promise<Remain[]> {
+  const provisioned = { Name: 'tag-key', Values: [VOLUME_BY_DRIVER] }
+  const searches: Filter[][] = [
+    [{ Name: `tag:${VOLUME_CLUSTER}`, Values: [clusterName] }, provisioned],
+    [ownedBy(clusterName), provisioned],
+    ...(ids.length === 0 ? [] : [[{ Name: 'volume-id', Values: [...ids] }]]),
+  ]
+  const found = new Map<string, Remain>()
+  for (const Filters of searches) {
+    for await (const { Volumes = [] } of paginateDescribeVolumes({ client: ec2 }, { Filters })) {
+      for (const { VolumeId = '', Tags = [] } of Volumes) {
+        const claim = tagValue(Tags, VOLUME_CLAIM)
+        const namespace = tagValue(Tags, VOLUME_NAMESPACE)
+        const why = `data of ${claim === undefined ? 'a claim' : `the claim ${namespace}/${claim}`}`
+        found.set(VolumeId, { kind: 'volume', id: VolumeId, why })
+      }
+    }
+  }
+  return [...found.values()]
 }
 
 async function launchTemplates(clusterName: string, ec2: EC2Client): Promise<Remain[]> {
@@ -192,28 +257,39 @@ export interface Clock {
 }
 
 /** An instance takes EC2 the longest: up to its NodePool's grace period of 10 minutes, and some to shut down. */
-const DEFAULT_PATIENCE: Patience = { interval: 5_000, deadline: 900_000 }
+export const CONTROLLERS_PATIENCE: Patience = { interval: 5_000, deadline: 900_000 }
+
+const realClock: Clock = { now: Date.now, sleep }
 
 /**
  * Waits until the controllers have removed what they made. To be called once its cause is deleted (Ingresses,
- * NodePools), and while the controllers still run.
+ * NodePools, claims), and while the controllers still run.
  *
  * @param look - finds what still exists, such as {@link controllerRemains}
- * @param report - is told what is waited for, each time that changes
+ * @param report - receives what is waited for, each time that changes
  * @throws ActionableError when `patience.deadline` has passed, naming all that is left and how to remove it
  */
 export async function waitUntilGone(
+  { region }: Pick<Owner, 'region'>,
   look: () => Promise<Remain[]>,
   report: (line: string) => void,
-  patience: Patience = DEFAULT_PATIENCE,
-  clock: Clock = { now: Date.now, sleep },
+  patience: Patience = CONTROLLERS_PATIENCE,
+  clock: Clock = realClock,
 ): Promise<void> {
   const end = clock.now() + patience.deadline
   let reported = ''
   for (;;) {
     const remains = await look()
     if (remains.length === 0) return
-    if (clock.now() >= end) throw leftBehind(remains, patience.deadline)
+    if (clock.now() >= end) {
+      const minutes = Math.round(patience.deadline / 60_000)
+      throw leftBehind(
+        remains,
+        region,
+        `this is still in AWS after ${minutes} min`,
+        'look in the logs of aws-load-balancer-controller, karpenter and ebs-csi-controller (namespace kube-system) for the reason, or remove it by hand',
+      )
+    }
     const line = `waiting for AWS to be rid of ${remains.map(({ kind, id }) => `${kind} ${id}`).join(', ')}`
     if (line !== reported) report(line)
     reported = line
@@ -221,18 +297,59 @@ export async function waitUntilGone(
   }
 }
 
-function leftBehind(remains: readonly Remain[], deadline: number): ActionableError {
+/** An error that names what is left in AWS, and the commands that remove it in an order that works. */
+export function leftBehind(
+  remains: readonly Remain[],
+  region: string,
+  situation: string,
+  advice: string,
+): ActionableError {
   const commands = Object.entries(removal).flatMap(([kind, command]) =>
-    remains.filter((remain) => remain.kind === kind).map(({ id }) => `  ${command} ${id}`),
+    remains.filter((remain) => remain.kind === kind).map(({ id }) => `  ${command} ${id} --region ${region}`),
   )
   return new ActionableError(
-    [
-      `the cluster's controllers left this in AWS, after ${Math.round(deadline / 60_000)} min:`,
-      ...remains.map(({ kind, id, why }) => `  ${kind} ${id}, ${why}`),
-    ].join('\n'),
-    [
-      'look in the logs of aws-load-balancer-controller and karpenter (namespace kube-system) for the reason, or remove it by hand, in this order; then run the command again:',
-      ...commands,
-    ].join('\n'),
+    [`${situation}:`, ...remains.map(({ kind, id, why }) => `  ${kind} ${id}, ${why}`)].join('\n'),
+    [`${advice}, in this order; then run the command again:`, ...commands].join('\n'),
   )
+}
+
+/**
+ * How long the control plane's log group has to stay away until it counts as gone. EKS delivers logs for some time
+ * after a cluster is deleted, and each delivery creates the group again (terraform-aws-modules/terraform-aws-eks,
+ * issues 920 and 2763).
+ */
+const LOG_GROUP_QUIET: Patience = { interval: 2_000, deadline: 20_000 }
+/** After this long, in milliseconds, the next apply has to deal with it. */
+const LOG_GROUP_DEADLINE = 300_000
+
+/**
+ * Deletes the log group of a cluster that is gone, as often as EKS creates it again.
+ *
+ * @param quiet - how often to look, and for how long it has to stay away; a deadline of 0 looks once
+ */
+export async function removeLogGroup(
+  clusterName: string,
+  logs: Pick<CloudWatchLogsClient, 'send'>,
+  report: (line: string) => void,
+  quiet: Patience = LOG_GROUP_QUIET,
+  clock: Clock = realClock,
+): Promise<void> {
+  const logGroupName = `/aws/eks/${clusterName}/cluster`
+  const begin = clock.now()
+  let goneSince = begin
+  for (;;) {
+    const existed = await logs.send(new DeleteLogGroupCommand({ logGroupName })).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof Error && error.name === 'ResourceNotFoundException') return false
+        throw error
+      },
+    )
+    if (existed) {
+      report(`removed log group ${logGroupName}, which EKS had created again`)
+      goneSince = clock.now()
+    }
+    if (clock.now() - goneSince >= quiet.deadline || clock.now() - begin >= LOG_GROUP_DEADLINE) return
+    await clock.sleep(quiet.interval)
+  }
 }

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { awsEnvironment, type BoxConfig } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
@@ -27,6 +27,12 @@ export interface Stack {
   /** Options of every command that reads variables. */
   options: string[]
 }
+
+/**
+ * How long a command waits for another run's lock on the state. Enough for a plan or a short apply; longer than that,
+ * the operator should know who holds it.
+ */
+export const LOCK_TIMEOUT = '-lock-timeout=2m'
 
 /** A line of what Terraform says with -json. */
 interface Message {
@@ -58,7 +64,17 @@ const remedies: readonly { pattern: RegExp; nextStep: (stack: Stack) => string }
   {
     pattern: /Failed to query available provider packages|no available releases match|Incompatible provider/,
     nextStep: () =>
-      'set TERRAFORM_PROVIDER_MIRROR to a directory made by `terraform providers mirror` (docs/infrastructure.md, behind a wall)',
+      'set TERRAFORM_PROVIDER_MIRROR to a directory made by `terraform providers mirror` (docs/infrastructure.md, without internet access)',
+  },
+  {
+    pattern: /remote module registry|[Mm]odule is not yet installed|discovery document|connect to registry/,
+    nextStep: () =>
+      'check the network and the proxy settings, or set TERRAFORM_MODULE_MIRROR to a directory with the modules (docs/infrastructure.md, without internet access)',
+  },
+  {
+    pattern: /recorded in the dependency lock file|Provider dependency changes detected|locked provider/,
+    nextStep: () =>
+      'use the official package of that version; after a change of versions.tf, `terraform init -upgrade` in the stack updates .terraform.lock.hcl: commit it',
   },
   {
     pattern: /ECONNREFUSED|connection refused|no such host/,
@@ -88,7 +104,6 @@ export async function prepareStack(
   const base = join(box.stateDir, 'terraform')
   const directory = isLocal ? join(base, 'infrastructure-hcl', name) : join(root, name)
   const dataDirectory = join(directory, '.terraform', environment.name)
-  const registryAnswers = await reachesRegistry()
   const stack: Stack = {
     name,
     environment,
@@ -99,7 +114,7 @@ export async function prepareStack(
       TF_IN_AUTOMATION: 'true',
       TF_INPUT: 'false',
       CHECKPOINT_DISABLE: 'true',
-      ...(isLocal ? awsEnvironment(box) : {}),
+      ...(isLocal ? { ...awsEnvironment(box), PATH: pathWithAws(box) } : {}),
     },
     options: variableFiles(name, environment.name).map((file) => `-var-file=${file}`),
   }
@@ -122,45 +137,59 @@ export async function prepareStack(
   }
   if (name === 'platform') stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
 
-  let modules = chooseModules({
-    registryAnswers,
-    mirror: process.env['TERRAFORM_MODULE_MIRROR'],
-    standIns: join(root, 'tests', 'stand-ins'),
-    isLocal,
-  })
+  const choose = () =>
+    chooseModules({
+      mirror: process.env['TERRAFORM_MODULE_MIRROR'],
+      standIns: join(root, 'tests', 'stand-ins'),
+      isLocal,
+      registryAnswers: reachesRegistry,
+    })
+  let modules: ModuleSource
   if (isLocal) {
     await copyStack(name, base)
-    modules = await settleModules(directory, statePath(box, name), modules)
+    modules = await settleModules(directory, statePath(box, name), choose)
     await writeFile(
       join(directory, 'backend_override.tf'),
       `terraform {\n  backend "local" {\n    path = "${statePath(box, name)}"\n  }\n}\n`,
     )
-  }
+  } else modules = await choose()
   if (modules.kind !== 'registry') {
     await writeManifest(directory, dataDirectory, modules, programPath(box, 'terraform-config-inspect'))
   }
-  const mirror = registryAnswers ? undefined : providerMirror()
+  const offline = modules.kind !== 'registry' || Boolean(process.env['TERRAFORM_PROVIDER_MIRROR'])
+  const mirror = offline ? providerMirror() : undefined
   if (mirror !== undefined) {
     const file = join(dataDirectory, 'mirror.tfrc')
+    await mkdir(dataDirectory, { recursive: true })
     await writeFile(file, mirrorConfig(mirror))
     stack.variables['TF_CLI_CONFIG_FILE'] = file
   }
-  await run(stack, ['init', '-no-color', '-reconfigure', ...backend])
+  // In CI a provider that the lock file does not know is refused, not written to the lock file.
+  const lock = !isLocal && process.env['CI'] === 'true' ? ['-lockfile=readonly'] : []
+  await run(stack, ['init', '-no-color', '-reconfigure', ...lock, ...backend])
   return stack
 }
 
+/** The AWS CLI that the platform's provider signs in with is, in the box, the box's own. */
+function pathWithAws(box: BoxConfig): string {
+  return [dirname(programPath(box, 'aws')), process.env['PATH']].join(delimiter)
+}
+
 /**
- * Where the box's copy of a stack takes its modules from: where it took them when it was applied, for resources of
- * one source are not those of another; once nothing is applied, from `chosen`, and then nothing stays of what an
- * earlier init left, since Terraform would keep those modules and the providers that went with them.
+ * Where the box's copy of a stack takes its modules from. Once applied, it keeps its source, because resources of one
+ * source are not those of another. With nothing applied, `choose` decides, and everything that an earlier init left is
+ * removed: Terraform would keep those modules and the providers that went with them.
  */
-async function settleModules(directory: string, state: string, chosen: ModuleSource): Promise<ModuleSource> {
+async function settleModules(
+  directory: string,
+  state: string,
+  choose: () => Promise<ModuleSource>,
+): Promise<ModuleSource> {
   const record = join(directory, '.terraform', 'modules-from.json')
-  if (existsSync(record)) {
-    const former = await readFile(record, 'utf8')
-    if (former === JSON.stringify(chosen) || (await holdsResources(state)))
-      return JSON.parse(former) as ModuleSource
-  }
+  const former = existsSync(record) ? await readFile(record, 'utf8') : undefined
+  if (former !== undefined && (await holdsResources(state))) return JSON.parse(former) as ModuleSource
+  const chosen = await choose()
+  if (former === JSON.stringify(chosen)) return chosen
   for (const left of ['.terraform', '.terraform.lock.hcl']) {
     await rm(join(directory, left), { recursive: true, force: true })
   }
@@ -213,7 +242,7 @@ export async function clusterOutputs(
     text = await run(await prepareStack('cluster', environment, box), ['output', '-json'])
   } else if (existsSync(state)) {
     // Straight from the file: no stack to prepare, no plugin to start.
-    text = await readState(state)
+    text = await readOutputs(state)
   } else return {}
   const outputs = JSON.parse(text) as Record<string, { value: unknown }>
   return Object.fromEntries(
@@ -221,13 +250,72 @@ export async function clusterOutputs(
   )
 }
 
-async function readState(file: string): Promise<string> {
+async function readOutputs(file: string): Promise<string> {
   try {
     return (await execa('terraform', ['output', `-state=${file}`, '-json'], { cwd: dirname(file) })).stdout
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') throw terraformMissing()
     throw error
   }
+}
+
+/** A resource in a state, wherever it is declared. */
+export interface StateResource {
+  address: string
+  type: string
+  /** Set when its creation was not seen to the end. */
+  tainted?: boolean
+  values: Record<string, unknown>
+}
+
+/** What Terraform knows of a stack. A destroy that has begun has forgotten the outputs already. */
+export interface StackState {
+  outputs: Record<string, unknown>
+  resources: StateResource[]
+}
+
+interface StateModule {
+  resources?: (StateResource & { mode: string })[]
+  child_modules?: StateModule[]
+}
+
+/**
+ * Reads a stack's state.
+ *
+ * @throws ActionableError when it cannot be read.
+ */
+export async function readState(stack: Stack): Promise<StackState> {
+  return parseState(await run(stack, ['show', '-json']))
+}
+
+/** Reads a state as `terraform show -json` prints it; without values when there is nothing in it. */
+export function parseState(json: string): StackState {
+  const { values } = JSON.parse(json) as {
+    values?: { outputs?: Record<string, { value?: unknown }>; root_module?: StateModule }
+  }
+  const flatten = ({ resources = [], child_modules = [] }: StateModule): StateResource[] => [
+    ...resources.filter(({ mode }) => mode === 'managed'),
+    ...child_modules.flatMap(flatten),
+  ]
+  const outputs = Object.entries(values?.outputs ?? {}).map(([name, { value }]) => [name, value])
+  return { outputs: Object.fromEntries(outputs), resources: flatten(values?.root_module ?? {}) }
+}
+
+/**
+ * The cluster and region that the cluster stack's variables name, whatever is applied.
+ *
+ * @throws ActionableError when the variables are incomplete.
+ */
+export async function declaredCluster(stack: Stack): Promise<{ name: string; region: string }> {
+  const expression = 'jsonencode({ name = var.cluster_name, region = var.region })\n'
+  const answer = await run(stack, ['console', ...stack.options], expression)
+  // A text of HCL that holds JSON.
+  return JSON.parse(JSON.parse(answer) as string) as { name: string; region: string }
+}
+
+/** Whether a stack was ever applied, even if nothing of it is left. */
+export async function wasApplied(stack: Stack): Promise<boolean> {
+  return (await run(stack, ['state', 'pull'])).trim() !== ''
 }
 
 /** The stacks an environment has, in the order in which they are applied; bootstrap is applied once, by hand. */
@@ -260,9 +348,17 @@ async function copyStack(name: StackName, base: string): Promise<void> {
   }
 }
 
-/** The bucket bootstrap made for this account's states, named after the account so that nobody need look it up. */
+/**
+ * The bucket that bootstrap made for this account's states, named after the account and the environment's region. The
+ * region of the caller's shell has no say: it may be set for other work.
+ */
 async function stateBucket(environment: Environment): Promise<{ name: string; region: string }> {
-  const region = process.env['AWS_REGION'] ?? process.env['AWS_DEFAULT_REGION'] ?? 'eu-central-1'
+  const file = join('infrastructure-hcl', 'environments', environment.name, 'backend.hcl')
+  const text = await readFile(join(REPOSITORY_ROOT, file), 'utf8')
+  const region = /^region\s*=\s*"([a-z0-9-]+)"/m.exec(text)?.[1]
+  if (region === undefined) {
+    throw new ActionableError(`${file} names no region`, 'add the region of the state bucket: region = "..."')
+  }
   try {
     const { Account } = await new STSClient({ region }).send(new GetCallerIdentityCommand({}))
     return { name: `fastify-eks-state-${Account}-${region}`, region }
@@ -308,11 +404,13 @@ export function mirrorConfig(mirror: string): string {
 /**
  * Runs a Terraform command and waits for it.
  *
+ * @param input for the commands that read some.
  * @returns what it printed.
  * @throws ActionableError with its errors and what to do about them.
  */
-export async function run(stack: Stack, args: string[]): Promise<string> {
+export async function run(stack: Stack, args: string[], input?: string): Promise<string> {
   const result = await execa('terraform', args, {
+    ...(input === undefined ? {} : { input }),
     cwd: stack.directory,
     env: stack.variables,
     reject: false,

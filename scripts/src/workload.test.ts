@@ -49,6 +49,15 @@ t.test('an image that cannot be pulled is beyond help', async (t) => {
   })
 })
 
+t.test('a Secret that is not there, or lacks a key, is named', async (t) => {
+  for (const message of ['secret "urls" not found', "couldn't find key REDIS_URL in Secret shop/urls"]) {
+    const waiting = { reason: 'CreateContainerConfigError', message }
+    t.match(diagnose(pod({ state: { waiting } })), { message, final: true, missingSecret: 'urls' })
+  }
+  const waiting = { reason: 'CreateContainerConfigError', message: 'configmap "a" not found' }
+  t.notHas(diagnose(pod({ state: { waiting } })), 'missingSecret')
+})
+
 t.test('a crash is told with its exit code and leads to the log of the life that ended', async (t) => {
   const crashed = pod({
     state: { waiting: { reason: 'CrashLoopBackOff' } },

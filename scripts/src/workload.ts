@@ -16,6 +16,8 @@ export interface Ailment {
   message: string
   /** Whether waiting longer is pointless. */
   final: boolean
+  /** The Secret that a container needs and that is absent or incomplete. An operator may still be making it. */
+  missingSecret?: string
   /** The container's logs are worth a look, those of its last life where it crashed. */
   logs?: { container: string; previous: boolean }
 }
@@ -118,7 +120,16 @@ function diagnoseContainer(name: string, container: V1ContainerStatus): Ailment 
     }
   }
   if (waiting?.reason !== undefined && finalReasons.has(waiting.reason)) {
-    return { kind: 'pod', name, reason: waiting.reason, message: waiting.message ?? '', final: true }
+    const message = waiting.message ?? ''
+    const missingSecret = waiting.reason === 'CreateContainerConfigError' ? secretIn(message) : undefined
+    return {
+      kind: 'pod',
+      name,
+      reason: waiting.reason,
+      message,
+      final: true,
+      ...(missingSecret === undefined ? {} : { missingSecret }),
+    }
   }
   if (running !== undefined && !container.ready) {
     return {
@@ -131,6 +142,13 @@ function diagnoseContainer(name: string, container: V1ContainerStatus): Ailment 
     }
   }
   return undefined
+}
+
+/** The Secret that the kubelet misses, in its two ways to say so. */
+function secretIn(message: string): string | undefined {
+  const [, absent, incomplete] =
+    /^secret "([^"]+)" not found$|^couldn't find key \S+ in Secret [^/]+\/(\S+)$/.exec(message) ?? []
+  return absent ?? incomplete
 }
 
 const lastEvents = 5

@@ -209,12 +209,15 @@ await t.test('what was applied is what it should be, by the word of AWS itself',
     resourcesVpcConfig: { endpointPrivateAccess: true, publicAccessCidrs: ['127.0.0.0/8'] },
     accessConfig: { authenticationMode: 'API' },
     encryptionConfig: [{ resources: ['secrets'] }],
+    upgradePolicy: { supportType: 'STANDARD' },
   })
   const template = await aws(
     ...['ec2', 'describe-launch-template-versions', '--versions', '$Default'],
     ...['--query', 'LaunchTemplateVersions[0].LaunchTemplateData'],
   )
   t.match(template, { MetadataOptions: { HttpTokens: 'required', HttpPutResponseHopLimit: 1 } })
+  const tagged = template.TagSpecifications.map(({ ResourceType }: { ResourceType: string }) => ResourceType)
+  t.strictSame(tagged.sort(), ['instance', 'network-interface', 'volume'], 'what it launches is tagged')
   t.match(template, { BlockDeviceMappings: [{ Ebs: { Encrypted: true, VolumeType: 'gp3' } }] })
   const discovery = ['--filters', `Name=tag:karpenter.sh/discovery,Values=${CLUSTER_NAME}`]
   const groups = await aws(
@@ -225,8 +228,9 @@ await t.test('what was applied is what it should be, by the word of AWS itself',
     'SecurityGroups[].GroupId',
   )
   t.equal(groups.length, 1, 'Karpenter finds exactly one security group')
-  const subnets = await aws('ec2', 'describe-subnets', ...discovery, '--query', 'Subnets[].Tags')
-  t.equal(subnets.length, 3, 'and the private subnets')
+  const shared = ['--filters', `Name=tag-key,Values=kubernetes.io/cluster/${CLUSTER_NAME}`]
+  const subnets = await aws('ec2', 'describe-subnets', ...shared, '--query', 'Subnets[].Tags')
+  t.equal(subnets.length, 6, 'the subnets carry the cluster’s tag')
   for (const tags of subnets) {
     t.ok(
       tags.some(({ Key }: { Key: string }) => Key === 'Name'),
@@ -321,6 +325,15 @@ await t.test('pods resolve names, and logs and exec reach them', async (t) => {
     /^172\.20\.\d+\.\d+$/,
   )
   t.match(await kubectl('--namespace=fastify-app', 'logs', pod), /"msg"/)
+  const { optionalDependencies } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'))
+  t.equal(
+    await kubectl('--namespace=fastify-app', 'exec', pod, '--', 'node', '--version'),
+    `v${optionalDependencies[`node-linux-${process.arch}`]}`,
+    'the image holds the pinned Node',
+  )
+  await t.rejects(kubectl('--namespace=fastify-app', 'exec', pod, '--', '/bin/sh', '-c', 'true'), {
+    message: /no such file or directory/,
+  })
 })
 
 await t.test(

@@ -10,6 +10,8 @@ export interface Traces {
   links: string[]
   rules: string[]
   cgroups: string[]
+  /** The controllers that the root cgroup passes on; undefined with cgroup version 1. */
+  controllers: string | undefined
   /** Files in the directories that a node's programs use by default, below `nodeDirectories`. */
   files: string[]
   /** Settings of the kernel, by path below /proc/sys. */
@@ -77,6 +79,7 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
       .split('\n')
       .filter((line) => /KUBE-|CNI-/.test(line)),
     cgroups: await listCgroups(cgroupRoot),
+    controllers: await readFile('/sys/fs/cgroup/cgroup.subtree_control', 'utf8').catch(() => undefined),
     files: nodeDirectories
       .filter((directory) => existsSync(directory))
       .flatMap((directory) => [directory, ...globSync(join(directory, '**'))])

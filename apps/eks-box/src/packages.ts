@@ -46,6 +46,12 @@ export const PACKAGES: readonly Package[] = [
     why: "is the service's cache",
     service: 'redis-server',
   },
+  {
+    name: 'pgbouncer',
+    provides: 'pgbouncer',
+    why: "is the connection pooler that the service's tests put before the database",
+    service: 'pgbouncer',
+  },
   { name: 'tini', provides: 'tini', why: "reaps the processes in the box's namespace" },
   { name: 'buildah', provides: 'buildah', why: 'builds the image where no Docker engine runs' },
   {
@@ -54,6 +60,13 @@ export const PACKAGES: readonly Package[] = [
     why: 'makes the Python environment of the emulated AWS',
   },
   { name: 'shellcheck', provides: 'shellcheck', why: 'lints the shell scripts' },
+]
+
+/** What `make test ONLY=systemd` makes its virtual machine with; nothing else installs these. */
+export const VIRTUAL_MACHINE_PACKAGES: readonly Package[] = [
+  { name: 'mmdebstrap', provides: 'mmdebstrap', why: "makes the virtual machine's file system" },
+  { name: 'e2fsprogs', provides: 'mke2fs', why: "writes it to the virtual machine's disk" },
+  { name: 'qemu-system-x86', provides: 'qemu-system-x86_64', why: 'runs the virtual machine' },
 ]
 
 // Debian keeps these off the PATH of ordinary users, yet half of the programs above live there.

@@ -10,7 +10,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
-{{/* What Karpenter finds subnets and the security group by. */}}
+{{/* What Karpenter finds the security group by, and subnets too when no ids are given. */}}
 {{- define "karpenter-nodes.discovery" -}}
 - tags:
     karpenter.sh/discovery: {{ required "clusterName is empty: set it to the name of the EKS cluster" .Values.clusterName | quote }}

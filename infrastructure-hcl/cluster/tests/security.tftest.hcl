@@ -65,23 +65,106 @@ run "subnets_are_found_by_their_tags" {
   command = plan
 
   assert {
-    condition = toset([for tag in aws_ec2_tag.subnet : tag.resource_id if tag.key == "kubernetes.io/role/elb"]) == toset(var.public_subnet_ids)
-
+    condition     = toset([for tag in aws_ec2_tag.subnet : tag.resource_id if tag.key == "kubernetes.io/role/elb"]) == toset(var.public_subnet_ids)
     error_message = "Internet-facing load balancers belong into the public subnets."
   }
 
   assert {
-    condition = toset([for tag in aws_ec2_tag.subnet : tag.resource_id if tag.key == "kubernetes.io/role/internal-elb"]) == toset(var.private_subnet_ids)
-
+    condition     = toset([for tag in aws_ec2_tag.subnet : tag.resource_id if tag.key == "kubernetes.io/role/internal-elb"]) == toset(var.private_subnet_ids)
     error_message = "Internal load balancers belong into the private subnets."
   }
 
   assert {
-    condition = toset([
-      for tag in aws_ec2_tag.subnet : tag.resource_id if tag.key == "karpenter.sh/discovery" && tag.value == "fastify-eks-cluster"
-    ]) == toset(var.private_subnet_ids)
-
+    condition     = output.node_subnet_ids == var.private_subnet_ids
     error_message = "Karpenter's nodes belong into the private subnets."
+  }
+}
+
+run "another_clusters_tags_are_left_alone" {
+  command = plan
+
+  override_data {
+    target = data.aws_subnet.private["subnet-0000000000000000a"]
+    values = {
+      id                = "subnet-0000000000000000a"
+      vpc_id            = "vpc-00000000000000001"
+      availability_zone = "eu-central-1a"
+      tags = {
+        "karpenter.sh/discovery"          = "another-cluster"
+        "kubernetes.io/role/internal-elb" = ""
+      }
+    }
+  }
+
+  assert {
+    condition     = [for tag in aws_ec2_tag.subnet : tag.key if tag.resource_id == "subnet-0000000000000000a"] == ["kubernetes.io/cluster/fastify-eks-cluster"]
+    error_message = "A role that the subnet had before is its owner's, and the discovery tag belongs to the other cluster."
+  }
+
+  assert {
+    condition     = length([for tag in aws_ec2_tag.subnet : tag if tag.resource_id == "subnet-0000000000000000b"]) == 2
+    error_message = "A subnet without a role still gets one."
+  }
+}
+
+run "tags_of_an_earlier_apply_stay" {
+  command = plan
+
+  override_data {
+    target = data.aws_subnet.private["subnet-0000000000000000a"]
+    values = {
+      id                = "subnet-0000000000000000a"
+      vpc_id            = "vpc-00000000000000001"
+      availability_zone = "eu-central-1a"
+      tags = {
+        "kubernetes.io/role/internal-elb"           = "1"
+        "kubernetes.io/cluster/fastify-eks-cluster" = "shared"
+      }
+    }
+  }
+
+  assert {
+    condition     = length([for tag in aws_ec2_tag.subnet : tag if tag.resource_id == "subnet-0000000000000000a"]) == 2
+    error_message = "The cluster's own tag says that this stack has given the role."
+  }
+}
+
+run "planners_read_secrets_of_the_platforms_releases_only" {
+  command = plan
+
+  variables {
+    access = {
+      admins   = ["arn:aws:iam::123456789012:role/admin"]
+      planners = ["arn:aws:iam::123456789012:role/plan"]
+    }
+  }
+
+  assert {
+    condition = local.access_entries["plan:arn:aws:iam::123456789012:role/plan"].policy_associations == {
+      releases = {
+        policy_arn   = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSAdminViewPolicy"
+        access_scope = { type = "namespace", namespaces = ["kube-system", "monitoring"] }
+      }
+    }
+    error_message = "A pull request's plan must not read the service's Secrets."
+  }
+}
+
+run "the_secrets_key_can_be_bootstraps" {
+  command = plan
+
+  variables {
+    secrets_key = "alias/some-key"
+  }
+
+  override_data {
+    target = data.aws_kms_key.secrets
+    values = { arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
+  }
+
+  assert {
+    condition     = keys(data.aws_kms_key.secrets) == ["alias/some-key"]
+    error_message = "The key is found by its alias."
   }
 }
 

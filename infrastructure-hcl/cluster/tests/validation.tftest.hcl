@@ -48,6 +48,34 @@ run "refuses_cluster_name_too_long" {
   expect_failures = [var.cluster_name]
 }
 
+run "takes_a_cluster_name_as_long_as_iam_allows" {
+  command = plan
+
+  variables {
+    cluster_name = "a-name-that-has-29-characters"
+  }
+}
+
+run "refuses_cluster_name_longer_than_that" {
+  command = plan
+
+  variables {
+    cluster_name = "a-name-that-has-30-characters-"
+  }
+
+  expect_failures = [var.cluster_name]
+}
+
+run "refuses_secrets_key_that_is_no_alias" {
+  command = plan
+
+  variables {
+    secrets_key = "fastify-eks-secrets"
+  }
+
+  expect_failures = [var.secrets_key]
+}
+
 run "refuses_kubernetes_patch_version" {
   command = plan
 

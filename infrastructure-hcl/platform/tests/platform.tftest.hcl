@@ -1,16 +1,6 @@
 # What reaches the releases from the cluster stack and from the environment. Whether the charts take it is seen
 # only against a cluster.
 
-# Terraform cannot mock what is ephemeral. The cluster's token is signed without asking anybody.
-provider "aws" {
-  region                      = "eu-central-1"
-  access_key                  = "test"
-  secret_key                  = "test"
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  skip_requesting_account_id  = true
-}
-
 mock_provider "helm" {
   mock_data "helm_template" {
     defaults = {
@@ -30,6 +20,7 @@ override_data {
       vpc_id                             = "vpc-0123456789abcdef0"
       karpenter_queue_name               = "checked-queue"
       karpenter_node_role_name           = "checked-node-role"
+      node_subnet_ids                    = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
       load_balancer_controller_role_arn  = "arn:aws:iam::123456789012:role/checked-role"
       metrics_server_addon               = true
       deploy_group                       = "checked:deploy"
@@ -74,6 +65,7 @@ run "nodes_get_the_role_limits_and_tags_of_the_environment" {
     condition = yamldecode(helm_release.karpenter_nodes.values[0]) == {
       clusterName  = "checked-cluster"
       nodeRoleName = "checked-node-role"
+      subnetIds    = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
       limits       = { cpu = "8", memory = "16Gi" }
       tags = {
         "app.kubernetes.io/part-of" = "checked-cluster"
@@ -239,6 +231,7 @@ run "metrics_server_without_the_addon" {
         vpc_id                             = "vpc-0123456789abcdef0"
         karpenter_queue_name               = "checked-queue"
         karpenter_node_role_name           = "checked-node-role"
+        node_subnet_ids                    = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
         load_balancer_controller_role_arn  = "arn:aws:iam::123456789012:role/checked-role"
         metrics_server_addon               = false
         deploy_group                       = "checked:deploy"

@@ -98,7 +98,7 @@ export class Emulator {
   /** Sends a request; resolves when it is answered and, if it changed something, in the journal. */
   async forward(request: AwsRequest): Promise<AwsResponse> {
     const response = await this.#forward(request)
-    const correct = corrections[operation(request) ?? '']
+    const correct = corrections.get(operation(request) ?? '')
     return correct === undefined
       ? response
       : { ...response, body: Buffer.from(correct(response.body.toString())) }

@@ -140,14 +140,26 @@ const eks = await buildEksApi(store, {
     serviceCidr: SERVICE_CIDR,
   },
   // Where the box runs the program itself, the version that runs; else one EKS published.
-  addons: {
-    'vpc-cni': ['v1.20.4-eksbuild.1'],
-    'eks-pod-identity-agent': ['v1.3.9-eksbuild.1'],
-    'aws-ebs-csi-driver': ['v1.50.1-eksbuild.1'],
-    'kube-proxy': [`${kubernetesVersion()}-eksbuild.1`],
-    coredns: [`${pinnedVersion('coredns', 'github.com/coredns/coredns')}-eksbuild.1`],
-    'metrics-server': [`${pinnedVersion('metrics-server', 'sigs.k8s.io/metrics-server')}-eksbuild.1`],
-  },
+  addons: new Map([
+    ['vpc-cni', { type: 'networking', versions: ['v1.20.4-eksbuild.1'] }],
+    ['eks-pod-identity-agent', { type: 'security', versions: ['v1.3.9-eksbuild.1'] }],
+    ['aws-ebs-csi-driver', { type: 'storage', versions: ['v1.50.1-eksbuild.1'] }],
+    ['kube-proxy', { type: 'networking', versions: [`${kubernetesVersion()}-eksbuild.1`] }],
+    [
+      'coredns',
+      {
+        type: 'networking',
+        versions: [`${pinnedVersion('coredns', 'github.com/coredns/coredns')}-eksbuild.1`],
+      },
+    ],
+    [
+      'metrics-server',
+      {
+        type: 'observability',
+        versions: [`${pinnedVersion('metrics-server', 'sigs.k8s.io/metrics-server')}-eksbuild.1`],
+      },
+    ],
+  ]),
   principalExists: (arn) => principals.exists(arn),
   describeSubnets,
   createClusterSecurityGroup,

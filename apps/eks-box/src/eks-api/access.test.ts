@@ -16,7 +16,8 @@ t.test('a role and a user get the usernames EKS gives', async (t) => {
         username: 'arn:aws:sts::123456789012:assumed-role/deploy/{{SessionName}}',
         kubernetesGroups: ['deployers'],
         type: 'STANDARD',
-        accessEntryArn: /^arn:aws:eks:eu-central-1:123456789012:access-entry\/fastify-eks-cluster\/role\//,
+        accessEntryArn:
+          /^arn:aws:eks:eu-central-1:123456789012:access-entry\/fastify-eks-cluster\/role\/123456789012\/[^/]+\/[0-9a-f-]{36}$/,
       },
     },
   })
@@ -126,15 +127,18 @@ t.test('unknown policies and scopes that contradict themselves are refused', asy
   }
 })
 
-t.test('a cluster that looks into its ConfigMap has no access entries to manage', async (t) => {
-  const api = await startCluster(t, { accessConfig: { authenticationMode: 'CONFIG_MAP' } })
-  for (const answer of [await api.get(entries), await api.post(entries, { principalArn: role('deploy') })]) {
-    t.match(answer, {
-      status: 400,
-      type: 'InvalidRequestException',
-      body: { message: /authentication mode/ },
-    })
-  }
+t.test('an access entry is for a user or role that exists', async (t) => {
+  const api = await startCluster(t)
+  t.match(await api.post(entries, { principalArn: role('missing') }), {
+    type: 'InvalidParameterException',
+    body: { message: 'The specified principalArn is invalid: invalid principal.' },
+  })
+})
+
+t.test('of two entries for one principal that are asked for at once, one is made', async (t) => {
+  const api = await startCluster(t)
+  const made = await Promise.all([1, 2].map(() => api.post(entries, { principalArn: role('deploy') })))
+  t.strictSame(made.map(({ status }) => status).sort(), [200, 409])
 })
 
 t.test('lists come in pages', async (t) => {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import type { Api } from './api.ts'
 import { EksFailure } from './failure.ts'
@@ -31,24 +32,13 @@ const Name = Type.Object({ name: Type.String() })
 const EntryPath = Type.Object({ name: Type.String(), principal: Type.String() })
 
 /** Access entries and the access policies associated with them. */
-export function access({ app, store }: Api): void {
+export function access({ app, store, options }: Api): void {
   const entries = '/clusters/:name/access-entries'
 
-  /** The cluster of this name, if it lets people in by access entries. */
-  const open = (name: string): Cluster => {
-    const cluster = store.liveCluster(name)
-    if (cluster.accessConfig.authenticationMode === 'CONFIG_MAP') {
-      throw new EksFailure(
-        'InvalidRequestException',
-        "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform this operation.",
-        { clusterName: cluster.name },
-      )
-    }
-    return cluster
-  }
-
   app.post(entries, { schema: { params: Name, body: CreateAccessEntry } }, async ({ params, body }) => {
-    const cluster = open(params.name)
+    store.liveCluster(params.name)
+    const isPrincipal = await options.principalExists(body.principalArn)
+    const cluster = store.liveCluster(params.name)
     const before = store.state.accessEntries.find(({ principalArn }) =>
       isSamePrincipal(principalArn, body.principalArn),
     )
@@ -61,6 +51,13 @@ export function access({ app, store }: Api): void {
       )
     }
     const entry = createEntry(cluster, body)
+    if (!isPrincipal) {
+      throw new EksFailure(
+        'InvalidParameterException',
+        'The specified principalArn is invalid: invalid principal.',
+        { clusterName: cluster.name },
+      )
+    }
     return store.change((state) => {
       state.accessEntries.push(entry)
       return { accessEntry: visible(entry) }
@@ -76,7 +73,7 @@ export function access({ app, store }: Api): void {
       },
     },
     async ({ params, query }) => {
-      open(params.name)
+      store.liveCluster(params.name)
       const wanted = query.associatedPolicyArn
       const found = store.state.accessEntries
         .filter(
@@ -89,7 +86,7 @@ export function access({ app, store }: Api): void {
   )
 
   app.get(`${entries}/:principal`, { schema: { params: EntryPath } }, async ({ params }) => {
-    open(params.name)
+    store.liveCluster(params.name)
     return { accessEntry: visible(findEntry(store.state, params)) }
   })
 
@@ -97,7 +94,7 @@ export function access({ app, store }: Api): void {
     `${entries}/:principal`,
     { schema: { params: EntryPath, body: UpdateAccessEntry } },
     async ({ params, body }) => {
-      open(params.name)
+      store.liveCluster(params.name)
       const entry = findEntry(store.state, params)
       checkNames(entry.type, body)
       return store.change(() => {
@@ -110,7 +107,7 @@ export function access({ app, store }: Api): void {
   )
 
   app.delete(`${entries}/:principal`, { schema: { params: EntryPath } }, async ({ params }) => {
-    open(params.name)
+    store.liveCluster(params.name)
     const entry = findEntry(store.state, params)
     return store.change((state) => {
       state.accessEntries = state.accessEntries.filter((other) => other !== entry)
@@ -122,7 +119,7 @@ export function access({ app, store }: Api): void {
     `${entries}/:principal/access-policies`,
     { schema: { params: EntryPath, body: AssociateAccessPolicy } },
     async ({ params, body }) => {
-      open(params.name)
+      store.liveCluster(params.name)
       const entry = findEntry(store.state, params)
       checkPolicy(entry, body)
       return store.change(() => {
@@ -147,7 +144,7 @@ export function access({ app, store }: Api): void {
     `${entries}/:principal/access-policies`,
     { schema: { params: EntryPath, querystring: Type.Object(Paging) } },
     async ({ params, query }) => {
-      open(params.name)
+      store.liveCluster(params.name)
       const entry = findEntry(store.state, params)
       const { items, nextToken } = page(entry.policies, query)
       return {
@@ -167,7 +164,7 @@ export function access({ app, store }: Api): void {
       },
     },
     async ({ params }) => {
-      open(params.name)
+      store.liveCluster(params.name)
       const entry = findEntry(store.state, params)
       if (!entry.policies.some((policy) => policy.policyArn === params.policy)) {
         throw new EksFailure(
@@ -221,7 +218,7 @@ export function createEntry(
     clusterName: cluster.name,
     principalArn,
     kubernetesGroups: type === 'EC2_LINUX' ? ['system:nodes'] : (asked.kubernetesGroups ?? []),
-    accessEntryArn: `${cluster.arn.replace(':cluster/', ':access-entry/')}/${kind}/${account}/${name}`,
+    accessEntryArn: `${cluster.arn.replace(':cluster/', ':access-entry/')}/${kind}/${account}/${name}/${randomUUID()}`,
     createdAt: now(),
     modifiedAt: now(),
     tags: asked.tags ?? {},

@@ -134,11 +134,11 @@ t.test(
         ],
       },
     ])
-    t.equal((await api.get(versions)).body.addons.length, 2)
+    t.equal((await api.get(versions)).body.addons.length, 3)
     t.strictSame((await api.get(`${versions}?kubernetesVersion=1.20`)).body.addons, [])
     t.match(await api.get(`${versions}?addonName=doom`), { type: 'InvalidParameterException' })
-    t.match(await api.get(`${versions}?types=observability`), {
-      body: { message: /does not support the parameter types/ },
+    t.match(await api.get(`${versions}?sizes=large`), {
+      body: { message: /does not support the parameter sizes/ },
     })
     const schemas = '/addons/configuration-schemas?addonName=coredns&addonVersion'
     t.match(JSON.parse((await api.get(`${schemas}=v1.13.1-eksbuild.1`)).body.configurationSchema), {
@@ -147,3 +147,38 @@ t.test(
     t.match(await api.get(`${schemas}=v0`), { type: 'InvalidParameterException' })
   },
 )
+
+t.test('an add-on of a name that JavaScript gives a meaning is none', async (t) => {
+  const api = await startCluster(t)
+  for (const addonName of ['constructor', '__proto__', 'toString']) {
+    t.match(
+      await api.post(addons, { addonName }),
+      { status: 400, type: 'InvalidParameterException' },
+      addonName,
+    )
+    t.match(await api.get(`/addons/supported-versions?addonName=${addonName}`), { status: 400 })
+  }
+})
+
+t.test('versions are listed by type, publisher and owner', async (t) => {
+  const api = await startCluster(t)
+  const listed = async (query: string) =>
+    (await api.get(`/addons/supported-versions?${query}`)).body.addons.map(
+      ({ addonName }: { addonName: string }) => addonName,
+    )
+  t.strictSame(await listed('types=networking'), ['coredns', 'vpc-cni'])
+  t.strictSame(await listed('types=storage&types=networking&owners=aws'), [
+    'coredns',
+    'vpc-cni',
+    'aws-ebs-csi-driver',
+  ])
+  t.strictSame(await listed('publishers=somebody'), [])
+})
+
+t.test('an add-on is deleted whether its program is to be preserved or not', async (t) => {
+  const api = await startCluster(t)
+  await api.post(addons, { addonName: 'coredns' })
+  api.wait()
+  t.equal((await api.delete(`${addons}/coredns?preserve=true`)).body.addon.status, 'DELETING')
+  t.match(await api.delete(`${addons}/coredns?preserve=perhaps`), { status: 400 })
+})

@@ -9,6 +9,8 @@ import { isRepeat, now, page, type State, settlesAt, shown } from './store.ts'
 import { beginUpdate } from './updates.ts'
 
 const Name = Type.Object({ name: Type.String() })
+/** A parameter of a query that may occur again. */
+const OneOrMore = Type.Union([Type.Array(Type.String()), Type.String()])
 const AddonPath = Type.Object({ name: Type.String(), addon: Type.String() })
 
 /** Add-ons. The box runs their programs whether they are asked for or not; here they are only kept account of. */
@@ -16,15 +18,15 @@ export function addons({ app, store, options }: Api): void {
   const { cluster: box, account, region } = options
 
   const versionsOf = (name: string) => {
-    const versions = options.addons[name]
-    if (versions === undefined) {
+    const addon = options.addons.get(name)
+    if (addon === undefined) {
       throw new EksFailure(
         'InvalidParameterException',
         `Addon ${name} specified is not supported for cluster ${box.name}`,
         { addonName: name },
       )
     }
-    return versions
+    return addon.versions
   }
   const checkVersion = (name: string, version: string) => {
     if (!versionsOf(name).includes(version)) {
@@ -181,7 +183,10 @@ export function addons({ app, store, options }: Api): void {
     },
   )
 
-  app.delete('/clusters/:name/addons/:addon', { schema: { params: AddonPath } }, async ({ params }) => {
+  // Whether the program is preserved or not: the box runs it anyway.
+  const Preserve = Type.Object({ preserve: Type.Optional(Type.Boolean()) }, { additionalProperties: false })
+  const deletion = { schema: { params: AddonPath, querystring: Preserve } }
+  app.delete('/clusters/:name/addons/:addon', deletion, async ({ params }) => {
     store.liveCluster(params.name)
     const addon = find(params)
     return store.change((state) => {
@@ -197,16 +202,29 @@ export function addons({ app, store, options }: Api): void {
       ...Paging,
       kubernetesVersion: Type.Optional(Type.String()),
       addonName: Type.Optional(Type.String()),
+      types: Type.Optional(OneOrMore),
+      publishers: Type.Optional(OneOrMore),
+      owners: Type.Optional(OneOrMore),
     },
     { additionalProperties: false },
   )
   app.get('/addons/supported-versions', { schema: { querystring: Supported } }, async ({ query }) => {
     if (query.addonName !== undefined) versionsOf(query.addonName)
     const fitting = query.kubernetesVersion === undefined || query.kubernetesVersion === box.version
-    const all = Object.entries(options.addons)
-      .filter(([name]) => fitting && (query.addonName ?? name) === name)
-      .map(([addonName, versions]) => ({
+    const isAsked = (wanted: string | string[] | undefined, value: string) =>
+      wanted === undefined || [wanted].flat().includes(value)
+    const all = [...options.addons]
+      .filter(
+        ([name, { type }]) =>
+          fitting &&
+          isAsked(query.addonName, name) &&
+          isAsked(query.types, type) &&
+          isAsked(query.publishers, 'eks') &&
+          isAsked(query.owners, 'aws'),
+      )
+      .map(([addonName, { type, versions }]) => ({
         addonName,
+        type,
         publisher: 'eks',
         owner: 'aws',
         defaultNamespace: 'kube-system',

@@ -55,8 +55,8 @@ export interface EksApiOptions {
     oidcIssuer: string
     serviceCidr: string
   }
-  /** Add-ons by name, each with its versions for this cluster, the default first. */
-  addons: Readonly<Record<string, readonly [string, ...string[]]>>
+  /** Add-ons by name, each with its type and its versions for this cluster, the default first. */
+  addons: ReadonlyMap<string, { type: string; versions: readonly [string, ...string[]] }>
   /** Whether IAM has a user or role of this ARN. */
   principalExists: (arn: string) => Promise<boolean>
   /** @throws EksFailure when one does not exist. */

@@ -3,7 +3,7 @@ import t from 'tap'
 import { CALLER_HEADER } from './api.ts'
 import { buildEksApi } from './server.ts'
 import { Store } from './store.ts'
-import { callers, name, policy, smallest, startApi, startCluster } from './testing.ts'
+import { callers, name, policy, role, smallest, startApi, startCluster } from './testing.ts'
 
 t.test('a cluster is CREATING, then ACTIVE and what the box really is', async (t) => {
   const api = await startApi(t)
@@ -170,18 +170,32 @@ t.test('EKS makes one kind of change at a time, and none that changes nothing', 
   }
 })
 
-t.test('the authentication mode goes to the API and never back', async (t) => {
-  const api = await startCluster(t, { accessConfig: {} })
-  const url = `/clusters/${name}/update-config`
-  const ask = (authenticationMode: string) => api.post(url, { accessConfig: { authenticationMode } })
-  t.equal((await api.get(`/clusters/${name}`)).body.cluster.accessConfig.authenticationMode, 'CONFIG_MAP')
-  t.equal((await ask('API_AND_CONFIG_MAP')).status, 200)
+t.test('a mode that would read the ConfigMap aws-auth is refused, and so is EKS’ own default', async (t) => {
+  const api = await startApi(t)
+  const message = /unsupported authentication mode .*CONFIG_MAP: the box has access entries alone/
+  for (const accessConfig of [
+    {},
+    { authenticationMode: 'CONFIG_MAP' },
+    { authenticationMode: 'API_AND_CONFIG_MAP' },
+  ]) {
+    t.match(await api.post('/clusters', { ...smallest, accessConfig }), {
+      type: 'InvalidParameterException',
+      body: { message },
+    })
+  }
+  await api.post('/clusters', smallest)
   api.wait()
-  t.equal((await ask('API')).status, 200)
-  api.wait()
-  t.match(await ask('CONFIG_MAP'), {
+  const ask = (authenticationMode: string) =>
+    api.post(`/clusters/${name}/update-config`, { accessConfig: { authenticationMode } })
+  t.match((await ask('API_AND_CONFIG_MAP')).body, { message })
+  t.match((await ask('API')).body, { message: /No changes needed/ })
+})
+
+t.test('a cluster needs a role that exists', async (t) => {
+  const api = await startApi(t)
+  t.match(await api.post('/clusters', { ...smallest, roleArn: role('missing') }), {
     type: 'InvalidParameterException',
-    body: { message: 'Unsupported authentication mode update from API to CONFIG_MAP' },
+    body: { message: /role\/missing, could not be assumed because it does not exist/ },
   })
 })
 
@@ -209,6 +223,9 @@ t.test('the version is the box’s, whoever asks', async (t) => {
   t.match((await api.get('/cluster-versions')).body.clusterVersions, [
     { clusterVersion: '1.35', versionStatus: 'STANDARD_SUPPORT', defaultVersion: true },
   ])
+  for (const filter of ['defaultOnly=true', 'includeAll=true', 'maxResults=1']) {
+    t.equal((await api.get(`/cluster-versions?${filter}`)).body.clusterVersions.length, 1, filter)
+  }
   for (const filter of ['versionStatus=EXTENDED_SUPPORT', 'clusterVersions=1.34', 'clusterType=eks-local']) {
     t.strictSame((await api.get(`/cluster-versions?${filter}`)).body.clusterVersions, [], filter)
   }

@@ -5,7 +5,6 @@ import { type Api, callerOf } from './api.ts'
 import { EksFailure } from './failure.ts'
 import {
   AssociateEncryptionConfig,
-  AUTHENTICATION_MODES,
   type Cluster,
   CreateCluster,
   LOG_TYPES,
@@ -29,6 +28,7 @@ export function clusters({ app, store, options }: Api): void {
     ...shown(cluster),
     version: box.version,
     platformVersion,
+    health: { issues: [] },
     kubernetesNetworkConfig: {
       serviceIpv4Cidr: box.serviceCidr,
       ipFamily: 'ipv4',
@@ -100,6 +100,15 @@ export function clusters({ app, store, options }: Api): void {
         details,
       )
     }
+    // Without an answer EKS takes CONFIG_MAP.
+    const authenticationMode = checkMode(body.accessConfig?.authenticationMode ?? 'CONFIG_MAP', details)
+    if (!(await options.principalExists(body.roleArn))) {
+      throw new EksFailure(
+        'InvalidParameterException',
+        `Role with arn: ${body.roleArn}, could not be assumed because it does not exist or the trusted entity is not correct`,
+        details,
+      )
+    }
     const { subnetIds = [], ...vpc } = body.resourcesVpcConfig
     const vpcId = await checkSubnets(subnetIds, body.name)
     const { principalArn } = callerOf(request)
@@ -119,7 +128,7 @@ export function clusters({ app, store, options }: Api): void {
         publicAccessCidrs: vpc.publicAccessCidrs ?? ['0.0.0.0/0'],
       },
       logging: logging([], body.logging),
-      accessConfig: { authenticationMode: body.accessConfig?.authenticationMode ?? 'CONFIG_MAP' },
+      accessConfig: { authenticationMode },
       ...(body.encryptionConfig === undefined ? {} : { encryptionConfig: body.encryptionConfig }),
       upgradePolicy: body.upgradePolicy ?? { supportType: 'EXTENDED' },
       ...(body.zonalShiftConfig === undefined ? {} : { zonalShiftConfig: body.zonalShiftConfig }),
@@ -236,6 +245,9 @@ export function clusters({ app, store, options }: Api): void {
   const Versions = Type.Object({
     ...Paging,
     clusterType: Type.Optional(Type.String()),
+    // They leave out what is no default, or bring in what is out of support: the box has one version, in support.
+    defaultOnly: Type.Optional(Type.Boolean()),
+    includeAll: Type.Optional(Type.Boolean()),
     clusterVersions: Type.Optional(Type.Union([Type.Array(Type.String()), Type.String()])),
     status: Type.Optional(Type.String()),
     versionStatus: Type.Optional(Type.String()),
@@ -256,7 +268,8 @@ export function clusters({ app, store, options }: Api): void {
       (clusterType ?? version.clusterType) === version.clusterType &&
       (status ?? version.status).toLowerCase() === version.status &&
       (versionStatus ?? version.versionStatus) === version.versionStatus
-    return { clusterVersions: isAsked ? [version] : [] }
+    const { items, nextToken } = page(isAsked ? [version] : [], query)
+    return { clusterVersions: items, nextToken }
   })
 }
 
@@ -271,24 +284,18 @@ function configUpdate(cluster: Cluster, body: Static<typeof UpdateClusterConfig>
   const changes: Partial<Cluster> = {
     ...(vpc === undefined ? {} : { resourcesVpcConfig: { ...cluster.resourcesVpcConfig, ...vpc } }),
     ...(asked.logging === undefined ? {} : { logging: logging(enabledLogs(cluster.logging), asked.logging) }),
-    ...(accessConfig === undefined ? {} : { accessConfig }),
     ...(upgradePolicy === undefined ? {} : { upgradePolicy }),
     ...(zonalShiftConfig === undefined ? {} : { zonalShiftConfig }),
     ...(deletionProtection === undefined ? {} : { deletionProtection }),
   }
+  if (accessConfig !== undefined) checkMode(accessConfig.authenticationMode, { clusterName: cluster.name })
   if (isDeepStrictEqual({ ...cluster, ...changes }, { ...cluster })) {
     refuse('No changes needed: the cluster is already at the desired configuration')
-  }
-  if (accessConfig !== undefined) {
-    const order = (mode: (typeof AUTHENTICATION_MODES)[number]) => AUTHENTICATION_MODES.indexOf(mode)
-    const [from, to] = [cluster.accessConfig.authenticationMode, accessConfig.authenticationMode]
-    if (order(to) < order(from)) refuse(`Unsupported authentication mode update from ${from} to ${to}`)
   }
   const endpoint = vpc?.subnetIds === undefined && vpc?.securityGroupIds === undefined
   const kinds = {
     resourcesVpcConfig: endpoint ? 'EndpointAccessUpdate' : 'VpcConfigUpdate',
     logging: 'LoggingUpdate',
-    accessConfig: 'AccessConfigUpdate',
     upgradePolicy: 'UpgradePolicyUpdate',
     zonalShiftConfig: 'ZonalShiftConfigUpdate',
     deletionProtection: 'DeletionProtectionUpdate',
@@ -303,13 +310,22 @@ function configUpdate(cluster: Cluster, body: Static<typeof UpdateClusterConfig>
       PublicAccessCidrs: vpc?.publicAccessCidrs,
       Subnets: vpc?.subnetIds,
       SecurityGroups: vpc?.securityGroupIds,
-      AuthenticationMode: accessConfig?.authenticationMode,
       UpgradePolicy: upgradePolicy,
       ZonalShiftConfig: zonalShiftConfig,
       DeletionProtection: deletionProtection,
     },
     changes,
   }
+}
+
+/** The box reads no ConfigMap aws-auth, so it refuses the modes that promise it. */
+function checkMode(mode: string, details: { clusterName: string }): 'API' {
+  if (mode === 'API') return mode
+  throw new EksFailure(
+    'InvalidParameterException',
+    `unsupported authentication mode ${mode}: the box has access entries alone, so authenticationMode must be API`,
+    details,
+  )
 }
 
 /** Who creates a cluster administers it. */

@@ -37,9 +37,7 @@ const EncryptionConfig = Type.Array(
   { minItems: 1, maxItems: 1 },
 )
 
-/** In the order in which a cluster can go from one to another; there is no way back. */
-export const AUTHENTICATION_MODES = ['CONFIG_MAP', 'API_AND_CONFIG_MAP', 'API'] as const
-const AuthenticationMode = Type.Enum([...AUTHENTICATION_MODES])
+const AuthenticationMode = Type.Enum(['CONFIG_MAP', 'API_AND_CONFIG_MAP', 'API'])
 const UpgradePolicy = members({ supportType: Type.Enum(['STANDARD', 'EXTENDED']) })
 const ZonalShift = members({ enabled: Type.Boolean() })
 const VpcConfigRequest = members({
@@ -121,7 +119,7 @@ export interface Cluster extends Settling {
     vpcId: string
   }
   logging: Static<typeof Logging>
-  accessConfig: { authenticationMode: Static<typeof AuthenticationMode> }
+  accessConfig: { authenticationMode: 'API' }
   encryptionConfig?: Static<typeof EncryptionConfig>
   upgradePolicy: { supportType: string }
   zonalShiftConfig?: Static<typeof ZonalShift>
@@ -244,6 +242,7 @@ export interface PodIdentityAssociation extends Hidden {
   modifiedAt: number
   disableSessionTags: boolean
   targetRoleArn?: string
+  externalId?: string
   /** The add-on it belongs to. */
   ownerArn?: string
 }

@@ -164,3 +164,20 @@ t.test('no cluster goes before its node groups', async (t) => {
   })
   t.equal((await api.delete(`/clusters/${name}`)).status, 200)
 })
+
+t.test('of two groups of one name that are asked for at once, one is made', async (t) => {
+  const api = await startCluster(t)
+  const made = await Promise.all([1, 2, 3].map(() => api.post(groups, system)))
+  t.strictSame(made.map(({ status }) => status).sort(), [200, 409, 409])
+  t.strictSame((await api.get(groups)).body.nodegroups, ['system'])
+})
+
+t.test('a group that is refused does not hold the next one up', async (t) => {
+  const api = await startCluster(t)
+  const [refused, made] = await Promise.all([
+    api.post(groups, { ...system, nodeRole: role('missing') }),
+    api.post(groups, system),
+  ])
+  t.match(refused, { type: 'InvalidParameterException', body: { message: /role\/missing cannot be found/ } })
+  t.equal(made?.status, 200)
+})

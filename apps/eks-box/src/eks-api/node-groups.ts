@@ -24,6 +24,8 @@ const capacityLabel = 'eks.amazonaws.com/capacityType'
 export function nodeGroups({ app, store, options }: Api): void {
   const { cluster: box, account, region } = options
   const groups = '/clusters/:name/node-groups'
+  // Each looks at the groups, labels the node and only then changes them.
+  const oneAfterAnother = queue()
 
   const find = ({ name, group }: { name: string; group: string }): Nodegroup => {
     store.cluster(name)
@@ -72,88 +74,99 @@ export function nodeGroups({ app, store, options }: Api): void {
     )
   }
 
-  app.post(groups, { schema: { params: Name, body: CreateNodegroup } }, async ({ params, body }) => {
-    const cluster = store.liveCluster(params.name)
-    const { nodegroupName } = body
-    const details = { clusterName: cluster.name, nodegroupName }
-    const before = store.state.nodegroups.find((other) => other.nodegroupName === nodegroupName)
-    if (before !== undefined && isRepeat(before, body)) return { nodegroup: shown(before) }
-    if (before !== undefined) {
-      throw new EksFailure(
-        'ResourceInUseException',
-        `NodeGroup already exists with name ${nodegroupName} and cluster name ${cluster.name}`,
-        details,
-      )
-    }
-    checkVersion(body.version, details)
-    if (body.launchTemplate !== undefined && body.diskSize !== undefined) {
-      throw new EksFailure(
-        'InvalidParameterException',
-        'Disk size must be specified within the launch template.',
-        details,
-      )
-    }
-    const subnets = await options.describeSubnets(body.subnets)
-    const stray = subnets.find(({ vpcId }) => vpcId !== cluster.resourcesVpcConfig.vpcId)
-    if (stray !== undefined) {
-      throw new EksFailure(
-        'InvalidParameterException',
-        `The subnet ${stray.id} is not in the cluster's VPC ${cluster.resourcesVpcConfig.vpcId}`,
-        details,
-      )
-    }
-    const amiType = body.amiType ?? 'AL2023_x86_64_STANDARD'
-    // Without a launch template, which could name another, EKS takes this type.
-    const instanceTypes = body.instanceTypes ?? (body.launchTemplate === undefined ? ['t3.medium'] : [])
-    const unfit = instanceTypes.find((type) => amiType !== 'CUSTOM' && isArm(type) !== /ARM_64/.test(amiType))
-    if (unfit !== undefined) {
-      throw new EksFailure(
-        'InvalidParameterException',
-        `[${unfit}] is not a valid instance type for requested amiType ${amiType}`,
-        details,
-      )
-    }
-    const scalingConfig = { minSize: 1, maxSize: 2, desiredSize: 2, ...body.scalingConfig }
-    checkScaling(scalingConfig)
-    const arn = `arn:aws:eks:${region}:${account}:nodegroup/${cluster.name}/${nodegroupName}`
-    const group: Nodegroup = {
-      nodegroupName,
-      nodegroupArn: `${arn}/${randomUUID()}`,
-      clusterName: cluster.name,
-      version: box.version,
-      releaseVersion: body.releaseVersion ?? `${box.patchVersion}-1`,
-      createdAt: now(),
-      modifiedAt: now(),
-      capacityType: body.capacityType ?? 'ON_DEMAND',
-      scalingConfig,
-      ...(instanceTypes.length === 0 ? {} : { instanceTypes }),
-      subnets: body.subnets,
-      amiType,
-      nodeRole: body.nodeRole,
-      labels: body.labels ?? {},
-      taints: body.taints ?? [],
-      // With a launch template the disk is the template's.
-      ...(body.launchTemplate === undefined ? { diskSize: body.diskSize ?? 20 } : {}),
-      updateConfig: body.updateConfig ?? { maxUnavailable: 1 },
-      nodeRepairConfig: { enabled: false, ...body.nodeRepairConfig },
-      ...(body.launchTemplate === undefined ? {} : { launchTemplate: body.launchTemplate }),
-      resources: { autoScalingGroups: [] },
-      health: { issues: [] },
-      tags: body.tags ?? {},
-      status: 'CREATING',
-      settlesAt: settlesAt(),
-      ...(body.clientRequestToken === undefined ? {} : { clientRequestToken: body.clientRequestToken }),
-    }
-    await label([...store.state.nodegroups, group])
-    return store.change((state) => {
-      state.nodegroups.push(group)
-      // As on EKS: without an entry of its own the role's nodes could not join.
-      if (!state.accessEntries.some(({ principalArn }) => isSamePrincipal(principalArn, body.nodeRole))) {
-        state.accessEntries.push(createEntry(cluster, { principalArn: body.nodeRole, type: 'EC2_LINUX' }))
+  app.post(groups, { schema: { params: Name, body: CreateNodegroup } }, async ({ params, body }) =>
+    oneAfterAnother(async () => {
+      const cluster = store.liveCluster(params.name)
+      const { nodegroupName } = body
+      const details = { clusterName: cluster.name, nodegroupName }
+      const before = store.state.nodegroups.find((other) => other.nodegroupName === nodegroupName)
+      if (before !== undefined && isRepeat(before, body)) return { nodegroup: shown(before) }
+      if (before !== undefined) {
+        throw new EksFailure(
+          'ResourceInUseException',
+          `NodeGroup already exists with name ${nodegroupName} and cluster name ${cluster.name}`,
+          details,
+        )
       }
-      return { nodegroup: shown(group) }
-    })
-  })
+      checkVersion(body.version, details)
+      if (body.launchTemplate !== undefined && body.diskSize !== undefined) {
+        throw new EksFailure(
+          'InvalidParameterException',
+          'Disk size must be specified within the launch template.',
+          details,
+        )
+      }
+      if (!(await options.principalExists(body.nodeRole))) {
+        throw new EksFailure(
+          'InvalidParameterException',
+          `The role ${body.nodeRole} cannot be found.`,
+          details,
+        )
+      }
+      const subnets = await options.describeSubnets(body.subnets)
+      const stray = subnets.find(({ vpcId }) => vpcId !== cluster.resourcesVpcConfig.vpcId)
+      if (stray !== undefined) {
+        throw new EksFailure(
+          'InvalidParameterException',
+          `The subnet ${stray.id} is not in the cluster's VPC ${cluster.resourcesVpcConfig.vpcId}`,
+          details,
+        )
+      }
+      const amiType = body.amiType ?? 'AL2023_x86_64_STANDARD'
+      // Without a launch template, which could name another, EKS takes this type.
+      const instanceTypes = body.instanceTypes ?? (body.launchTemplate === undefined ? ['t3.medium'] : [])
+      const unfit = instanceTypes.find(
+        (type) => amiType !== 'CUSTOM' && isArm(type) !== /ARM_64/.test(amiType),
+      )
+      if (unfit !== undefined) {
+        throw new EksFailure(
+          'InvalidParameterException',
+          `[${unfit}] is not a valid instance type for requested amiType ${amiType}`,
+          details,
+        )
+      }
+      const scalingConfig = { minSize: 1, maxSize: 2, desiredSize: 2, ...body.scalingConfig }
+      checkScaling(scalingConfig)
+      const arn = `arn:aws:eks:${region}:${account}:nodegroup/${cluster.name}/${nodegroupName}`
+      const group: Nodegroup = {
+        nodegroupName,
+        nodegroupArn: `${arn}/${randomUUID()}`,
+        clusterName: cluster.name,
+        version: box.version,
+        releaseVersion: body.releaseVersion ?? `${box.patchVersion}-1`,
+        createdAt: now(),
+        modifiedAt: now(),
+        capacityType: body.capacityType ?? 'ON_DEMAND',
+        scalingConfig,
+        ...(instanceTypes.length === 0 ? {} : { instanceTypes }),
+        subnets: body.subnets,
+        amiType,
+        nodeRole: body.nodeRole,
+        labels: body.labels ?? {},
+        taints: body.taints ?? [],
+        // With a launch template the disk is the template's.
+        ...(body.launchTemplate === undefined ? { diskSize: body.diskSize ?? 20 } : {}),
+        updateConfig: body.updateConfig ?? { maxUnavailable: 1 },
+        nodeRepairConfig: { enabled: false, ...body.nodeRepairConfig },
+        ...(body.launchTemplate === undefined ? {} : { launchTemplate: body.launchTemplate }),
+        resources: { autoScalingGroups: [] },
+        health: { issues: [] },
+        tags: body.tags ?? {},
+        status: 'CREATING',
+        settlesAt: settlesAt(),
+        ...(body.clientRequestToken === undefined ? {} : { clientRequestToken: body.clientRequestToken }),
+      }
+      await label([...store.state.nodegroups, group])
+      return store.change((state) => {
+        state.nodegroups.push(group)
+        // As on EKS: without an entry of its own the role's nodes could not join.
+        if (!state.accessEntries.some(({ principalArn }) => isSamePrincipal(principalArn, body.nodeRole))) {
+          state.accessEntries.push(createEntry(cluster, { principalArn: body.nodeRole, type: 'EC2_LINUX' }))
+        }
+        return { nodegroup: shown(group) }
+      })
+    }),
+  )
 
   const List = Type.Object(Paging)
   app.get(groups, { schema: { params: Name, querystring: List } }, async ({ params, query }) => {
@@ -172,42 +185,43 @@ export function nodeGroups({ app, store, options }: Api): void {
   app.post(
     `${groups}/:group/update-config`,
     { schema: { params: GroupPath, body: UpdateNodegroupConfig } },
-    async ({ params, body }) => {
-      const group = findActive(params)
-      const scalingConfig = { ...group.scalingConfig, ...body.scalingConfig }
-      checkScaling(scalingConfig)
-      const removed = body.labels?.removeLabels ?? []
-      const added = body.labels?.addOrUpdateLabels ?? {}
-      const labels = Object.fromEntries(
-        Object.entries({ ...group.labels, ...added }).filter(([label]) => !removed.includes(label)),
-      )
-      await label(store.state.nodegroups.map((other) => (other === group ? { ...group, labels } : other)))
-      return store.change((state) => {
-        group.scalingConfig = scalingConfig
-        group.updateConfig = body.updateConfig ?? group.updateConfig
-        group.nodeRepairConfig = { ...group.nodeRepairConfig, ...body.nodeRepairConfig }
-        group.labels = labels
-        const isSame = (a: { key: string; effect: string }) => (b: { key: string; effect: string }) =>
-          a.key === b.key && a.effect === b.effect
-        const { addOrUpdateTaints = [], removeTaints = [] } = body.taints ?? {}
-        group.taints = [
-          ...group.taints.filter((taint) => ![...addOrUpdateTaints, ...removeTaints].some(isSame(taint))),
-          ...addOrUpdateTaints,
-        ]
-        return begin(state, group, 'ConfigUpdate', {
-          MinSize: body.scalingConfig?.minSize,
-          MaxSize: body.scalingConfig?.maxSize,
-          DesiredSize: body.scalingConfig?.desiredSize,
-          LabelsToAdd: body.labels?.addOrUpdateLabels,
-          LabelsToRemove: body.labels?.removeLabels,
-          TaintsToAdd: body.taints?.addOrUpdateTaints,
-          TaintsToRemove: body.taints?.removeTaints,
-          MaxUnavailable: body.updateConfig?.maxUnavailable,
-          MaxUnavailablePercentage: body.updateConfig?.maxUnavailablePercentage,
-          NodeRepairEnabled: body.nodeRepairConfig?.enabled,
+    async ({ params, body }) =>
+      oneAfterAnother(async () => {
+        const group = findActive(params)
+        const scalingConfig = { ...group.scalingConfig, ...body.scalingConfig }
+        checkScaling(scalingConfig)
+        const removed = body.labels?.removeLabels ?? []
+        const added = body.labels?.addOrUpdateLabels ?? {}
+        const labels = Object.fromEntries(
+          Object.entries({ ...group.labels, ...added }).filter(([label]) => !removed.includes(label)),
+        )
+        await label(store.state.nodegroups.map((other) => (other === group ? { ...group, labels } : other)))
+        return store.change((state) => {
+          group.scalingConfig = scalingConfig
+          group.updateConfig = body.updateConfig ?? group.updateConfig
+          group.nodeRepairConfig = { ...group.nodeRepairConfig, ...body.nodeRepairConfig }
+          group.labels = labels
+          const isSame = (a: { key: string; effect: string }) => (b: { key: string; effect: string }) =>
+            a.key === b.key && a.effect === b.effect
+          const { addOrUpdateTaints = [], removeTaints = [] } = body.taints ?? {}
+          group.taints = [
+            ...group.taints.filter((taint) => ![...addOrUpdateTaints, ...removeTaints].some(isSame(taint))),
+            ...addOrUpdateTaints,
+          ]
+          return begin(state, group, 'ConfigUpdate', {
+            MinSize: body.scalingConfig?.minSize,
+            MaxSize: body.scalingConfig?.maxSize,
+            DesiredSize: body.scalingConfig?.desiredSize,
+            LabelsToAdd: body.labels?.addOrUpdateLabels,
+            LabelsToRemove: body.labels?.removeLabels,
+            TaintsToAdd: body.taints?.addOrUpdateTaints,
+            TaintsToRemove: body.taints?.removeTaints,
+            MaxUnavailable: body.updateConfig?.maxUnavailable,
+            MaxUnavailablePercentage: body.updateConfig?.maxUnavailablePercentage,
+            NodeRepairEnabled: body.nodeRepairConfig?.enabled,
+          })
         })
-      })
-    },
+      }),
   )
 
   app.post(
@@ -229,21 +243,34 @@ export function nodeGroups({ app, store, options }: Api): void {
     },
   )
 
-  app.delete(`${groups}/:group`, { schema: { params: GroupPath } }, async ({ params }) => {
-    const group = findActive(params)
-    const others = store.state.nodegroups.filter((other) => other !== group && other.status !== 'DELETING')
-    await label(others)
-    return store.change((state) => {
-      if (!others.some(({ nodeRole }) => isSamePrincipal(nodeRole, group.nodeRole))) {
-        state.accessEntries = state.accessEntries.filter(
-          ({ type, principalArn }) => type !== 'EC2_LINUX' || !isSamePrincipal(principalArn, group.nodeRole),
-        )
-      }
-      group.status = 'DELETING'
-      group.settlesAt = settlesAt()
-      return { nodegroup: shown(group) }
-    })
-  })
+  app.delete(`${groups}/:group`, { schema: { params: GroupPath } }, async ({ params }) =>
+    oneAfterAnother(async () => {
+      const group = findActive(params)
+      const others = store.state.nodegroups.filter((other) => other !== group && other.status !== 'DELETING')
+      await label(others)
+      return store.change((state) => {
+        if (!others.some(({ nodeRole }) => isSamePrincipal(nodeRole, group.nodeRole))) {
+          state.accessEntries = state.accessEntries.filter(
+            ({ type, principalArn }) =>
+              type !== 'EC2_LINUX' || !isSamePrincipal(principalArn, group.nodeRole),
+          )
+        }
+        group.status = 'DELETING'
+        group.settlesAt = settlesAt()
+        return { nodegroup: shown(group) }
+      })
+    }),
+  )
+}
+
+/** Runs one action after another, in the order in which they come. */
+function queue() {
+  let last: Promise<unknown> = Promise.resolve()
+  return <Result>(action: () => Promise<Result>): Promise<Result> => {
+    const result = last.then(action)
+    last = result.catch(() => {})
+    return result
+  }
 }
 
 function begin(state: State, group: Nodegroup, type: string, params: Readonly<Record<string, unknown>>) {

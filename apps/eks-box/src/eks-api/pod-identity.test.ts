@@ -55,3 +55,17 @@ t.test('a role is a role', async (t) => {
     body: { message: /roleArn/ },
   })
 })
+
+t.test('its roles exist, and one of another account has an external id to trust', async (t) => {
+  const api = await startCluster(t)
+  t.match(await api.post(associations, { ...karpenter, roleArn: role('missing') }), {
+    type: 'InvalidParameterException',
+    body: { message: /^Role provided in the request does not exist/ },
+  })
+  const targetRoleArn = 'arn:aws:iam::210987654321:role/data'
+  const { association } = (await api.post(associations, { ...karpenter, targetRoleArn })).body
+  t.match(association, { targetRoleArn, externalId: /^[0-9a-f-]{36}$/ })
+  const one = `${associations}/${association.associationId}`
+  const { externalId } = (await api.post(one, { targetRoleArn })).body.association
+  t.equal(externalId, association.externalId, 'which stays')
+})

@@ -28,10 +28,23 @@ export function podIdentity({ app, store, options }: Api): void {
     return found
   }
 
+  const checkRoles = async (asked: { roleArn?: string; targetRoleArn?: string }) => {
+    for (const role of [asked.roleArn, asked.targetRoleArn]) {
+      // A target role may be another account's, whose roles are not known here.
+      if (role === undefined || !role.startsWith(`arn:aws:iam::${options.account}:`)) continue
+      if (await options.principalExists(role)) continue
+      throw new EksFailure(
+        'InvalidParameterException',
+        `Role provided in the request does not exist: ${role}`,
+      )
+    }
+  }
+
   app.post(
     associations,
     { schema: { params: Name, body: CreatePodIdentityAssociation } },
     async ({ params, body }) => {
+      await checkRoles(body)
       store.liveCluster(params.name)
       const before = findFor(store.state, body)
       if (before !== undefined && isRepeat(before, body)) return { association: shown(before) }
@@ -76,11 +89,15 @@ export function podIdentity({ app, store, options }: Api): void {
     `${associations}/:id`,
     { schema: { params: AssociationPath, body: UpdatePodIdentityAssociation } },
     async ({ params, body }) => {
+      await checkRoles(body)
       const association = find(params)
       return store.change(() => {
         association.roleArn = body.roleArn ?? association.roleArn
         association.disableSessionTags = body.disableSessionTags ?? association.disableSessionTags
-        if (body.targetRoleArn !== undefined) association.targetRoleArn = body.targetRoleArn
+        if (body.targetRoleArn !== undefined) {
+          association.targetRoleArn = body.targetRoleArn
+          association.externalId ??= randomUUID()
+        }
         association.modifiedAt = now()
         return { association: shown(association) }
       })
@@ -126,7 +143,10 @@ export function createAssociation(
     createdAt: now(),
     modifiedAt: now(),
     disableSessionTags: asked.disableSessionTags ?? false,
-    ...(asked.targetRoleArn === undefined ? {} : { targetRoleArn: asked.targetRoleArn }),
+    // The target role's trust policy can ask for the external id.
+    ...(asked.targetRoleArn === undefined
+      ? {}
+      : { targetRoleArn: asked.targetRoleArn, externalId: randomUUID() }),
     ...(ownerArn === undefined ? {} : { ownerArn }),
     ...(asked.clientRequestToken === undefined ? {} : { clientRequestToken: asked.clientRequestToken }),
   }

@@ -90,10 +90,11 @@ export async function startApi(t: Test) {
       oidcIssuer: 'https://127.0.0.1:6443',
       serviceCidr: '172.20.0.0/16',
     },
-    addons: {
-      coredns: ['v1.13.1-eksbuild.1', 'v1.13.2-eksbuild.1'],
-      'vpc-cni': ['v1.21.1-eksbuild.1'],
-    },
+    addons: new Map([
+      ['coredns', { type: 'networking', versions: ['v1.13.1-eksbuild.1', 'v1.13.2-eksbuild.1'] }],
+      ['vpc-cni', { type: 'networking', versions: ['v1.21.1-eksbuild.1'] }],
+      ['aws-ebs-csi-driver', { type: 'storage', versions: ['v1.50.1-eksbuild.1'] }],
+    ]),
     principalExists: async (arn) => !arn.endsWith('/missing'),
     describeSubnets: async (ids) =>
       ids.map((id) => {

@@ -29,23 +29,32 @@ resource "aws_eks_cluster" "this" {
     security_group_ids      = [aws_security_group.cluster.id]
     endpoint_private_access = var.endpoint_private_access
     endpoint_public_access  = var.endpoint_public_access
-    public_access_cidrs     = var.endpoint_public_access ? var.endpoint_public_access_cidrs : null
+    public_access_cidrs     = var.endpoint_public_access_cidrs
   }
 
   encryption_config {
     resources = var.encryption_config.resources
-    provider { key_arn = aws_kms_key.this.arn }
+    provider { key_arn = var.create_kms_key ? aws_kms_key.this[0].arn : var.encryption_config.provider_key_arn }
+  }
+
+  upgrade_policy {
+    support_type = var.upgrade_policy.support_type
   }
 
   depends_on = [aws_cloudwatch_log_group.this, aws_iam_role_policy_attachment.cluster]
 }
 
+# Addressed like the real module's, for the stack's import block.
 resource "aws_cloudwatch_log_group" "this" {
+  count = 1
+
   name              = "/aws/eks/${var.name}/cluster"
   retention_in_days = var.cloudwatch_log_group_retention_in_days
 }
 
 resource "aws_kms_key" "this" {
+  count = var.create_kms_key ? 1 : 0
+
   description         = "${var.name} secrets"
   enable_key_rotation = var.enable_kms_key_rotation
   policy              = data.aws_iam_policy_document.key.json
@@ -242,6 +251,17 @@ resource "aws_launch_template" "this" {
     "--MIMEBOUNDARY--",
     "",
   ])))
+
+  tags = each.value.launch_template_tags
+
+  dynamic "tag_specifications" {
+    for_each = toset(["instance", "network-interface", "volume"])
+
+    content {
+      resource_type = tag_specifications.key
+      tags          = merge({ Name = each.key }, each.value.launch_template_tags)
+    }
+  }
 
   metadata_options {
     http_endpoint               = each.value.metadata_options.http_endpoint

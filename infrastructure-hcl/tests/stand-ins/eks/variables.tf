@@ -33,9 +33,22 @@ variable "endpoint_public_access_cidrs" {
   type        = list(string)
 }
 
+variable "upgrade_policy" {
+  description = "What happens at the end of standard support"
+  type        = object({ support_type = optional(string) })
+}
+
 variable "encryption_config" {
-  description = "What the KMS key encrypts"
-  type        = object({ resources = optional(list(string), ["secrets"]) })
+  description = "What the KMS key encrypts, and which key that is if the module creates none"
+  type = object({
+    provider_key_arn = optional(string)
+    resources        = optional(list(string), ["secrets"])
+  })
+}
+
+variable "create_kms_key" {
+  description = "Whether the module creates the key"
+  type        = bool
 }
 
 variable "enable_kms_key_rotation" {
@@ -125,6 +138,7 @@ variable "eks_managed_node_groups" {
     iam_role_use_name_prefix       = optional(bool)
     iam_role_permissions_boundary  = optional(string)
     update_config                  = optional(object({ max_unavailable = optional(number) }))
+    launch_template_tags           = optional(map(string))
     metadata_options = optional(object({
       http_endpoint               = optional(string)
       http_put_response_hop_limit = optional(number)

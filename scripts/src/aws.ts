@@ -1,0 +1,50 @@
+import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs'
+import { EC2Client } from '@aws-sdk/client-ec2'
+import { ECRClient } from '@aws-sdk/client-ecr'
+import { EKSClient } from '@aws-sdk/client-eks'
+import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
+import { awsEnvironment, type BoxConfig } from 'eks-box/config'
+import type { Environment } from './environment.ts'
+
+/** The services of AWS that hold what belongs to a cluster. */
+export interface AwsClients {
+  ec2: EC2Client
+  ecr: ECRClient
+  eks: EKSClient
+  elb: ElasticLoadBalancingV2Client
+  logs: CloudWatchLogsClient
+}
+
+/**
+ * Clients of the environment's AWS: the box's, or the caller's account.
+ *
+ * @param region of the stack. Never the one of the caller's shell, which may be set for other work.
+ * @throws ActionableError when the box has not been started.
+ */
+export function awsClients({ name }: Environment, box: BoxConfig, region: string): AwsClients {
+  return clientsFor({ region, ...(name === 'local' ? boxEndpoint(box) : {}) })
+}
+
+/** Clients with one configuration. */
+export function clientsFor(
+  options: { region: string } & Partial<ReturnType<typeof boxEndpoint>>,
+): AwsClients {
+  return {
+    ec2: new EC2Client(options),
+    ecr: new ECRClient(options),
+    eks: new EKSClient(options),
+    elb: new ElasticLoadBalancingV2Client(options),
+    logs: new CloudWatchLogsClient(options),
+  }
+}
+
+function boxEndpoint(box: BoxConfig) {
+  const aws = awsEnvironment(box)
+  return {
+    endpoint: aws['AWS_ENDPOINT_URL'] ?? '',
+    credentials: {
+      accessKeyId: aws['AWS_ACCESS_KEY_ID'] ?? '',
+      secretAccessKey: aws['AWS_SECRET_ACCESS_KEY'] ?? '',
+    },
+  }
+}
