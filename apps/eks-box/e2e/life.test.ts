@@ -372,7 +372,7 @@ await t.test('pods resolve names, and logs and exec reach them', async (t) => {
     'the image holds the pinned Node',
   )
   await t.rejects(kubectl('--namespace=fastify-app', 'exec', pod, '--', '/bin/sh', '-c', 'true'), {
-    stderr: /no such file or directory/,
+    message: /no such file or directory/,
   })
 })
 
