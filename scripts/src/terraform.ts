@@ -462,7 +462,7 @@ export async function follow(
   if (!result.failed) return
   if (interrupted) {
     throw new ActionableError(
-      `${stack.name} (${stack.environment.name}): interrupted; what Terraform had begun is finished and recorded`,
+      `${stack.name} (${stack.environment.name}): interrupted; its state is saved`,
       'nothing is lost: run the command again, it goes on from there',
     )
   }
