@@ -108,7 +108,7 @@ bench: node_modules
 # Run the service from source, restarting on change
 .PHONY: dev
 dev: node_modules
-	@cd apps/fastify-api && node --watch src/server.ts
+	@cd apps/fastify-api && LOAD_ENDPOINTS_ENABLED=true node --watch src/server.ts
 
 ## Looking in
 

@@ -9,9 +9,12 @@ const docs = join(import.meta.dirname, '..', '..', 'docs')
 export const CONTRACT = join(docs, 'openapi.json')
 export const SERVICE_PAGE = join(docs, 'service.md')
 
-/** The OpenAPI document of the service with its default settings, as text. */
+/** The OpenAPI document of the service with all its routes, as text. */
 export async function contract(): Promise<string> {
-  const app = await buildApp(loadConfig({ LOG_LEVEL: 'silent' }), destination(1))
+  const app = await buildApp(
+    loadConfig({ LOG_LEVEL: 'silent', LOAD_ENDPOINTS_ENABLED: 'true' }),
+    destination(1),
+  )
   await app.ready()
   const document = app.swagger()
   await app.close()

@@ -1,4 +1,4 @@
-# deploy: finds the cluster, no more. What it may do inside comes from the cluster stack's access entry.
+# deploy: finds the cluster and the image, no more. What it may do inside comes from the cluster stack's access entry.
 
 data "aws_iam_policy_document" "deploy" {
   statement {
@@ -6,10 +6,16 @@ data "aws_iam_policy_document" "deploy" {
     actions   = ["eks:DescribeCluster"]
     resources = ["arn:${local.partition}:eks:${local.here}:cluster/${var.cluster_name}"]
   }
+
+  statement {
+    sid       = "FindImage"
+    actions   = ["ecr:DescribeImages", "ecr:DescribeRepositories"]
+    resources = ["arn:${local.partition}:ecr:${local.here}:repository/${var.image_repository}"]
+  }
 }
 
 resource "aws_iam_role_policy" "deploy" {
-  name   = "find-cluster"
+  name   = "find-cluster-and-image"
   role   = aws_iam_role.ci["deploy"].name
   policy = data.aws_iam_policy_document.deploy.json
 }

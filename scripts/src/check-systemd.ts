@@ -3,7 +3,7 @@
  * machine is emulated, so the check takes most of an hour and is no part of `make test`. What happens inside is
  * apps/eks-box/e2e/systemd.ts.
  */
-import { globSync, realpathSync } from 'node:fs'
+import { existsSync, globSync, realpathSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import { readConfig } from 'eks-box/config'
@@ -69,20 +69,17 @@ async function furnish(root: string, image: string, tag: string): Promise<void> 
       'make a directory with `terraform providers mirror` in infrastructure-hcl/cluster and set TERRAFORM_PROVIDER_MIRROR',
     )
   }
-  const files = execa({ cwd: REPOSITORY_ROOT })`git ls-files -z --cached --others --exclude-standard`
-  await mkdir(join(root, REPOSITORY_ROOT), { recursive: true })
-  await files.pipe(
-    'tar',
-    ['--create', '--null', '--files-from=-', '--ignore-failed-read', '--directory', REPOSITORY_ROOT],
-    { encoding: 'buffer' },
-  ).pipe`tar --extract --directory ${join(root, REPOSITORY_ROOT)}`
-
+  const { stdout } = await execa({
+    cwd: REPOSITORY_ROOT,
+  })`git ls-files -z --cached --others --exclude-standard`
+  const files = stdout.split('\0').filter(Boolean)
   const modules = globSync(['node_modules', '*/node_modules', '{apps,helm}/*/node_modules'], {
     cwd: REPOSITORY_ROOT,
-  }).map((path) => join(REPOSITORY_ROOT, path))
+  })
+  const checkout = [...files, ...modules].map((path) => join(REPOSITORY_ROOT, path)).filter(existsSync)
   const python = installationOf(realpathSync(awsPythonPath(box)))
   await bringAlong(root, [
-    ...[...modules, join(box.cacheDir, 'tools'), terraform, mirror, image],
+    ...[...checkout, join(box.cacheDir, 'tools'), terraform, mirror, image],
     ...(python === undefined ? [] : [python]),
   ])
   // Make installs the dependencies when the lock file is newer.
@@ -104,6 +101,12 @@ async function furnish(root: string, image: string, tag: string): Promise<void> 
   const node = realpathSync(process.execPath)
   await writeFile(join(units, 'trial.service'), trialUnit([node, trial], variables))
   await symlink('../trial.service', join(units, 'multi-user.target.wants', 'trial.service'))
+  // systemd gives a service 90 seconds to start.
+  await mkdir(join(root, 'etc/systemd/system.conf.d'), { recursive: true })
+  await writeFile(
+    join(root, 'etc/systemd/system.conf.d/slow.conf'),
+    '[Manager]\nDefaultTimeoutStartSec=30min\n',
+  )
   // Or the start of the machine empties /tmp, where parts of this may lie.
   await mkdir(join(root, 'etc/tmpfiles.d'), { recursive: true })
   await symlink('/dev/null', join(root, 'etc/tmpfiles.d/tmp.conf'))

@@ -97,6 +97,14 @@ t.test('from the day after its standard support, a Kubernetes version costs six 
   t.strictSame(on('2027-03-28'), [['EKS control plane 1.35, extended support', 1, 438]])
 })
 
+t.test('a cluster on standard support only is upgraded instead, at the same price', async (t) => {
+  const cluster = resource('aws_eks_cluster', {
+    version: '1.35',
+    upgrade_policy: [{ support_type: 'STANDARD' }],
+  })
+  t.match(brief(monthlyCost(planOf([cluster]), PRICES, new Date('2027-03-28'))), [[/standard support/, 1, 73]])
+})
+
 t.test('a Kubernetes version that the prices do not know is named', async (t) => {
   t.throws(() => cost(resource('aws_eks_cluster', { version: '1.99' })), {
     message: /standard support of Kubernetes 1\.99/,

@@ -258,7 +258,9 @@ function controlPlane(cluster: PlannedResource, { prices, day }: Context): CostL
       'add the day from the EKS release calendar to standardSupportEnds in scripts/src/prices.json',
     )
   }
-  return day > end
+  const [policy] = (cluster.values['upgrade_policy'] ?? []) as { support_type?: string }[]
+  // With STANDARD, EKS upgrades the cluster at the end of its standard support instead of extending it.
+  return day > end && policy?.support_type !== 'STANDARD'
     ? [line(`EKS control plane ${version}, extended support`, 1, prices.prices.eksExtendedSupport)]
     : [line(`EKS control plane ${version}, standard support to ${end}`, 1, prices.prices.eksStandardSupport)]
 }

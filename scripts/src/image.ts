@@ -162,6 +162,12 @@ async function buildBundle(): Promise<void> {
   throw new ActionableError("the service's bundle does not build", 'mend what is shown above')
 }
 
+/** The commit of this checkout, for the service to show. */
+async function commit(): Promise<string> {
+  const git = await execa({ cwd: REPOSITORY_ROOT, reject: false })`git rev-parse HEAD`
+  return git.failed ? 'unknown' : git.stdout
+}
+
 /** The image of this checkout in the engine's own storage, built unless it is there already. */
 async function build(environment: Environment, box: BoxConfig): Promise<{ engine: Engine; tag: string }> {
   await timed('bundle', buildBundle)
@@ -181,7 +187,8 @@ async function build(environment: Environment, box: BoxConfig): Promise<{ engine
     await run(engine, [
       'build',
       ...['--platform', platform, '--file', dockerfile, '--tag', image],
-      ...['--build-arg', 'BUNDLE=prebuilt', ...baseImage, ...reproducible, '.'],
+      ...['--build-arg', 'BUNDLE=prebuilt', '--build-arg', `COMMIT=${await commit()}`],
+      ...[...baseImage, ...reproducible, '.'],
     ])
     if (engine.name === 'buildah') await removeFormer(engine, [image, base.image])
   })

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseAllDocuments } from 'yaml'
@@ -78,4 +78,26 @@ t.test('every cluster begins with a restricted namespace, encrypted volumes and 
     rules.some(({ resources, verbs }) => resources.includes('*') || verbs.includes('*')),
     'it may do what a deployment needs, by name',
   )
+})
+
+interface CustomManager {
+  managerFilePatterns: [string]
+  matchStrings: [string]
+}
+
+t.test('Renovate finds every chart of the platform, and the image of the nodes', async (t) => {
+  const read = (path: string) => readFileSync(join(REPOSITORY_ROOT, path), 'utf8')
+  const { customManagers } = JSON.parse(read('renovate.json')) as { customManagers: CustomManager[] }
+  const found = customManagers.map(({ managerFilePatterns: [file], matchStrings: [pattern] }) =>
+    [...read(file).matchAll(new RegExp(pattern, 'g'))].map(({ groups }) => groups),
+  )
+  const [charts, ociCharts, images] = found
+  t.strictSame(
+    [...(charts ?? []), ...(ociCharts ?? [])].map((groups) => groups?.['depName']).sort(),
+    [...read('infrastructure-hcl/platform/main.tf').matchAll(/^ {4}([a-z-]+) += \{ repository = /gm)]
+      .map(([, name]) => name)
+      .sort(),
+  )
+  t.ok(ociCharts?.every((groups) => groups?.['repository'] === 'public.ecr.aws/karpenter'))
+  t.match(images, [{ currentValue: /^v\d{8}$/ }])
 })

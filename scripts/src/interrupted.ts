@@ -1,10 +1,8 @@
-/** What interrupted runs, and EKS itself, leave in the way of the next apply. */
-import { readFile } from 'node:fs/promises'
-import { DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs'
+/** What interrupted runs leave in the way of the next apply. */
 import { waitUntilClusterActive } from '@aws-sdk/client-eks'
 import type { BoxConfig } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
-import { type AwsClients, awsClients } from './aws.ts'
+import { awsClients } from './aws.ts'
 import { declaredCluster, LOCK_TIMEOUT, readState, run, type Stack, type StateResource } from './terraform.ts'
 
 /** How long EKS may take to create a cluster, in seconds; usually it takes about ten minutes. */
@@ -43,50 +41,4 @@ export async function keepUnfinishedClusters(stack: Stack, box: BoxConfig): Prom
     )
     await run(stack, ['untaint', LOCK_TIMEOUT, address])
   }
-}
-
-interface PlannedChanges {
-  resource_changes?: {
-    address: string
-    type: string
-    change: { actions: string[]; after: { name?: string } | null }
-  }[]
-}
-
-/**
- * The log groups that a plan would create and that exist already. EKS writes the control plane's group again when a
- * cluster is deleted, up to minutes after destroy has removed it, and CloudWatch refuses to create it twice.
- */
-export async function existingLogGroups(
-  { resource_changes = [] }: PlannedChanges,
-  logs: Pick<AwsClients['logs'], 'send'>,
-): Promise<{ address: string; name: string }[]> {
-  const found: { address: string; name: string }[] = []
-  for (const { address, type, change } of resource_changes) {
-    const name = change.after?.name
-    if (type !== 'aws_cloudwatch_log_group' || change.actions.join() !== 'create' || name === undefined)
-      continue
-    const { logGroups = [] } = await logs.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: name }))
-    if (logGroups.some(({ logGroupName }) => logGroupName === name)) found.push({ address, name })
-  }
-  return found
-}
-
-/**
- * Takes log groups that exist already into the stack's state, with all that they hold.
- *
- * @param plan file with a plan as JSON.
- * @returns whether there were any, which makes that plan obsolete.
- */
-export async function adoptLogGroups(stack: Stack, plan: string, box: BoxConfig): Promise<boolean> {
-  const changes = JSON.parse(await readFile(plan, 'utf8')) as PlannedChanges
-  if (!changes.resource_changes?.some(({ type }) => type === 'aws_cloudwatch_log_group')) return false
-  const { region } = await declaredCluster(stack)
-  const { logs } = awsClients(stack.environment, box, region)
-  const groups = await existingLogGroups(changes, logs)
-  for (const { address, name } of groups) {
-    await run(stack, ['import', '-no-color', LOCK_TIMEOUT, ...stack.options, address, name])
-    console.log(`log group ${name} exists already, from an earlier cluster of this name: it is kept`)
-  }
-  return groups.length > 0
 }

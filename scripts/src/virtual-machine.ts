@@ -94,7 +94,8 @@ export async function rootFileSystem(
   }
   const unfinished = `${target}.unfinished`
   const options = ['--quiet', '--variant=minbase', `--include=${all.join(',')}`]
-  await run('mmdebstrap', [...options, release, unfinished, ...sources], interrupt)
+  // In a mount namespace of its own: a mmdebstrap that is killed leaves its mounts behind.
+  await run('unshare', ['--mount', 'mmdebstrap', ...options, release, unfinished, ...sources], interrupt)
   await rename(unfinished, target)
   return target
 }
@@ -106,10 +107,9 @@ export async function rootFileSystem(
 export async function bringAlong(root: string, paths: readonly string[]): Promise<void> {
   // From the root directory: cp looks for the parents of an absolute path below the directory it runs in.
   const copy = execa({ cwd: '/' })
-  for (const path of paths.map((absolute) => relative('/', absolute))) {
-    const linked = await copy('cp', ['--archive', '--link', '--parents', path, root], { reject: false })
-    if (linked.failed) await copy('cp', ['--archive', '--parents', path, root])
-  }
+  const names = paths.map((path) => relative('/', path))
+  const linked = await copy('cp', ['--archive', '--link', '--parents', ...names, root], { reject: false })
+  if (linked.failed) await copy('cp', ['--archive', '--parents', '--remove-destination', ...names, root])
 }
 
 /** Writes the tree `root` to a disk image. */

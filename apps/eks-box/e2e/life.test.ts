@@ -293,6 +293,36 @@ await t.test('what was applied is what it should be, by the word of AWS itself',
   t.match(entry, { associations: [{ namespace: 'kube-system', serviceAccount: /karpenter|ebs-csi/ }] })
 })
 
+await t.test('without a valid signature AWS refuses, and a web page gets nowhere', async (t) => {
+  const refused = async (env: Record<string, string>, ...args: string[]) => {
+    const { failed, stderr } = await execa(programPath(config, 'aws'), args, {
+      env: { ...awsEnvironment(config), ...env },
+      reject: false,
+    })
+    t.ok(failed)
+    return stderr
+  }
+  const guessed = { AWS_SECRET_ACCESS_KEY: 'guessed' }
+  t.match(await refused(guessed, 'sts', 'get-caller-identity'), /\(SignatureDoesNotMatch\)/)
+  t.match(await refused(guessed, 'ec2', 'describe-vpcs'), /\(AuthFailure\)/)
+  t.match(await refused(guessed, 'eks', 'list-clusters'), /\(InvalidSignatureException\)/)
+  const token = await refused({}, 'eks', 'describe-cluster', '--name', 'none')
+  t.match(token, /\(ResourceNotFoundException\)/, 'the right key is only told that there is none')
+  const endpoint = awsEnvironment(config)['AWS_ENDPOINT_URL']
+  const form = { 'content-type': 'application/x-www-form-urlencoded' }
+  const unsigned = await fetch(`${endpoint}/`, { method: 'POST', headers: form, body: 'Action=ListUsers' })
+  t.equal(unsigned.status, 403)
+  t.match(await unsigned.text(), /<Code>MissingAuthenticationToken</)
+  t.equal((await fetch(`${endpoint}/clusters`)).status, 403)
+  const page = await fetch(`${endpoint}/moto-api/reset`, {
+    method: 'POST',
+    headers: { origin: 'https://evil.example' },
+  })
+  t.equal(page.status, 403)
+  t.notOk(page.headers.has('access-control-allow-origin'))
+  t.match(await aws('eks', 'list-clusters', '--query', 'clusters'), [CLUSTER_NAME], 'and nothing is lost')
+})
+
 await t.test('AWS’s own tokens open the cluster, to each principal what its access entry says', async (t) => {
   const kubeconfig = join(results, 'kubeconfig')
   await aws('eks', 'update-kubeconfig', '--name', CLUSTER_NAME, '--kubeconfig', kubeconfig, '--output=json')
@@ -320,6 +350,16 @@ await t.test('AWS’s own tokens open the cluster, to each principal what its ac
   t.match(await as('fastify-eks-deploy', 'auth', 'whoami'), /fastify-app:deploy/)
   await aws('iam', 'create-role', '--role-name', 'stranger', '--assume-role-policy-document', '{}')
   t.match(await as('stranger', 'get', 'nodes'), /Unauthorized|must be logged in/)
+  const guessed = await execa(programPath(config, 'kubectl'), ['--kubeconfig', kubeconfig, 'get', 'nodes'], {
+    env: {
+      ...awsEnvironment(config),
+      AWS_SECRET_ACCESS_KEY: 'guessed',
+      PATH: `${dirname(programPath(config, 'aws'))}:${process.env['PATH']}`,
+    },
+    all: true,
+    reject: false,
+  })
+  t.match(guessed.all, /Unauthorized|must be logged in/, 'an access key id alone opens nothing')
   await aws('iam', 'delete-role', '--role-name', 'stranger', '--output=json')
 })
 

@@ -21,7 +21,7 @@ export interface Traces {
 
 /** Directories of the machine that Kubernetes, containerd and CNI write to unless they are kept from it. */
 const nodeDirectories = [
-  '/etc/cni',
+  '/etc/cni/net.d',
   '/etc/containerd',
   '/etc/kubernetes',
   '/opt/cni',
@@ -83,6 +83,8 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
     files: nodeDirectories
       .filter((directory) => existsSync(directory))
       .flatMap((directory) => [directory, ...globSync(join(directory, '**'))])
+      // buildah makes it, empty, when the image is built.
+      .filter((path) => path !== '/etc/cni/net.d')
       .sort(),
     sysctls: await readSysctls(),
     processes: await boxProcesses(boxName, stateDir),

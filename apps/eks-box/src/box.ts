@@ -205,13 +205,14 @@ export function isCurrent(config: BoxConfig, status: BoxStatus): boolean {
 }
 
 /**
- * Waits until every component of a running box is ready: one that has just ended is back within seconds.
+ * Waits until every component of a running box is ready: one that has ended or hangs is started again.
  *
  * @throws ActionableError naming the components that are not, or what ended the box.
  */
 export async function awaitReady(config: BoxConfig, status: BoxStatus, signal: AbortSignal): Promise<void> {
   const { boxStart, componentHang } = timeLimits(config)
-  const deadline = Date.now() + (status.phase === 'starting' ? boxStart : componentHang)
+  // Long enough for a component that hangs to be found, ended, and started again.
+  const deadline = Date.now() + (status.phase === 'starting' ? boxStart : 2 * componentHang)
   while (!signal.aborted) {
     const now = await readStatus(config)
     if (now?.phase === 'ready') return

@@ -46,6 +46,12 @@ export const PACKAGES: readonly Package[] = [
     why: "is the service's cache",
     service: 'redis-server',
   },
+  {
+    name: 'pgbouncer',
+    provides: 'pgbouncer',
+    why: "is the connection pooler that the service's tests put before the database",
+    service: 'pgbouncer',
+  },
   { name: 'tini', provides: 'tini', why: "reaps the processes in the box's namespace" },
   { name: 'buildah', provides: 'buildah', why: 'builds the image where no Docker engine runs' },
   {

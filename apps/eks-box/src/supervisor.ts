@@ -182,10 +182,12 @@ export class Supervisor {
     if (hung === undefined) {
       return { cause: `${component.name} ${await run.exit}`, logStart, readySince }
     }
+    const cause = `${component.name} hung: ${hung}`
+    this.#change(supervised, { state: 'restarting', message: cause, nextStep: logHint(component.name) })
     const overdue = this.#terminate(component, process)
     await run.exit
     clearTimeout(overdue)
-    return { cause: `${component.name} hung: ${hung}`, logStart, readySince }
+    return { cause, logStart, readySince }
   }
 
   async #launch(supervised: Supervised): Promise<Run> {

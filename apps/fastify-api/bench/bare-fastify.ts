@@ -4,9 +4,19 @@ import Fastify from 'fastify'
 import { Type } from 'typebox'
 import packageJson from '../package.json' with { type: 'json' }
 
-const identity = { name: packageJson.name, version: packageJson.version, hostname: hostname() }
+const identity = {
+  name: packageJson.name,
+  version: packageJson.version,
+  commit: 'unknown',
+  hostname: hostname(),
+}
 const response = {
-  200: Type.Object({ name: Type.String(), version: Type.String(), hostname: Type.String() }),
+  200: Type.Object({
+    name: Type.String(),
+    version: Type.String(),
+    commit: Type.String(),
+    hostname: Type.String(),
+  }),
 }
 
 const app = Fastify()

@@ -3,7 +3,12 @@ import { createServer } from 'node:http'
 import { hostname } from 'node:os'
 import packageJson from '../package.json' with { type: 'json' }
 
-const identity = { name: packageJson.name, version: packageJson.version, hostname: hostname() }
+const identity = {
+  name: packageJson.name,
+  version: packageJson.version,
+  commit: 'unknown',
+  hostname: hostname(),
+}
 
 createServer((_request, response) => {
   const body = JSON.stringify(identity)

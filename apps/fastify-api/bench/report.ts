@@ -29,15 +29,16 @@ export function median(values: readonly number[]): number {
   return (lower + upper) / 2
 }
 
-/** The service is to serve at least this share of what a bare Fastify route does. */
-const LEAST_SHARE_OF_BARE = 0.85
+/** Targets, by CPU time a request: see docs/performance.md. */
+const LEAST_OF_BARE = 0.75
+const LEAST_OF_PODINFO = 1.3
 
 /**
  * The table of throughputs. The service is compared by CPU time, in which requests a second of a fully used core
  * differ as well; unlike those it does not change with what else the machine does.
  *
  * @param rows.bare - the bare Fastify route
- * @param rows.podinfo - the Go service that is to be beaten
+ * @param rows.podinfo - a Go service to compare with
  */
 export function throughputTable(rows: {
   service: Throughput
@@ -62,9 +63,9 @@ export function throughputTable(rows: {
     '| server | requests/s | range | p99, ms | core in use | CPU, µs a request | service against it | target |',
     '| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |',
     line(http),
-    line(bare, verdict(`≥ ${LEAST_SHARE_OF_BARE}`, share(bare) >= LEAST_SHARE_OF_BARE)),
+    line(bare, verdict(`≥ ${LEAST_OF_BARE}`, share(bare) >= LEAST_OF_BARE)),
     line(service),
-    line(podinfo, verdict('> 1', share(podinfo) > 1)),
+    line(podinfo, verdict(`≥ ${LEAST_OF_PODINFO}`, share(podinfo) >= LEAST_OF_PODINFO)),
   ]
 }
 
@@ -77,14 +78,17 @@ export function figureTable(figures: readonly Figure[]): string[] {
       const label = name + (note && ` (${note})`)
       if (value === undefined) return cells([label, 'not measured', limit ? bound(limit, unit) : ''])
       const kept = limit !== undefined && (limit.inclusive ? value <= limit.most : value < limit.most)
-      const shown = `${value.toFixed(unit === 'ms' ? 0 : 1)} ${unit}`
+      const shown = amount(value, unit)
       return cells([label, shown, limit ? verdict(bound(limit, unit), kept) : ''])
     }),
   ]
 }
 
 const bound = ({ most, inclusive }: { most: number; inclusive: boolean }, unit: string) =>
-  `${inclusive ? '≤' : '<'} ${most} ${unit}`
+  `${inclusive ? '≤' : '<'} ${amount(most, unit)}`
+
+const amount = (value: number, unit: string) =>
+  `${value.toFixed(unit === 'ms' || Number.isInteger(value) ? 0 : 1)} ${unit}`
 
 const verdict = (target: string, met: boolean) => `${target}: ${met ? 'met' : 'missed'}`
 

@@ -94,10 +94,23 @@ export class Server {
     return this.#origin + this.#contestant.route
   }
 
-  /** The number that follows `"<name>":` in the first lines it wrote. */
-  logged(name: string): number | undefined {
-    const [, value] = new RegExp(`"${name}":(\\d+)`).exec(this.#firstOutput) ?? []
-    return value === undefined ? undefined : Number(value)
+  /**
+   * Waits for a line in its first output with `"<name>":<number>`: a server can answer before it has written that.
+   *
+   * @returns the number
+   * @throws Error when it ends without such a line or takes too long, with what it wrote last
+   */
+  async logged(name: string, signal: AbortSignal): Promise<number> {
+    const line = new RegExp(`"${name}":(\\d+)`)
+    const since = performance.now()
+    for (;;) {
+      const value = line.exec(this.#firstOutput)?.[1]
+      if (value !== undefined) return Number(value)
+      if (this.#process.exitCode !== null || performance.now() - since > READY_WITHIN_MS) {
+        return this.#fail(`logged no "${name}"`)
+      }
+      await sleep(ASK_EVERY_MS, undefined, { signal })
+    }
   }
 
   /** CPU time it has used, in milliseconds: of all its threads, user and kernel. */

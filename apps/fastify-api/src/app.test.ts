@@ -7,7 +7,12 @@ t.test('GET / says who answers', async (t) => {
   const { app } = await build(t)
   const response = await app.inject('/')
   t.equal(response.statusCode, 200)
-  t.match(response.json(), { name: 'fastify-api', version: /^\d+\.\d+\.\d+$/, hostname: /./ })
+  t.match(response.json(), {
+    name: 'fastify-api',
+    version: /^\d+\.\d+\.\d+$/,
+    commit: 'unknown',
+    hostname: /./,
+  })
 })
 
 t.test('probes tell alive from ready', async (t) => {
@@ -19,7 +24,9 @@ t.test('probes tell alive from ready', async (t) => {
   t.strictSame((await app.inject('/readyz')).json(), { status: 'ready' })
 
   app.startDraining()
-  t.strictSame((await app.inject('/readyz')).json(), { status: 'not ready' })
+  const draining = await app.inject('/readyz')
+  t.equal(draining.statusCode, 503)
+  t.match(problem(t, draining), { detail: 'Not ready: draining' })
   t.equal((await app.inject('/healthz')).statusCode, 200, 'alive until the end')
   t.strictSame(
     lines.filter(({ level, path }) => level === 'info' && path !== undefined),

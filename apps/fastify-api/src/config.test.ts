@@ -1,5 +1,8 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError, loadConfig } from './config.ts'
+import { Authority } from './testing/certificates.ts'
 
 t.test('an empty environment is enough', async (t) => {
   t.match(loadConfig({}), {
@@ -8,14 +11,14 @@ t.test('an empty environment is enough', async (t) => {
     LOG_LEVEL: 'info',
     DRAIN_DELAY_MS: 5000,
     SHUTDOWN_TIMEOUT_MS: 20_000,
-    LOAD_ENDPOINTS_ENABLED: true,
+    LOAD_ENDPOINTS_ENABLED: false,
   })
 })
 
 t.test('texts from the environment become numbers and switches', async (t) => {
-  t.match(loadConfig({ PORT: '8080', LOAD_ENDPOINTS_ENABLED: 'false' }), {
+  t.match(loadConfig({ PORT: '8080', LOAD_ENDPOINTS_ENABLED: 'true' }), {
     PORT: 8080,
-    LOAD_ENDPOINTS_ENABLED: false,
+    LOAD_ENDPOINTS_ENABLED: true,
   })
 })
 
@@ -37,4 +40,48 @@ for (const [variable, value, message] of refused) {
 
 t.test('all wrong variables are told at once', async (t) => {
   t.throws(() => loadConfig({ PORT: 'x', LOG_LEVEL: 'y' }), { message: /PORT.*; LOG_LEVEL/ })
+})
+
+t.test('certificates of an authority come from a file or from the variable itself', async (t) => {
+  const { file, pem } = new Authority(t)
+  for (const store of ['DATABASE', 'REDIS'] as const) {
+    t.match(loadConfig({ [`${store}_CA_FILE`]: file }), { [`${store}_CA`]: pem })
+    t.match(loadConfig({ [`${store}_CA`]: pem }), { [`${store}_CA`]: pem })
+    t.throws(() => loadConfig({ [`${store}_CA`]: pem, [`${store}_CA_FILE`]: file }), {
+      name: 'ConfigError',
+      message: `${store}_CA_FILE and ${store}_CA are both set: remove one of them`,
+    })
+  }
+  const bundle = `# two of them\n${pem}\n${readFileSync(file, 'utf8')}`
+  t.equal(loadConfig({ DATABASE_CA: bundle }).DATABASE_CA, bundle)
+})
+
+t.test('certificates that cannot be used are refused', async (t) => {
+  const missing = join(t.testdir(), 'missing.pem')
+  t.throws(() => loadConfig({ DATABASE_CA_FILE: missing }), {
+    name: 'ConfigError',
+    message: new RegExp(`^DATABASE_CA_FILE="${missing}" cannot be used: ENOENT`),
+  })
+  t.throws(() => loadConfig({ REDIS_CA: 'garbage' }), {
+    message: 'REDIS_CA cannot be used: it holds no certificate in PEM form',
+  })
+  t.throws(
+    () => loadConfig({ REDIS_CA: '-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----' }),
+    { name: 'ConfigError', message: /^REDIS_CA cannot be used: ./ },
+  )
+})
+
+t.test('a URL that has the server not verified does not go with certificates', async (t) => {
+  const { pem } = new Authority(t)
+  const database = (query: string) =>
+    loadConfig({ DATABASE_URL: `postgres://a:secret@b/c${query}`, DATABASE_CA: pem })
+  for (const query of ['?sslmode=disable', '?a=b&sslmode=no-verify', '?ssl=0', '?ssl=false&a=b']) {
+    t.throws(() => database(query), {
+      name: 'ConfigError',
+      message: /^DATABASE_URL asks for a connection that is not verified, but .* sslmode=verify-full/,
+    })
+  }
+  for (const query of ['', '?sslmode=verify-full', '?sslmode=require']) t.ok(database(query))
+  t.throws(() => loadConfig({ REDIS_URL: 'redis://a', REDIS_CA: pem }), { message: /use rediss:\/\/$/ })
+  t.ok(loadConfig({ REDIS_URL: 'rediss://a', REDIS_CA: pem }))
 })

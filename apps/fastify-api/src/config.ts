@@ -1,3 +1,5 @@
+import { X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { envSchema } from 'env-schema'
 import { type Static, Type } from 'typebox'
 
@@ -26,8 +28,8 @@ export const ConfigSchema = Type.Object({
     minimum: 1,
     maximum: 1_000_000,
     description:
-      'Connections that are open at a time; more are closed unanswered. An idle one takes some 16 KiB: the ' +
-      'default stays well within a pod’s memory, and far above what a load balancer opens.',
+      'Connections that are open at a time; for one more, the oldest that awaits no answer is closed. An idle ' +
+      'one takes some 16 KiB: the default stays well within a pod’s memory, and far above what a load balancer opens.',
   }),
   TRUSTED_PROXY_HOPS: Type.Integer({
     default: 0,
@@ -43,8 +45,8 @@ export const ConfigSchema = Type.Object({
     default: 100,
     minimum: 0,
     description:
-      'Most lines in a second about requests that went well. The line that follows says how many went without ' +
-      'one; metrics count them all.',
+      'Most lines in a second about requests that went well. The next line says how many were left out; metrics ' +
+      'count them all.',
   }),
   DRAIN_DELAY_MS: Type.Integer({
     default: 5_000,
@@ -64,11 +66,10 @@ export const ConfigSchema = Type.Object({
       'delay it must stay below the pod’s terminationGracePeriodSeconds (Kubernetes’ default is 30 s).',
   }),
   LOAD_ENDPOINTS_ENABLED: Type.Boolean({
-    default: true,
+    default: false,
     description:
-      'Serve the routes that burn CPU, wait, or answer as told. Being put under load is what this service is ' +
-      'for, so they are on unless switched off; whoever can reach them can use up the pod’s CPU, so production ' +
-      'does switch them off.',
+      'Serve the routes that burn CPU, wait, or answer as asked. For load tests only: anyone who can reach them ' +
+      'can use up the pod’s CPU.',
   }),
   LOAD_MAX_MS: Type.Integer({
     default: 10_000,
@@ -114,8 +115,22 @@ export const ConfigSchema = Type.Object({
     Type.String({
       pattern: '^postgres(ql)?://',
       description:
-        'PostgreSQL that keeps the tasks, as postgres://user:password@host/database; in memory without.',
+        'PostgreSQL that keeps the tasks, as postgres://user:password@host/database; in memory without. A pooler ' +
+        'such as PgBouncer in transaction mode will do. With ?sslmode=verify-full, TLS verified against the public ' +
+        'authorities.',
     }),
+  ),
+  DATABASE_CA_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'File of certificates (PEM) that the database’s must come from, such as those of Amazon RDS. With it, ' +
+        'connections are encrypted, and certificate and host name verified, as with sslmode=verify-full. Read once ' +
+        'at the start.',
+    }),
+  ),
+  DATABASE_CA: Type.Optional(
+    Type.String({ minLength: 1, description: 'The same certificates as text, in place of a file.' }),
   ),
   DATABASE_POOL_SIZE: Type.Integer({
     default: 5,
@@ -137,8 +152,21 @@ export const ConfigSchema = Type.Object({
     Type.String({
       pattern: '^rediss?://',
       description:
-        'Redis or Valkey that all pods share as cache, as redis://:password@host; in memory without.',
+        'Redis or Valkey that all pods share as cache, as redis://:password@host; in memory without. rediss:// is ' +
+        'TLS, with certificate and host name verified. A cluster is recognised: any of its nodes, or its ' +
+        'configuration endpoint, will do.',
     }),
+  ),
+  REDIS_CA_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'File of certificates (PEM) that Redis’s must come from, in place of the public authorities. Needs ' +
+        'rediss://. Read once at the start.',
+    }),
+  ),
+  REDIS_CA: Type.Optional(
+    Type.String({ minLength: 1, description: 'The same certificates as text, in place of a file.' }),
   ),
   BUILD_COMMIT: Type.String({
     default: 'unknown',
@@ -163,15 +191,70 @@ export class ConfigError extends Error {
 }
 
 /**
- * Reads the service's settings from environment variables and fills in the defaults.
+ * Reads the service's settings from environment variables and fills in the defaults. `DATABASE_CA` and `REDIS_CA`
+ * hold the certificates, whichever of the two variables they came from.
  *
  * @throws {@link ConfigError} naming each variable that is wrong, its value unless secret, and what is allowed.
  */
 export function loadConfig(env: NodeJS.ProcessEnv): Config {
+  const config = validConfig(env)
+  const DATABASE_CA = trustedCertificates('DATABASE', config)
+  const REDIS_CA = trustedCertificates('REDIS', config)
+  return {
+    ...config,
+    ...(DATABASE_CA !== undefined && { DATABASE_CA }),
+    ...(REDIS_CA !== undefined && { REDIS_CA }),
+  }
+}
+
+function validConfig(env: NodeJS.ProcessEnv): Config {
   try {
     return envSchema<Config>({ schema: ConfigSchema, data: env, env: false })
   } catch (error) {
     throw new ConfigError(describe(invalidVariables(error), env), { cause: error })
+  }
+}
+
+/** URLs that ask for a connection which verified certificates would be no use for. */
+const UNVERIFIED = {
+  DATABASE: /[?&](?:sslmode=(?:disable|no-verify)|ssl=(?:0|false|no-verify))(?:&|$)/,
+  REDIS: /^redis:/,
+}
+const VERIFIED = { DATABASE: 'sslmode=verify-full, or no sslmode', REDIS: 'rediss://' }
+
+/**
+ * The certificates, as PEM, that the store's server certificate must come from; `undefined` for the public
+ * authorities.
+ *
+ * @param settings - `<store>_CA_FILE` or `<store>_CA`, and `<store>_URL`
+ * @throws {@link ConfigError} when both are given, the file cannot be read, there is no certificate in it, or the
+ *   URL does not have the server verified.
+ */
+export function trustedCertificates(
+  store: 'DATABASE' | 'REDIS',
+  settings: Readonly<Record<string, unknown>>,
+): string | undefined {
+  const [file, text] = [settings[`${store}_CA_FILE`], settings[`${store}_CA`]]
+  if (file === undefined && text === undefined) return undefined
+  if (file !== undefined && text !== undefined) {
+    throw new ConfigError(`${store}_CA_FILE and ${store}_CA are both set: remove one of them`)
+  }
+  if (UNVERIFIED[store].test(String(settings[`${store}_URL`]))) {
+    throw new ConfigError(
+      `${store}_URL asks for a connection that is not verified, but ${store}_CA_FILE or ${store}_CA is set: ` +
+        `use ${VERIFIED[store]}`,
+    )
+  }
+  const name = text === undefined ? `${store}_CA_FILE=${JSON.stringify(file)}` : `${store}_CA`
+  try {
+    const pem = text === undefined ? readFileSync(String(file), 'utf8') : String(text)
+    // OpenSSL skips what it does not understand: nothing would be trusted, and every connection fail.
+    const certificates = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+    if (certificates.length === 0) throw new Error('it holds no certificate in PEM form')
+    for (const certificate of certificates) new X509Certificate(certificate)
+    return pem
+  } catch (error) {
+    throw new ConfigError(`${name} cannot be used: ${(error as Error).message}`, { cause: error })
   }
 }
 

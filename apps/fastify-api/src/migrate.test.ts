@@ -175,6 +175,12 @@ t.test('a bad setting is one line and exit 1', async (t) => {
   t.equal(stderr, 'migrate: MIGRATION_TIMEOUT_MS="1m" must be an integer from 1 to 9999999\n')
 })
 
+t.test('an authority that cannot be read is one line and exit 1', async (t) => {
+  const { code, stderr } = await run(t, { DATABASE_URL: 'postgres://host/app', DATABASE_CA: 'none' })
+  t.equal(code, 1)
+  t.equal(stderr, 'migrate: DATABASE_CA cannot be used: it holds no certificate in PEM form\n')
+})
+
 t.test('a defect shows its trace', async (t) => {
   const broken = "data:text/javascript,performance.now = () => { throw new Error('no clock') }"
   const { code, stderr } = await run(t, {

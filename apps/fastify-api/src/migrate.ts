@@ -2,15 +2,18 @@
  * The command that brings the database to the newest schema, before a new version of the service is rolled out.
  * Settings, from the environment:
  *
- * - `DATABASE_URL`: the database, as for the service; its user must be allowed to create tables.
+ * - `DATABASE_URL`: the database, as for the service; its user must be allowed to create tables. A pooler will do:
+ *   the migrations are one transaction.
+ * - `DATABASE_CA_FILE`, `DATABASE_CA`: as for the service.
  * - `MIGRATION_TIMEOUT_MS`: how long to wait for the server to accept connections, and then how long for another
  *   migration that is under way, in milliseconds; 60000 by default.
  */
+import { ConfigError, trustedCertificates } from './config.ts'
 import { MigrationFailed, migrate } from './tasks/schema.ts'
 
 const DEFAULT_TIMEOUT_MS = 60_000
 
-function settings(env: NodeJS.ProcessEnv): { url: string; timeoutMs: number } {
+function settings(env: NodeJS.ProcessEnv): { url: string; ca: string | undefined; timeoutMs: number } {
   const url = env['DATABASE_URL'] ?? ''
   if (!/^postgres(?:ql)?:\/\//.test(url)) {
     // Not the value, which holds a password.
@@ -25,17 +28,19 @@ function settings(env: NodeJS.ProcessEnv): { url: string; timeoutMs: number } {
       `MIGRATION_TIMEOUT_MS=${JSON.stringify(timeout)} must be an integer from 1 to 9999999`,
     )
   }
-  return { url, timeoutMs: Number(timeout) }
+  return { url, ca: trustedCertificates('DATABASE', env), timeoutMs: Number(timeout) }
 }
 
 try {
-  const { url, timeoutMs } = settings(process.env)
-  const { applied, version } = await migrate(url, timeoutMs, (reason) =>
-    console.error(`migrate: waiting for the database: ${reason}`),
-  )
+  const { url, ca, timeoutMs } = settings(process.env)
+  const { applied, version } = await migrate(url, timeoutMs, {
+    ca,
+    onWait: (reason) => console.error(`migrate: waiting for the database: ${reason}`),
+  })
   for (const name of applied) console.log(`applied ${name}`)
   console.log(`schema is at version ${version}`)
 } catch (error) {
-  console.error(error instanceof MigrationFailed ? `migrate: ${error.message}` : error)
+  const expected = error instanceof MigrationFailed || error instanceof ConfigError
+  console.error(expected ? `migrate: ${error.message}` : error)
   process.exitCode = 1
 }

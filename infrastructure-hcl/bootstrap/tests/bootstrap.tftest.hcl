@@ -218,14 +218,17 @@ run "release_pushes_to_one_repository" {
   }
 }
 
-run "deploy_finds_one_cluster" {
+run "deploy_finds_one_cluster_and_one_repositorys_images" {
   command = plan
 
   assert {
-    condition = [
-      for statement in jsondecode(data.aws_iam_policy_document.deploy.json).Statement : [statement.Action, statement.Resource]
-    ] == [["eks:DescribeCluster", "arn:aws:eks:eu-central-1:123456789012:cluster/fastify-eks-cluster"]]
-    error_message = "deploy must be able to find the cluster, and no more"
+    condition = {
+      for statement in jsondecode(data.aws_iam_policy_document.deploy.json).Statement : statement.Resource => toset(flatten([statement.Action]))
+      } == {
+      "arn:aws:eks:eu-central-1:123456789012:cluster/fastify-eks-cluster" = toset(["eks:DescribeCluster"])
+      "arn:aws:ecr:eu-central-1:123456789012:repository/fastify-app"      = toset(["ecr:DescribeImages", "ecr:DescribeRepositories"])
+    }
+    error_message = "deploy must be able to find the cluster and the image, and no more"
   }
 }
 

@@ -1,4 +1,5 @@
-import { createClient } from '@redis/client'
+import { createSecureContext } from 'node:tls'
+import { createClient, createCluster } from '@redis/client'
 
 /** Milliseconds that connecting may take, and that an idle connection may stay silent. */
 const CONNECTION_TIMEOUT_MS = 5_000
@@ -7,8 +8,10 @@ const CONNECTION_TIMEOUT_MS = 5_000
 const RETRY_MS = 1_000
 
 export interface RedisConnectionOptions {
-  /** `redis://` or, for TLS, `rediss://`, with credentials and database where needed. */
+  /** `redis://` or, for TLS, `rediss://`, with credentials and database where needed; of a cluster, any node. */
   url: string
+  /** Certificates, as PEM, that the server's must come from, in place of the public authorities. */
+  ca?: string | undefined
   /** Milliseconds to wait for an answer, after which Redis counts as down. */
   commandTimeoutMs: number
   /** Proves that a new connection is of use; it is not used before, and not at all when this fails or is late. */
@@ -19,7 +22,11 @@ export interface RedisConnectionOptions {
   onUp(): void
 }
 
-export type RedisClient = ReturnType<typeof clientOf>
+/** What is asked of a server and of a cluster alike. Each command has one key, so each has one node of a cluster. */
+export type RedisClient = Pick<Server, 'get' | 'set' | 'eval'>
+
+type Server = ReturnType<typeof serverOf>
+type Cluster = ReturnType<typeof clusterOf>
 
 export interface RedisConnection {
   /** What Redis answers to the command; what `otherwise` gives while it is down or when the command fails. */
@@ -30,19 +37,21 @@ export interface RedisConnection {
 /**
  * A connection that may be down. It is made in the background and replaced when anything fails: an error, an
  * answer that does not come in time, an answer that is an error. Until there is a new one nobody waits for it,
- * and no command is kept for later.
+ * and no command is kept for later. A cluster that moves a key, or fails over, is followed without that; a node
+ * that is lost counts as a failure.
  *
  * @throws Error when the URL cannot be used, without saying what it is: it may hold a password.
  */
 export function redisConnection(options: RedisConnectionOptions): RedisConnection {
   const { url, commandTimeoutMs, probe, onDown, onUp } = options
   const describe = describer(url)
-  let client: RedisClient | undefined
+  const settings = settingsOf(url, options.ca)
+  let client: Server | Cluster | undefined
   let down = false
   let closed = false
   let retry: NodeJS.Timeout | undefined
 
-  function fail(failed: RedisClient, error: unknown): void {
+  function fail(failed: Server | Cluster, error: unknown): void {
     failed.destroy()
     if (closed) return
     client = undefined
@@ -54,12 +63,16 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
   }
 
   async function connect(): Promise<void> {
-    const candidate = clientOf(url)
-    candidate.on('error', (error) => {
-      if (candidate === client) fail(candidate, error)
-    })
+    let candidate: Server | Cluster = watched(serverOf(url, settings))
     try {
       await candidate.connect()
+      const { mode } = await within(commandTimeoutMs, candidate.hello())
+      if (mode === 'cluster') {
+        candidate.destroy()
+        candidate = watched(clusterOf(url, settings))
+        await candidate.connect()
+        await within(commandTimeoutMs, askEveryMaster(candidate))
+      }
       await within(commandTimeoutMs, probe(candidate))
     } catch (error) {
       return fail(candidate, error)
@@ -68,6 +81,13 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
     client = candidate
     down = false
     onUp()
+  }
+
+  function watched<Watched extends Server | Cluster>(candidate: Watched): Watched {
+    candidate.on('error', (error) => {
+      if (candidate === client) fail(candidate, error)
+    })
+    return candidate
   }
 
   connect()
@@ -93,19 +113,38 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
   }
 }
 
-function clientOf(url: string) {
-  return createClient({
-    url,
-    socket: {
-      connectTimeout: CONNECTION_TIMEOUT_MS,
-      socketTimeout: CONNECTION_TIMEOUT_MS,
-      reconnectStrategy: false,
-    },
+/** Settings of every connection, those to the nodes of a cluster included. */
+function settingsOf(url: string, ca: string | undefined) {
+  const { protocol, username, password } = new URL(url)
+  const socket = {
+    connectTimeout: CONNECTION_TIMEOUT_MS,
+    socketTimeout: CONNECTION_TIMEOUT_MS,
+    reconnectStrategy: false,
+  } as const
+  const trust = ca === undefined ? {} : { secureContext: createSecureContext({ ca }) }
+  return {
+    ...(username !== '' && { username: decodeURIComponent(username) }),
+    ...(password !== '' && { password: decodeURIComponent(password) }),
+    socket: protocol === 'rediss:' ? { ...socket, tls: true as const, ...trust } : socket,
     // Keeps the socket from being silent for too long while the service has nothing to ask.
     pingInterval: CONNECTION_TIMEOUT_MS / 2,
     disableOfflineQueue: true,
-    maintNotifications: 'disabled',
-  })
+    maintNotifications: 'disabled' as const,
+  }
+}
+
+type Settings = ReturnType<typeof settingsOf>
+
+/** The client writes to the settings it is given: each has its own. */
+const serverOf = (url: string, settings: Settings) =>
+  createClient({ ...settings, url, socket: { ...settings.socket } })
+
+const clusterOf = (url: string, settings: Settings) =>
+  createCluster({ rootNodes: [{ url }], defaults: { ...settings, socket: { ...settings.socket } } })
+
+/** Fails while a part of the keys has no master that answers: the cluster is failing over, or broken. */
+async function askEveryMaster(cluster: Cluster): Promise<void> {
+  await Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping()))
 }
 
 /**
@@ -137,7 +176,7 @@ function describer(url: string): (error: unknown) => Error {
 
 function parse(url: string): URL {
   try {
-    clientOf(url).destroy()
+    serverOf(url, settingsOf(url, undefined)).destroy()
     return new URL(url)
   } catch {
     // The cause holds the URL.

@@ -9,6 +9,8 @@ import { type RedisClient, redisConnection } from './redis-connection.ts'
 export interface RedisCacheOptions {
   /** `redis://` or, for TLS, `rediss://`, with credentials and database where needed; Valkey is asked alike. */
   url: string
+  /** Certificates, as PEM, that the server's must come from, in place of the public authorities. */
+  ca?: string | undefined
   /** Most memory that cached values take here while Redis is down, in bytes. */
   maxBytes: number
   /** Milliseconds to wait for an answer of Redis; 200 unless told: many times what it takes in the same region. */
@@ -58,6 +60,7 @@ function redisStore(options: RedisCacheOptions, { onStoreDown, onStoreUp }: Cach
 
   const connection = redisConnection({
     url: options.url,
+    ca: options.ca,
     commandTimeoutMs: options.commandTimeoutMs ?? 200,
     // A Redis that is full, or a replica, answers but keeps nothing.
     probe: (client) => replaceText(client, `probe:${randomUUID()}`, '', '', 1),

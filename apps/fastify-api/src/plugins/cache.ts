@@ -51,7 +51,7 @@ export default fp<{ config: Config }>(
       },
     })
     const { redisCache } = await import('../cache/redis.ts')
-    serve(redisCache({ url: config.REDIS_URL, maxBytes: MAX_BYTES }, events))
+    serve(redisCache({ url: config.REDIS_URL, ca: config.REDIS_CA, maxBytes: MAX_BYTES }, events))
   },
   // After the tasks, so that it closes before them: what it loads comes from there.
   { name: 'cache', dependencies: ['metrics', 'tasks-store'] },

@@ -55,11 +55,15 @@ t.test(
     t.ok(refused.headers['retry-after'])
     t.ok(await ready(), 'a restart is no reason to leave the balancer')
     await until(async () => (await metric(app, 'database_up')) === 0)
-    t.ok(lines.some(({ msg }) => msg === 'a database connection was lost'))
+    for (let count = 0; count < 20; count++) t.equal((await app.inject('/api/v1/tasks')).statusCode, 503)
+    const reports = () => lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the database'))
+    t.strictSame(reports(), ['the database fails: calls are repeated, then refused'], 'one line an outage')
 
     await postgres.start()
     await until(async () => (await app.inject(task)).statusCode === 201)
     await until(async () => (await metric(app, 'database_up')) === 1)
+    await until(() => reports().length === 2)
+    t.equal(reports()[1], 'the database answers again')
   },
 )
 
@@ -73,8 +77,13 @@ t.test('a shared cache that goes away costs nothing but time', async (t) => {
   await redis.kill()
   for (let count = 0; count < 20; count++) t.equal((await summary()).statusCode, 200)
   await until(async () => (await metric(app, 'cache_store_up')) === 0)
-  const told = lines.filter(({ msg }) => msg.startsWith('the shared cache does not answer'))
-  t.equal(told.length, 1, 'one line an outage')
+  // On a busy machine there may have been outages before: in each there is one line, and one when it is over.
+  const told = lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the shared cache'))
+  t.match(told.at(-1), /^the shared cache does not answer/)
+  t.ok(
+    told.every((msg, index) => msg !== told[index + 1]),
+    'one line an outage',
+  )
 
   await redis.start()
   await until(async () => (await metric(app, 'cache_store_up')) === 1)

@@ -23,12 +23,14 @@ export default fp<{ config: Config }>(
     const tasks = postgresTaskRepository({
       url: config.DATABASE_URL,
       poolSize: config.DATABASE_POOL_SIZE,
-      onError: (error) => app.log.warn({ err: error }, 'a database connection was lost'),
+      ca: config.DATABASE_CA,
+      onDown: (error) => app.log.warn({ err: error }, 'the database fails: calls are repeated, then refused'),
+      onUp: (failures) => app.log.info({ failures }, 'the database answers again'),
     })
     app.decorate('tasks', tasks)
 
     const database = new Dependency(() => tasks.check(), config.DATABASE_READY_GRACE_MS)
-    app.addReadiness(() => database.ready)
+    app.addReadiness('database', () => database.ready)
     const following = database.follow()
 
     new Gauge({

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { problems } from '../plugins/errors.ts'
+import { HttpProblem, problems } from '../plugins/errors.ts'
 import { serveUnderPressure } from '../plugins/pressure.ts'
 
 /** The probes: no line in the log while they are well, no place in the metrics, an answer under pressure. */
@@ -34,13 +34,15 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Whether requests should be sent here',
         response: {
           200: Type.Object({ status: Type.Literal('ready') }),
-          503: Type.Object({ status: Type.Literal('not ready') }),
-          ...problems(400),
+          ...problems(400, 503),
         },
       },
     },
-    async (_request, reply) =>
-      app.isReady() ? reply.send({ status: 'ready' }) : reply.code(503).send({ status: 'not ready' }),
+    async () => {
+      const unready = app.unready()
+      if (unready.length > 0) throw new HttpProblem(503, `Not ready: ${unready.join(', ')}`)
+      return { status: 'ready' as const }
+    },
   )
 }
 

@@ -2,17 +2,24 @@ import { hostname } from 'node:os'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import packageJson from '../../package.json' with { type: 'json' }
+import type { Config } from '../config.ts'
 import { problems } from '../plugins/errors.ts'
 
 const Identity = Type.Object({
   name: Type.String(),
   version: Type.String(),
+  commit: Type.String({ description: 'That the running build was made from.' }),
   hostname: Type.String({ description: 'In Kubernetes, the name of the pod that answered.' }),
 })
 
 /** Says who answers. */
-const root: FastifyPluginAsyncTypebox = async (app) => {
-  const identity = { name: packageJson.name, version: packageJson.version, hostname: hostname() }
+const root: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config }) => {
+  const identity = {
+    name: packageJson.name,
+    version: packageJson.version,
+    commit: config.BUILD_COMMIT,
+    hostname: hostname(),
+  }
 
   app.get(
     '/',

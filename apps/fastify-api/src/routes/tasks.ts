@@ -68,14 +68,13 @@ function isTime(text: string): boolean {
 const tasks: FastifyPluginAsyncTypebox = async (app) => {
   for (const schema of [Task, NewTask, TaskChange, TaskSummary]) app.addSchema(schema)
 
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler((error) => {
     if (error instanceof IdempotencyKeyReused) {
       throw new HttpProblem(422, 'This Idempotency-Key was used for another task: use a new one', {
         cause: error,
       })
     }
     if (error instanceof StoreUnavailable) {
-      reply.log.warn({ err: error }, 'the store does not answer')
       throw new HttpProblem(503, 'The tasks cannot be reached now: try again', {
         headers: { 'retry-after': RETRY_AFTER_SECONDS },
         cause: error,

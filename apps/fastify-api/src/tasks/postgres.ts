@@ -17,14 +17,14 @@ import {
  * pooler; a failover takes longer, and then the client knows best whether to wait.
  */
 const DEFAULTS = {
-  poolSize: 10,
   connectTimeoutMs: 2_000,
   statementTimeoutMs: 5_000,
   retryBudgetMs: 1_500,
-  onError: () => {},
+  onDown: () => {},
+  onUp: () => {},
 }
 
-export type PostgresOptions = Pick<ConnectionOptions, 'url'> & Partial<ConnectionOptions>
+export type PostgresOptions = Pick<ConnectionOptions, 'url' | 'poolSize'> & Partial<ConnectionOptions>
 
 export interface PostgresTaskRepository extends TaskRepository {
   /** For metrics. */
@@ -41,7 +41,7 @@ interface Row {
   updated_at: Date
 }
 
-/** By name, so that a new column does not change what a prepared statement answers. */
+/** By name, so that a new column does not change an answer. */
 const COLUMNS = 'id, title, notes, status, version, created_at, updated_at'
 
 /** Creating once removes so many keys that are too old, if there are as many: they become fewer, job or no job. */
@@ -77,7 +77,6 @@ export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRe
       const changeId = randomUUID()
       return connections.run(async (query) => {
         const [updated] = await query<Row>({
-          name: 'update-task',
           text: `
             UPDATE tasks
             SET title = coalesce($4, title), notes = coalesce($5, notes), status = coalesce($6, status),
@@ -88,7 +87,6 @@ export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRe
         })
         if (updated !== undefined) return toTask(updated)
         const [current] = await query<Row & { mine: boolean | null }>({
-          name: 'compare-task',
           text: `SELECT ${COLUMNS}, change_id = $2 AS mine FROM tasks WHERE id = $1`,
           values: [id, changeId],
         })
@@ -100,7 +98,6 @@ export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRe
     remove(id, version) {
       return connections.run(async (query, repeated) => {
         const removed = await query({
-          name: 'remove-task',
           text: 'DELETE FROM tasks WHERE id = $1 AND version = coalesce($2, version) RETURNING id',
           values: [id, version],
         })
@@ -138,7 +135,6 @@ async function create(query: Query, id: string, task: NewTask): Promise<{ task: 
   // A conflict is with the same call's earlier attempt; the update changes nothing, it makes the row return. So
   // there always is one.
   const [row] = (await query<Row>({
-    name: 'create-task',
     text: `
       INSERT INTO tasks (id, title, notes, status) VALUES ($1, $2, $3, $4)
       ON CONFLICT (id) DO UPDATE SET id = excluded.id
@@ -158,7 +154,6 @@ async function createOnce(
   // INSERT for the first to commit. Expired keys go after that, and none that another statement holds, so that
   // no two statements wait for each other.
   const [created] = await query<Row>({
-    name: 'create-task-once',
     text: `
       WITH claimed AS (
         INSERT INTO idempotency_keys (key, fingerprint, task_id, title, notes, status)
@@ -182,7 +177,6 @@ async function createOnce(
   if (created !== undefined) return { task: toTask(created), replayed: false }
 
   const [former] = await query<Row & { fingerprint: string }>({
-    name: 'replay-task',
     text: `
       SELECT fingerprint, task_id AS id, title, notes, status, 1 AS version, created_at, created_at AS updated_at
       FROM idempotency_keys WHERE key = $1`,
@@ -198,7 +192,6 @@ async function createOnce(
 
 async function get(query: Query, id: string): Promise<Task | undefined> {
   const [row] = await query<Row>({
-    name: 'get-task',
     text: `SELECT ${COLUMNS} FROM tasks WHERE id = $1`,
     values: [id],
   })
@@ -224,7 +217,7 @@ async function list(
   }
   const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`
 
-  // Not a prepared statement: the best plan depends on the text. One row more than wanted tells of a next page.
+  // One row more than wanted tells of a next page.
   const rows = await query<Row>({
     text: `
       SELECT ${COLUMNS} FROM tasks ${where}

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, DatabaseError } from 'pg'
 import Postgrator from 'postgrator'
+import { connectionConfig } from './postgres-connections.ts'
 
 /** Any number will do, as long as nothing else locks the same one in this database. */
 const ADVISORY_LOCK = 7_240_531
@@ -33,6 +34,11 @@ export interface Migrated {
   version: number
 }
 
+export interface MigrateOptions {
+  ca?: string | undefined
+  onWait?: (reason: string) => void
+}
+
 /**
  * Brings the database to the newest schema: all migrations that are due, in one transaction. Several at once are
  * safe: one does it, the others wait for it and find nothing left to do.
@@ -40,15 +46,16 @@ export interface Migrated {
  * @param url - as `DATABASE_URL`
  * @param timeoutMs - how long to wait for a server that does not accept connections yet, and then how long for
  *   another migration, in milliseconds
- * @param onWait - told once, when the first attempt to connect has failed and more will follow
+ * @param options - `ca`: certificates that the server's must come from, as in `DATABASE_CA`; `onWait`: called once,
+ *   when the first attempt to connect has failed and more will follow
  * @throws {@link MigrationFailed}
  */
 export async function migrate(
   url: string,
   timeoutMs: number,
-  onWait?: (reason: string) => void,
+  options: MigrateOptions = {},
 ): Promise<Migrated> {
-  const client = await connect(url, timeoutMs, onWait)
+  const client = await connect(url, timeoutMs, options)
   try {
     return await applyDue(client, timeoutMs)
   } finally {
@@ -83,12 +90,12 @@ async function applyDue(client: Client, timeoutMs: number): Promise<Migrated> {
   }
 }
 
-async function connect(url: string, timeoutMs: number, onWait?: (reason: string) => void): Promise<Client> {
+async function connect(url: string, timeoutMs: number, { ca, onWait }: MigrateOptions): Promise<Client> {
   const deadline = performance.now() + timeoutMs
   for (let attempt = 1; ; attempt++) {
     try {
       const client = new Client({
-        connectionString: url,
+        ...connectionConfig(url, ca),
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
         keepAlive: true,
         application_name: 'fastify-api-migrate',

@@ -16,7 +16,7 @@ export interface LogLine {
   err?: { message: string }
 }
 
-/** The service without a port, and what it logs. */
+/** The service without a port, and what it logs; the load routes are on, as most tests need one. */
 export async function build(t: Test, settings: Partial<Record<keyof Config, string>> = {}) {
   const lines: LogLine[] = []
   const sink = new Writable({
@@ -25,8 +25,9 @@ export async function build(t: Test, settings: Partial<Record<keyof Config, stri
       done()
     },
   })
-  // What a busy machine makes of the event loop is not what most tests are about.
-  const app = await buildApp(loadConfig({ PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0', ...settings }), sink)
+  // Most tests use the load routes, and are not about what a busy machine makes of the event loop.
+  const defaults = { LOAD_ENDPOINTS_ENABLED: 'true', PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0' }
+  const app = await buildApp(loadConfig({ ...defaults, ...settings }), sink)
   t.teardown(() => app.close())
   return { app, lines }
 }

@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Test } from 'tap'
+import type { Certificate } from './certificates.ts'
 import { freePort } from './free-port.ts'
 
 /** Where Debian's packages put the server of each version. */
@@ -32,8 +33,11 @@ export function findPostgres(servers = SERVERS): string {
  * A real PostgreSQL with nothing in it, for one test file. It ends with the test, and with the test's process
  * however that ends.
  */
-export async function startPostgres(t: Pick<Test, 'teardown'>): Promise<PostgresServer> {
-  const server = new PostgresServer(findPostgres(), await freePort())
+export async function startPostgres(
+  t: Pick<Test, 'teardown'>,
+  options: { tls?: Certificate; settings?: string[] } = {},
+): Promise<PostgresServer> {
+  const server = new PostgresServer(findPostgres(), await freePort(), options)
   t.teardown(() => server.remove())
   await server.initialize()
   await server.start()
@@ -41,14 +45,22 @@ export async function startPostgres(t: Pick<Test, 'teardown'>): Promise<Postgres
 }
 
 export class PostgresServer {
+  readonly port: number
   readonly #programs: string
-  readonly #port: number
+  readonly #tls: Certificate | undefined
+  readonly #settings: string[]
   readonly #folder = mkdtempSync(join(tmpdir(), 'postgres-'))
   #process: ChildProcess | undefined
 
-  constructor(programs: string, port: number) {
+  constructor(
+    programs: string,
+    port: number,
+    { tls, settings = [] }: { tls?: Certificate; settings?: string[] } = {},
+  ) {
     this.#programs = programs
-    this.#port = port
+    this.port = port
+    this.#tls = tls
+    this.#settings = settings
     // The server runs as another user, who makes a directory of its own in this one.
     chmodSync(this.#folder, 0o777)
   }
@@ -66,6 +78,16 @@ export class PostgresServer {
     ])
     const [[code], output] = await Promise.all([once(initdb, 'close'), text(initdb.stderr)])
     if (code !== 0) throw new Error(`initdb: ${output}`)
+    if (this.#tls === undefined) return
+    // The server takes a key that is its own user's alone.
+    for (const [name, file] of Object.entries(this.#tls)) {
+      await once(spawnUnprivileged('install', ['--mode=600', file, join(this.#folder, name)]), 'close')
+    }
+    this.#settings.push(
+      '--ssl=on',
+      `--ssl_cert_file=${join(this.#folder, 'cert')}`,
+      `--ssl_key_file=${join(this.#folder, 'key')}`,
+    )
   }
 
   /** Starts it, again after {@link kill}: same port, same data. */
@@ -73,11 +95,12 @@ export class PostgresServer {
     const server = this.#spawn('postgres', [
       '-D',
       join(this.#folder, 'data'),
-      `--port=${this.#port}`,
+      `--port=${this.port}`,
       '--listen_addresses=127.0.0.1',
       '--unix_socket_directories=',
       '--fsync=off',
       '--shared_buffers=16MB',
+      ...this.#settings,
     ])
     this.#process = server
     const output = text(server.stderr)
@@ -106,7 +129,7 @@ export class PostgresServer {
   }
 
   #url(database: string): string {
-    return `postgres://postgres@127.0.0.1:${this.#port}/${database}`
+    return `postgres://postgres@127.0.0.1:${this.port}/${database}`
   }
 
   async #answers(): Promise<boolean> {
@@ -127,15 +150,7 @@ export class PostgresServer {
   }
 
   #spawn(program: string, options: string[]) {
-    // PostgreSQL refuses to run as root.
-    /* c8 ignore next - who runs the tests is either root or not */
-    const user = process.getuid?.() === 0 ? ['--reuid=postgres', '--regid=postgres', '--clear-groups'] : []
-    return spawn(
-      'setpriv',
-      ['--pdeathsig=QUIT', ...user, '--', join(this.#programs, program), ...options],
-      // Its own messages in English, wherever the tests run.
-      { stdio: ['ignore', 'ignore', 'pipe'], cwd: '/', env: { LC_ALL: 'C' } },
-    )
+    return spawnUnprivileged(join(this.#programs, program), options)
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
@@ -144,4 +159,16 @@ export class PostgresServer {
     // Not `exit`: its children hold the pipe, and until the last of them is gone it does not start again.
     if (server?.kill(signal)) await once(server, 'close')
   }
+}
+
+/** Starts a program that refuses to run as root, such as PostgreSQL's; it ends with this process at the latest. */
+export function spawnUnprivileged(program: string, options: string[]) {
+  /* c8 ignore next - who runs the tests is either root or not */
+  const user = process.getuid?.() === 0 ? ['--reuid=postgres', '--regid=postgres', '--clear-groups'] : []
+  return spawn(
+    'setpriv',
+    ['--pdeathsig=QUIT', ...user, '--', program, ...options],
+    // Its own messages in English, wherever the tests run.
+    { stdio: ['ignore', 'ignore', 'pipe'], cwd: '/', env: { LC_ALL: 'C', PATH: '/usr/sbin:/usr/bin:/bin' } },
+  )
 }

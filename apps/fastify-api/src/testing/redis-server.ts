@@ -1,10 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createClient } from '@redis/client'
+import type { Test } from 'tap'
 import { freePort } from './free-port.ts'
 
 const PROGRAMS = ['redis-server', 'valkey-server']
@@ -103,4 +106,89 @@ function answers(port: number): Promise<boolean> {
     })
     socket.on('error', () => resolve(false))
   })
+}
+
+/** A node of a cluster: a {@link RedisServer} that keeps the cluster's configuration across {@link RedisServer.kill}. */
+export interface Cluster {
+  nodes: RedisServer[]
+  /** A client of each node by itself, which follows no redirection. */
+  clients: Awaited<ReturnType<typeof connectTo>>[]
+  /** Node ids, in the order of the nodes. */
+  ids: string[]
+}
+
+const connectTo = (node: RedisServer) =>
+  createClient({ url: node.url, socket: { reconnectStrategy: false } })
+    .on('error', () => {})
+    .connect()
+
+/** Slots of a cluster. */
+const SLOTS = 16_384
+
+/**
+ * A cluster of as many masters, that shares all slots among them, and replicas of the first one. It ends with the
+ * test.
+ *
+ * @param settings - more settings of each node
+ */
+export async function startCluster(
+  t: Pick<Test, 'teardown'>,
+  {
+    masters = 3,
+    replicas = 0,
+    settings = [],
+  }: { masters?: number; replicas?: number; settings?: string[] } = {},
+): Promise<Cluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'redis-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const start = async () => {
+    const busPort = await freePort()
+    const node = await RedisServer.start(
+      ...['--dir', folder, '--cluster-enabled', 'yes', '--cluster-config-file', `${busPort}.conf`],
+      ...['--cluster-port', String(busPort), '--cluster-announce-ip', '127.0.0.1'],
+      ...['--cluster-node-timeout', '1000', '--cluster-allow-replica-migration', 'no', ...settings],
+    )
+    t.teardown(() => node.kill())
+    const client = await connectTo(node)
+    t.teardown(() => client.destroy())
+    const id = await client.clusterMyId()
+    return { node, client, id, busPort }
+  }
+  const started: Awaited<ReturnType<typeof start>>[] = []
+  while (started.length < masters + replicas) started.push(await start())
+  for (const [index, { client }] of started.entries()) {
+    const share = SLOTS / masters
+    const range = { start: Math.ceil(index * share), end: Math.ceil((index + 1) * share) - 1 }
+    if (index < masters) await client.clusterAddSlotsRange(range)
+    await client.sendCommand(['CLUSTER', 'SET-CONFIG-EPOCH', String(index + 1)])
+  }
+  for (const { client, node } of started) {
+    for (const other of started) {
+      const meet = ['CLUSTER', 'MEET', '127.0.0.1', String(other.node.port), String(other.busPort)]
+      if (other.node !== node) await client.sendCommand(meet)
+    }
+  }
+  for (const { client } of started.slice(masters))
+    await untilDone(() => client.clusterReplicate(`${started[0]?.id}`))
+  for (const { client } of started) {
+    await untilDone(async () => {
+      const nodes = await client.clusterNodes()
+      const known = nodes.match(/ connected/g)?.length === started.length
+      const replicated = nodes.match(/slave /g)?.length ?? 0
+      const state = await client.clusterInfo()
+      if (!known || replicated !== replicas || !state.includes('cluster_state:ok')) throw new Error(nodes)
+    })
+  }
+  const column = <Key extends keyof (typeof started)[number]>(key: Key) => started.map((one) => one[key])
+  return { nodes: column('node'), clients: column('client'), ids: column('id') }
+}
+
+/** Again and again until it does not fail: what the nodes of a cluster tell each other takes a while. */
+async function untilDone(attempt: () => Promise<unknown>): Promise<void> {
+  for (let done = false; !done; await sleep(50)) {
+    done = await attempt().then(
+      () => true,
+      () => false,
+    )
+  }
 }

@@ -24,6 +24,7 @@ export function run(t: Pick<Test, 'teardown'>, environment: Record<string, strin
       METRICS_PORT: '0',
       // What a busy machine makes of the event loop is not what these tests are about.
       PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0',
+      LOAD_ENDPOINTS_ENABLED: 'true',
       ...environment,
     },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,0 +1,62 @@
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { freePort } from './free-port.ts'
+import { spawnUnprivileged } from './postgres-server.ts'
+
+/**
+ * PgBouncer in transaction mode before the PostgreSQL on `port`, with two connections to it and all else as it is by
+ * default. It ends with the test.
+ *
+ * @returns what turns the URL of a database into one that leads through PgBouncer
+ * @throws Error with what it printed, if it does not start: "apt-get install pgbouncer" installs it
+ */
+export async function startPgBouncer(t: Test, port: number): Promise<(url: string) => string> {
+  const folder = mkdtempSync(join(tmpdir(), 'pgbouncer-'))
+  chmodSync(folder, 0o755)
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const listenPort = await freePort()
+  const settings = `
+    [databases]
+    * = host=127.0.0.1 port=${port} user=postgres
+    [pgbouncer]
+    pool_mode = transaction
+    default_pool_size = 2
+    listen_addr = 127.0.0.1
+    listen_port = ${listenPort}
+    unix_socket_dir =
+    auth_type = any
+  `
+  const file = join(folder, 'pgbouncer.ini')
+  writeFileSync(file, settings.replaceAll(/^ +/gm, ''))
+  const program = spawnUnprivileged('pgbouncer', ['--quiet', file])
+  const output = text(program.stderr)
+  t.teardown(async () => {
+    if (program.kill('SIGKILL')) await once(program, 'close')
+  })
+  while (!(await accepts(listenPort))) {
+    if (program.exitCode !== null) throw new Error(`pgbouncer: ${await output}`)
+    await sleep(20)
+  }
+  return (url) => {
+    const through = new URL(url)
+    through.port = String(listenPort)
+    return through.href
+  }
+}
+
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1')
+  const connected = once(socket, 'connect').then(
+    () => true,
+    () => false,
+  )
+  const answer = await connected
+  socket.destroy()
+  return answer
+}
