@@ -448,8 +448,11 @@ export async function follow(
     // Ctrl-C reaches Terraform itself, which ends what it has begun and writes its state.
     cleanup: false,
   })
-  const ignore = () => {}
-  process.on('SIGINT', ignore)
+  let interrupted = false
+  const onInterrupt = () => {
+    interrupted = true
+  }
+  process.on('SIGINT', onInterrupt)
   const errors: Diagnostic[] = []
   const unreadable: string[] = []
   for await (const line of running.iterable()) {
@@ -461,9 +464,15 @@ export async function follow(
     }
   }
   const result = await running
-  process.removeListener('SIGINT', ignore)
+  process.removeListener('SIGINT', onInterrupt)
   if (result.code === 'ENOENT') throw terraformMissing()
   if (!result.failed) return
+  if (interrupted) {
+    throw new ActionableError(
+      `${stack.name} (${stack.environment.name}): interrupted; its state is saved`,
+      'nothing is lost: run the command again, it goes on from there',
+    )
+  }
   const lines = errors.map(describe)
   const message = lines.length > 0 ? lines.join('\n') : [...unreadable, result.stderr].join('\n').trim()
   throw failure(stack, `${stack.name} (${stack.environment.name}): ${message}`, message, command)
@@ -498,7 +507,7 @@ function failure(stack: Stack, message: string, evidence: string, command = 'ini
   const file = `infrastructure-hcl/environments/${stack.environment.name}/${stack.name}.tfvars`
   const usual =
     command === 'apply'
-      ? 'nothing is lost: mend the cause and run the command again, it goes on from there'
+      ? 'nothing is lost: fix the cause and run the command again, it goes on from there'
       : `correct it, most likely in ${file}; nothing was changed`
   return new ActionableError(message, remedy?.nextStep(stack) ?? usual)
 }
