@@ -7,7 +7,11 @@ t.test('a process outlives a full disk that its log is on', async (t) => {
   const module = join(import.meta.dirname, 'errors.ts')
   const script = (first: string) =>
     `import { tolerateLostOutput } from ${JSON.stringify(module)}; ${first}
-     console.error('lost'); await new Promise((resolve) => setTimeout(resolve, 50)); process.exit(7)`
+     for (const line of ['one', 'two', 'three']) {
+       console.error(line)
+       await new Promise((resolve) => setTimeout(resolve, 20))
+     }
+     process.exit(7)`
   // The kernel's device that is always full.
   const run = (first: string) =>
     execa(process.execPath, ['--input-type=module', '--eval', script(first)], {
