@@ -10,7 +10,7 @@ import { execa } from 'execa'
 import { type CostPlan, monthlyCost, PRICES, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
 import { confirmProduction, type Environment, kubeContext, readEnvironment } from './environment.ts'
-import { keepUnfinishedClusters } from './interrupted.ts'
+import { adoptLogGroups, keepUnfinishedClusters } from './interrupted.ts'
 import {
   describePlan,
   isEmpty,

@@ -782,7 +782,7 @@ await t.test('an apply that is interrupted again and again goes on', async (t) =
     const said = await interrupt('apply', moment, wait, async (line) => {
       if (locked || !moment.test(line)) return
       locked = true
-      const refused = await make('plan', { ARGS: '-lock-timeout=0s' }, true)
+      const refused = await make('apply', { ARGS: '-lock-timeout=0s' }, true)
       t.match(refused, /Error acquiring the state lock/, 'a second run waits its turn')
       t.match(refused, /next: wait for the run that holds it/)
     })
