@@ -26,7 +26,6 @@ const nodeDirectories = [
   '/etc/kubernetes',
   '/opt/cni',
   '/opt/containerd',
-  '/root/.kube',
   '/usr/libexec/kubernetes',
   '/var/lib/cni',
   '/var/lib/containerd',

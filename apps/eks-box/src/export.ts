@@ -43,7 +43,8 @@ export async function exportLogs(config: BoxConfig, file: string, env = process.
         const { all, shortMessage } = await execa(
           programPath(config, 'kubectl'),
           [...connection, ...question],
-          { all: true, reject: false, timeout: 60_000 },
+          // kubectl caches in its HOME what the API server serves.
+          { all: true, reject: false, timeout: 60_000, env: { HOME: work } },
         )
         await writeFile(join(cluster, name), `${all ?? shortMessage}\n`)
       }),
