@@ -10,7 +10,7 @@ import { execa } from 'execa'
 import { type CostPlan, monthlyCost, PRICES, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
 import { confirmProduction, type Environment, kubeContext, readEnvironment } from './environment.ts'
-import { adoptLogGroups, keepUnfinishedClusters } from './interrupted.ts'
+import { keepUnfinishedClusters } from './interrupted.ts'
 import {
   describePlan,
   isEmpty,
@@ -86,7 +86,7 @@ async function readPlan(stack: Stack, file: string): Promise<Planned> {
 async function plan({ environment, box, planOptions }: Context): Promise<void> {
   for (const name of chosenStacks(environment, process.env['STACK'])) {
     if (name === 'platform' && !(await isClusterApplied(environment, box))) {
-      await skipPlan(`${name} (${environment.name})`)
+      await skipPlan(await prepareStack(name, environment, box))
       continue
     }
     const stack = await prepareStack(name, environment, box)
@@ -122,9 +122,12 @@ async function isClusterApplied(environment: Environment, box: BoxConfig): Promi
 }
 
 /** An account that is still empty is no failure: what is in a cluster can be planned once there is one. */
-async function skipPlan(title: string): Promise<void> {
+async function skipPlan(stack: Stack): Promise<void> {
+  const title = titleOf(stack)
   const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
   console.log(`${title}: ${reason}`)
+  await writeFile(`${planFile(stack)}.txt`, `${reason}\n`)
+  await writeFile(`${planFile(stack)}.digest`, '')
   const report = process.env['PLAN_SUMMARY']
   if (report) await appendFile(report, `### ${title}\n\nNo plan: ${reason}.\n`)
 }
@@ -155,12 +158,10 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
     }
     const stack = await prepareStack(name, environment, box)
     if (name === 'cluster' && !reviewed) await keepUnfinishedClusters(stack, box)
-    const { summary, digest } = reviewed
-      ? await readPlan(stack, resolve(reviewed))
-      : await makePlan(stack, planOptions)
-    console.log(describePlan(titleOf(stack), summary))
-    if (isEmpty(summary)) continue
-    checkApproval(stack, digest)
+    const planned = reviewed ? await readPlan(stack, resolve(reviewed)) : await makePlan(stack, planOptions)
+    console.log(describePlan(titleOf(stack), planned.summary))
+    if (isEmpty(planned.summary)) continue
+    checkApproval(stack, planned.digest)
     await applyPlan(stack, reviewed ? resolve(reviewed) : planFile(stack))
     await rm(planFile(stack), { force: true })
     console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
