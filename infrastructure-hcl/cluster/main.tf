@@ -185,6 +185,10 @@ locals {
     # For the platform's StorageClass.
     aws-ebs-csi-driver = {
       most_recent = false
+      # Volumes outlive the cluster when nobody deletes their claims; by this tag `make destroy` finds them.
+      configuration_values = jsonencode({
+        controller = { extraVolumeTags = { "ebs.csi.aws.com/cluster-name" = var.cluster_name } }
+      })
       pod_identity_association = [{
         role_arn        = aws_iam_role.ebs_csi.arn
         service_account = "ebs-csi-controller-sa"

@@ -104,6 +104,12 @@ async function furnish(root: string, image: string, tag: string): Promise<void> 
   const node = realpathSync(process.execPath)
   await writeFile(join(units, 'trial.service'), trialUnit([node, trial], variables))
   await symlink('../trial.service', join(units, 'multi-user.target.wants', 'trial.service'))
+  // systemd gives a service 90 seconds to start.
+  await mkdir(join(root, 'etc/systemd/system.conf.d'), { recursive: true })
+  await writeFile(
+    join(root, 'etc/systemd/system.conf.d/slow.conf'),
+    '[Manager]\nDefaultTimeoutStartSec=30min\n',
+  )
   // Or the start of the machine empties /tmp, where parts of this may lie.
   await mkdir(join(root, 'etc/tmpfiles.d'), { recursive: true })
   await symlink('/dev/null', join(root, 'etc/tmpfiles.d/tmp.conf'))

@@ -22,7 +22,7 @@ const box = readConfig(process.env)
 const providers: Record<StackName, readonly string[]> = {
   bootstrap: ['aws'],
   cluster: ['aws'],
-  platform: ['aws', 'helm'],
+  platform: ['helm'],
 }
 
 async function checked(program: string, args: string[], cwd: string, env = {}): Promise<void> {

@@ -167,11 +167,11 @@ t.test('a Secret that no operator makes is not waited for', async (t) => {
   }
 })
 
-t.test('a context the kubeconfig does not have is refused with those it has', async (t) => {
+t.test('a context the kubeconfig does not have is refused without offering other clusters', async (t) => {
   const directory = t.testdir({ kubeconfig })
   t.throws(() => new Release('helm', { kubeconfig: join(directory, 'kubeconfig'), context: 'there' }), {
     message: 'your kubeconfig has no context there',
     nextStep:
-      'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`, or set KUBE_CONTEXT to one of here',
+      'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`, or correct KUBE_CONTEXT (`kubectl config get-contexts` lists yours)',
   })
 })

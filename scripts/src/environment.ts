@@ -143,14 +143,11 @@ export function loadKubeConfig(access: KubeAccess): KubeConfig {
 }
 
 function selectContext(kubeConfig: KubeConfig, context: string): void {
-  const known = kubeConfig.getContexts().map(({ name }) => name)
-  if (!known.includes(context)) {
+  if (kubeConfig.getContextObject(context) === null) {
     throw new ActionableError(
       `your kubeconfig has no context ${context}`,
-      [
-        'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`',
-        ...(known.length > 0 ? [`or set KUBE_CONTEXT to one of ${known.join(', ')}`] : []),
-      ].join(', '),
+      // The others lead to other clusters: naming them here would invite a mistake.
+      'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`, or correct KUBE_CONTEXT (`kubectl config get-contexts` lists yours)',
     )
   }
   kubeConfig.setCurrentContext(context)

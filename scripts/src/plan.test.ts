@@ -1,5 +1,5 @@
 import t from 'tap'
-import { describePlan, isEmpty, planMarkdown, summarize } from './plan.ts'
+import { describePlan, isEmpty, type PlanDocument, planDigest, planMarkdown, summarize } from './plan.ts'
 import { describe } from './terraform.ts'
 
 const change = (address: string, ...actions: string[]) => ({ address, mode: 'managed', change: { actions } })
@@ -32,18 +32,105 @@ t.test('a plan that only reads and keeps is empty', async (t) => {
   const quiet = summarize({ resource_changes: [change('aws_a.same', 'no-op')] })
   t.ok(isEmpty(quiet))
   t.equal(describePlan('cluster (dev)', quiet), 'cluster (dev): no changes')
-  t.match(planMarkdown('cluster (dev)', quiet), /No changes\./)
+  t.match(planMarkdown('cluster (dev)', quiet, 'abc', ''), /No changes\./)
 })
 
 t.test('a changed output alone is a change too', async (t) => {
   t.notOk(isEmpty(summarize({ output_changes: { url: { actions: ['update'] } } })))
 })
 
-t.test('in a pull request the risks stand out', async (t) => {
-  const text = planMarkdown('cluster (prod)', summarize(busy))
-  t.match(text, '### cluster (prod)')
-  t.match(text, ':warning: **replace** `aws_a.replaced`')
-  t.match(text, ':warning: **destroy** `aws_a.gone`')
+const text = `
+Terraform will perform the following actions:
+
+  # aws_a.edited will be updated in-place
+  ~ resource "aws_a" "edited" {
+      + colour   = "red"
+      - size     = 3 -> null
+      ~ password = (sensitive value)
+    }
+`
+
+t.test('a pull request shows the risks, and the plan itself', async (t) => {
+  const section = planMarkdown('cluster (prod)', summarize(busy), '0123456789abcdef', text)
+  t.match(section, '### cluster (prod)')
+  t.match(section, ':warning: **replace** `aws_a.replaced`')
+  t.match(section, ':warning: **destroy** `aws_a.gone`')
+  t.match(section, '<code>0123456789ab</code>')
+  t.match(section, '\n```diff\nTerraform will')
+  for (const line of [
+    '!   resource "aws_a"',
+    '+       colour ',
+    '-       size ',
+    '!       password = (sensitive value)',
+  ]) {
+    t.match(section, `\n${line}`)
+  }
+})
+
+t.test('nothing in a plan can end the block it stands in', async (t) => {
+  const section = planMarkdown('cluster (dev)', summarize(busy), 'abc', `+ a = "\`\`\`\`"\n# @everyone`)
+  t.match(section, '\n`````diff\n')
+  t.match(section, '\n`````\n\n</details>')
+})
+
+t.test('six long plans fit into one comment', async (t) => {
+  const section = planMarkdown('cluster (dev)', summarize(busy), 'abc', '  + line\n'.repeat(50_000))
+  t.ok(section.length * 6 < 65_536)
+  t.match(section, /\.\.\. and \d+ more lines: the job's log shows the whole plan/)
+})
+
+const edited = (change: object): PlanDocument => ({
+  resource_changes: [
+    {
+      address: 'aws_a.edited',
+      mode: 'managed',
+      change: { actions: ['update'], before: 1, after: 2, ...change },
+    },
+    { address: 'aws_a.same', mode: 'managed', change: { actions: ['no-op'], before: 1, after: 1 } },
+  ],
+})
+const digest = (plan: PlanDocument) => planDigest('cluster (dev)', plan)
+
+t.test('a digest stands for what a plan does', async (t) => {
+  const approved = digest(edited({}))
+  t.match(approved, /^[0-9a-f]{64}$/)
+  t.equal(digest(edited({})), approved, 'the same plan again')
+  t.not(digest(edited({ after: 3 })), approved, 'another value')
+  t.not(digest(edited({ before: 0 })), approved, 'somebody changed the resource in the meantime')
+  t.not(digest(edited({ actions: ['delete', 'create'] })), approved, 'a replacement')
+  t.not(digest(edited({ after_unknown: true })), approved)
+  t.not(digest({ ...edited({}), output_changes: { url: { actions: ['update'] } } }), approved, 'an output')
+  t.not(planDigest('cluster (prod)', edited({})), approved, 'another environment')
+  t.equal(digest({ ...edited({}), output_changes: { url: { actions: ['no-op'] } } }), approved)
+})
+
+t.test('a resource that is only imported makes a change too', async (t) => {
+  const change = { actions: ['no-op'], before: 1, after: 1 }
+  const plan = (more: object) => ({
+    resource_changes: [{ address: 'aws_a.b', mode: 'managed', change: { ...change, ...more } }],
+  })
+  const taking = plan({ importing: { id: 'i' } })
+  t.not(digest(taking), digest(plan({})))
+  t.notOk(isEmpty(summarize(taking)))
+  t.equal(
+    describePlan('cluster (dev)', summarize(taking)),
+    'cluster (dev): 1 to take over, 0 to add, 0 to change, 0 to replace, 0 to destroy',
+  )
+})
+
+t.test('a digest holds nothing of a sensitive value', async (t) => {
+  const secret = (password: string) =>
+    digest(
+      edited({
+        after: { tags: ['a', password], password, name: 'x' },
+        after_sensitive: { tags: [false, true], password: true },
+      }),
+    )
+  t.equal(secret('one'), secret('two'))
+  t.not(
+    digest(edited({ after: { name: 'x' }, after_sensitive: {} })),
+    digest(edited({ after: { name: 'y' }, after_sensitive: {} })),
+  )
 })
 
 t.test('an error is one line: what, why and where', async (t) => {

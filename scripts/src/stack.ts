@@ -16,6 +16,7 @@ import {
   isEmpty,
   type PlanDocument,
   type PlanSummary,
+  planDigest,
   planMarkdown,
   summarize,
 } from './plan.ts'
@@ -59,8 +60,14 @@ const planFile = (stack: Stack) => join(stack.dataDirectory, 'plan')
 
 const titleOf = (stack: Stack) => `${stack.name} (${stack.environment.name})`
 
+/** A plan's summary, and the digest of what it would do. */
+interface Planned {
+  summary: PlanSummary
+  digest: string
+}
+
 /** Plans a stack, keeps the plan beside its JSON, and tells in short what it does. */
-async function makePlan(stack: Stack, options: string[] = []): Promise<PlanSummary> {
+async function makePlan(stack: Stack, options: string[] = []): Promise<Planned> {
   await follow(
     stack,
     ['plan', LOCK_TIMEOUT, `-out=${planFile(stack)}`, ...stack.options, ...options],
@@ -69,23 +76,57 @@ async function makePlan(stack: Stack, options: string[] = []): Promise<PlanSumma
   return readPlan(stack, planFile(stack))
 }
 
-async function readPlan(stack: Stack, file: string): Promise<PlanSummary> {
+async function readPlan(stack: Stack, file: string): Promise<Planned> {
   const json = await run(stack, ['show', '-json', file])
   await writeFile(`${planFile(stack)}.json`, json)
-  return summarize(JSON.parse(json) as PlanDocument)
+  const document = JSON.parse(json) as PlanDocument
+  return { summary: summarize(document), digest: planDigest(titleOf(stack), document) }
 }
 
 async function plan({ environment, box, planOptions }: Context): Promise<void> {
   for (const name of chosenStacks(environment, process.env['STACK'])) {
+    if (name === 'platform' && !(await isClusterApplied(environment, box))) {
+      await skipPlan(`${name} (${environment.name})`)
+      continue
+    }
     const stack = await prepareStack(name, environment, box)
-    const summary = await makePlan(stack, planOptions)
+    // A plan changes no state, so it needs no lock, and whoever may only plan needs no right to write one.
+    const { summary, digest } = await makePlan(stack, ['-lock=false', ...planOptions])
     console.log(describePlan(titleOf(stack), summary))
-    const text = `${planFile(stack)}.txt`
-    await writeFile(text, await run(stack, ['show', '-no-color', planFile(stack)]))
-    if (!isEmpty(summary)) console.log(`all of it: ${text}`)
+    const file = `${planFile(stack)}.txt`
+    const text = await run(stack, ['show', '-no-color', planFile(stack)])
+    await writeFile(file, text)
+    await writeFile(`${planFile(stack)}.digest`, isEmpty(summary) ? '' : digest)
+    if (!isEmpty(summary)) console.log(`all of it: ${file}\ndigest: ${digest}`)
     const report = process.env['PLAN_SUMMARY']
-    if (report) await appendFile(report, planMarkdown(titleOf(stack), summary))
+    if (report) await appendFile(report, planMarkdown(titleOf(stack), summary, digest, text))
   }
+}
+
+/**
+ * Makes sure that a plan is the one that was approved.
+ *
+ * @throws ActionableError when it is another one.
+ */
+function checkApproval(stack: Stack, digest: string): void {
+  const approved = process.env['PLAN_DIGEST']
+  if (!approved || approved === digest) return
+  throw new ActionableError(
+    `the plan of ${titleOf(stack)} is no longer the one that was approved: the digest was ${approved} and is ${digest}; nothing was changed`,
+    'something has changed since: plan again, read that plan, and approve it',
+  )
+}
+
+async function isClusterApplied(environment: Environment, box: BoxConfig): Promise<boolean> {
+  return (await clusterOutputs(environment, box))['cluster_name'] !== undefined
+}
+
+/** An account that is still empty is no failure: what is in a cluster can be planned once there is one. */
+async function skipPlan(title: string): Promise<void> {
+  const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
+  console.log(`${title}: ${reason}`)
+  const report = process.env['PLAN_SUMMARY']
+  if (report) await appendFile(report, `### ${title}\n\nNo plan: ${reason}.\n`)
 }
 
 async function apply({ environment, box, planOptions }: Context): Promise<void> {
@@ -97,17 +138,30 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
   if (reviewed && !existsSync(reviewed)) {
     throw new ActionableError(`PLAN is "${reviewed}", which is no file`, 'make one with `make plan`')
   }
+  if (process.env['PLAN_DIGEST'] && names.length > 1) {
+    throw new ActionableError(
+      'PLAN_DIGEST is that of one stack',
+      'say which: STACK=cluster or STACK=platform',
+    )
+  }
   confirmProduction(environment, { reviewed: Boolean(reviewed) })
   for (const name of names) {
     const since = Date.now()
+    if (name === 'platform' && !(await isClusterApplied(environment, box))) {
+      throw new ActionableError(
+        `platform (${environment.name}): the cluster is not applied yet`,
+        `apply it first: \`make apply ENV=${environment.name} STACK=cluster\``,
+      )
+    }
     const stack = await prepareStack(name, environment, box)
     if (name === 'cluster' && !reviewed) await keepUnfinishedClusters(stack, box)
-    let summary = reviewed ? await readPlan(stack, resolve(reviewed)) : await makePlan(stack, planOptions)
+    let planned = reviewed ? await readPlan(stack, resolve(reviewed)) : await makePlan(stack, planOptions)
     if (name === 'cluster' && !reviewed && (await adoptLogGroups(stack, `${planFile(stack)}.json`, box))) {
-      summary = await makePlan(stack, planOptions)
+      planned = await makePlan(stack, planOptions)
     }
-    console.log(describePlan(titleOf(stack), summary))
-    if (isEmpty(summary)) continue
+    console.log(describePlan(titleOf(stack), planned.summary))
+    if (isEmpty(planned.summary)) continue
+    checkApproval(stack, planned.digest)
     await applyPlan(stack, reviewed ? resolve(reviewed) : planFile(stack))
     await rm(planFile(stack), { force: true })
     console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
@@ -131,7 +185,7 @@ async function destroyStack(stack: Stack): Promise<void> {
     console.log(`${titleOf(stack)}: there is nothing to destroy`)
     return
   }
-  console.log(describePlan(titleOf(stack), await makePlan(stack, ['-destroy'])))
+  console.log(describePlan(titleOf(stack), (await makePlan(stack, ['-destroy'])).summary))
   await applyPlan(stack, planFile(stack))
   await rm(planFile(stack), { force: true })
   console.log(`destroyed ${titleOf(stack)}`)
@@ -176,7 +230,7 @@ const actions = { cost, plan, apply, destroy, output, kubeconfig }
 if (import.meta.main) {
   const program = new Command('stack')
     .description(
-      "An environment's infrastructure. ENV, STACK and PLAN choose which, what of it, and by which plan.",
+      "An environment's infrastructure. ENV, STACK, PLAN and PLAN_DIGEST choose which, what of it, and by which plan.",
     )
     .addArgument(new Argument('<action>').choices(Object.keys(actions)))
     .argument('[options...]', 'for `terraform plan`, after --')

@@ -72,6 +72,11 @@ const remedies: readonly { pattern: RegExp; nextStep: (stack: Stack) => string }
       'check the network and the proxy settings, or set TERRAFORM_MODULE_MIRROR to a directory with the modules (docs/infrastructure.md, without internet access)',
   },
   {
+    pattern: /recorded in the dependency lock file|Provider dependency changes detected|locked provider/,
+    nextStep: () =>
+      'use the official package of that version; after a change of versions.tf, `terraform init -upgrade` in the stack updates .terraform.lock.hcl: commit it',
+  },
+  {
     pattern: /ECONNREFUSED|connection refused|no such host/,
     nextStep: ({ environment }) =>
       environment.usesBox ? 'start the box with `make box`' : 'check the network and the proxy settings',
@@ -159,7 +164,9 @@ export async function prepareStack(
     await writeFile(file, mirrorConfig(mirror))
     stack.variables['TF_CLI_CONFIG_FILE'] = file
   }
-  await run(stack, ['init', '-no-color', '-reconfigure', ...backend])
+  // In CI a provider that the lock file does not know is refused, not written to the lock file.
+  const lock = !isLocal && process.env['CI'] === 'true' ? ['-lockfile=readonly'] : []
+  await run(stack, ['init', '-no-color', '-reconfigure', ...lock, ...backend])
   return stack
 }
 

@@ -94,7 +94,8 @@ export async function rootFileSystem(
   }
   const unfinished = `${target}.unfinished`
   const options = ['--quiet', '--variant=minbase', `--include=${all.join(',')}`]
-  await run('mmdebstrap', [...options, release, unfinished, ...sources], interrupt)
+  // In a mount namespace of its own: a mmdebstrap that is killed leaves its mounts behind.
+  await run('unshare', ['--mount', 'mmdebstrap', ...options, release, unfinished, ...sources], interrupt)
   await rename(unfinished, target)
   return target
 }

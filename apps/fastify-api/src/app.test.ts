@@ -1,4 +1,5 @@
 import { setImmediate, setTimeout } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { build, metric, problem } from './testing/app.ts'
 
@@ -68,7 +69,7 @@ for (const [what, status, request] of refusals) {
 }
 
 t.test('problems can be told apart by their type', async (t) => {
-  const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '9' })
+  const { app } = await build(t)
   const post = { method: 'POST', url: '/api/v1/tasks' } as const
   const absent = '/api/v1/tasks/00000000-0000-4000-8000-000000000000'
   await app.inject({ ...post, payload: { title: 'a' }, headers: { 'idempotency-key': 'k' } })
@@ -81,11 +82,14 @@ t.test('problems can be told apart by their type', async (t) => {
     ['invalid-body', { ...post, payload: {} }],
     ['idempotency-key-reused', { ...post, payload: { title: 'b' }, headers: { 'idempotency-key': 'k' } }],
     ['if-match-missing', { method: 'DELETE', url: absent }],
-    ['rate-limited', { url: '/' }],
   ] as const) {
     const { type } = problem(t, await app.inject(request))
     t.equal(type, `urn:problem-type:fastify-api:${name}`)
   }
+  const limited = await build(t, { RATE_LIMIT_PER_MINUTE: '1' })
+  await limited.app.inject('/')
+  const { type } = problem(t, await limited.app.inject('/'))
+  t.equal(type, 'urn:problem-type:fastify-api:rate-limited')
 })
 
 t.test('a problem points at what is wrong with the input', async (t) => {
@@ -97,13 +101,15 @@ t.test('a problem points at what is wrong with the input', async (t) => {
   t.match(await send({ title: 'a', colour: 'red' }), [{ in: 'body', pointer: '', detail: 'has no "colour"' }])
 })
 
-t.test('a path that cannot be decoded is a problem too, with a line in the log', async (t) => {
+t.test('what the router refuses is answered, logged and counted like every other request', async (t) => {
   const { app, lines } = await build(t)
-  const response = await app.inject('/%ff')
+  const response = await app.inject('/%ff?token=secret')
   t.equal(response.statusCode, 400)
-  t.match(problem(t, response), { status: 400 })
-  t.match(response.headers['x-request-id'], /\w/)
-  t.match(lines.at(-1), { msg: 'request refused by the router', path: '/%ff' })
+  t.match(problem(t, response), { status: 400, detail: /%ff/ })
+  t.match(response.headers, { 'x-request-id': /\w/, 'x-content-type-options': 'nosniff' })
+  t.match(lines.at(-1), { msg: 'request completed', path: '/%ff', statusCode: 400 })
+  const series = 'http_request_duration_seconds_count{method="GET",route="unmatched",status_code="400"}'
+  t.equal(await metric(app, series), 1)
 })
 
 t.test('an unexpected error is told to the log, not to the client', async (t) => {
@@ -151,6 +157,15 @@ t.test('a request that belongs to a trace is logged with it', async (t) => {
     headers: { traceparent: `00-${'0'.repeat(32)}-b7ad6b7169203331-01` },
   })
   t.match(broken.headers['x-request-id'], /^[\w-]{12}-\d+$/)
+  t.equal(lines.at(-1)?.traceId, undefined)
+})
+
+t.test('behind an AWS load balancer a request has the id of the balancer’s log', async (t) => {
+  const { app } = await build(t)
+  const root = '1-67891233-abcdef012345678912345678'
+  const ask = (trace: string) => app.inject({ url: '/', headers: { 'x-amzn-trace-id': trace } })
+  t.equal((await ask(`Self=1-67891234-12456789abcdef012345678;Root=${root}`)).headers['x-request-id'], root)
+  t.match((await ask('Root=mine')).headers['x-request-id'], /^[\w-]{12}-\d+$/)
 })
 
 t.test('a route can log, under the id of its request', async (t) => {
@@ -169,16 +184,90 @@ t.test('a route can log, under the id of its request', async (t) => {
   ])
 })
 
-t.test('a busy service leaves out lines, says how many, and never those of failures', async (t) => {
+t.test('a busy service leaves out lines and says how many', async (t) => {
   const { app, lines } = await build(t, { LOG_REQUESTS_PER_SECOND: '1' })
-  const send = () => Promise.all(Array.from({ length: 10 }, () => app.inject('/')))
-  await send()
-  await app.inject('/api/v1/status/503')
-  t.equal(lines.at(-1)?.statusCode, 503)
-  while (lines.filter(({ leftOut }) => leftOut !== undefined).length < 2) await send()
-  const told = lines.reduce((sum, { leftOut }) => sum + (leftOut ?? 0), 0)
+  let sent = 0
+  const counted = () => lines.reduce((sum, { leftOut = 0 }) => sum + leftOut, lines.length)
+  while (lines.filter(({ leftOut }) => leftOut !== undefined).length < 2) {
+    sent++
+    await app.inject('/healthz')
+    await app.inject('/')
+    await setImmediate()
+  }
+  t.equal(counted(), sent, 'a probe, which is not logged, takes no count with it')
+  t.ok(lines.length < sent)
+})
+
+t.test('failures and refusals are limited, each on its own', async (t) => {
+  const { app, lines } = await build(t)
+  app.get('/broken', async () => {
+    throw new Error('broken')
+  })
+  for (let sent = 0; sent < 30; sent++) {
+    await app.inject('/broken')
+    await app.inject('/api/v1/status/503')
+    app.log.warn(new Error('the database is away'))
+    app.log.warn('by message')
+    app.log.error({ table: 'tasks' }, 'with fields')
+  }
+  for (const msg of [
+    'request failed',
+    'request refused',
+    'the database is away',
+    'by message',
+    'with fields',
+  ]) {
+    t.equal(lines.filter((line) => line.msg === msg).length, 10, msg)
+  }
+  app.log.fatal('the end')
+  t.match(lines.at(-1), { level: 'fatal', msg: 'the end' }, 'the last words are never left out')
+
   const written = lines.length
-  t.ok(written < told, `${written} lines for ${written + told} requests`)
+  const write = async (...args: [object | string, string?]) => {
+    const before = lines.length
+    while (lines.length === before) {
+      app.log.warn(...args)
+      await setTimeout(10)
+    }
+    return lines.at(-1)
+  }
+  t.match(await write(new Error('the database is away')), {
+    msg: 'the database is away',
+    err: { message: 'the database is away' },
+    leftOut: /^\d+$/,
+  })
+  t.match(await write('by message'), { msg: 'by message', leftOut: /^\d+$/ })
+  t.match(await write({ table: 'tasks' }, 'with fields'), { table: 'tasks', leftOut: /^\d+$/ })
+  t.match(await write({ no: 'message' }), { no: 'message' })
+  t.ok(lines.length > written)
+})
+
+t.test('messages that never repeat share one limit in the end', async (t) => {
+  const { app, lines } = await build(t)
+  for (let message = 0; message < 300; message++) app.log.warn(`number ${message}`)
+  t.equal(lines.length, 99 + 10)
+})
+
+t.test('the logger of a request is a logger like any other', async (t) => {
+  const { app, lines } = await build(t)
+  app.get('/logs', async ({ log }) => {
+    log.silent('nothing')
+    log.setBindings({ part: 'one' })
+    const debug = log.isLevelEnabled('debug')
+    log.debug('not yet')
+    log.level = 'debug'
+    log.debug('now')
+    log.child({ deep: true }).child({}, { level: 'info' }).info('from a child')
+    return { debug, now: log.isLevelEnabled('debug') }
+  })
+  const response = await app.inject({ url: '/logs', headers: { 'x-request-id': 'abc-3' } })
+  t.strictSame(response.json(), { debug: false, now: true })
+  t.match(lines, [
+    { level: 'debug', msg: 'now', reqId: 'abc-3', part: 'one' },
+    { level: 'info', msg: 'from a child', reqId: 'abc-3', part: 'one', deep: true },
+    { msg: 'request completed', reqId: 'abc-3', part: 'one' },
+  ])
+  t.equal(app.log.isLevelEnabled('debug'), false, 'and its level is its own')
 })
 
 t.test('metrics count requests by route template, and no probes', async (t) => {
@@ -194,6 +283,20 @@ t.test('metrics count requests by route template, and no probes', async (t) => {
   t.match(text, /^nodejs_eventloop_utilization_histogram_count /m)
   t.match(text, /^process_cpu_seconds_total /m)
   t.notMatch(text, /healthz|nowhere|http_request_summary/)
+})
+
+t.test('metrics tell methods apart, and keep what matches no route under one label', async (t) => {
+  const { app } = await build(t)
+  const methods = ['DELETE', 'GET', 'GET', 'POST', 'HEAD', 'OPTIONS'] as const
+  for (const method of methods) await app.inject({ method, url: `/nowhere/${method}` })
+  const count = (method: string) =>
+    metric(app, `http_request_duration_seconds_count{method="${method}",route="unmatched",status_code="404"}`)
+  t.strictSame(await Promise.all(['DELETE', 'GET', 'POST', 'HEAD', 'OPTIONS'].map(count)), [1, 2, 1, 1, 1])
+})
+
+t.test('metrics name the build', async (t) => {
+  const { app } = await build(t, { BUILD_COMMIT: '0123abc' })
+  t.match(await app.metricsRegistry.metrics(), /^build_info\{version="\d+\.\d+\.\d+",commit="0123abc"\} 1$/m)
 })
 
 t.test('what decides a browser is said on every answer', async (t) => {
@@ -222,6 +325,42 @@ t.test(
   },
 )
 
+for (const [what, method, url, status] of [
+  ['a path that is not there', 'GET', '/nowhere', 404],
+  ['a method that a path does not have', 'PUT', '/', 405],
+  ['the contract', 'GET', '/openapi.json', 200],
+  ['a path that the router refuses', 'GET', '/%ff', 400],
+  ['a body that is refused', 'POST', '/api/v1/tasks', 422],
+] as const) {
+  const request = { method, url, ...(method === 'POST' && { payload: {} }) }
+
+  t.test(`the rate limit holds for ${what}`, async (t) => {
+    const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '1' })
+    t.equal((await app.inject(request)).statusCode, status)
+    const refused = await app.inject(request)
+    t.equal(refused.statusCode, 429)
+    t.match(refused.headers, { 'retry-after': /^\d+$/, 'x-content-type-options': 'nosniff' })
+  })
+
+  t.test(`under pressure ${what} is 503`, async (t) => {
+    const { app } = await build(t, { PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '1' })
+    await underPressure(app)
+    const refused = await app.inject(request)
+    t.equal(refused.statusCode, 503)
+    t.match(problem(t, refused), { title: 'Service Unavailable' })
+    t.match(refused.headers, { 'retry-after': /^\d+$/, 'x-content-type-options': 'nosniff' })
+  })
+}
+
+/** Blocks the event loop far longer than is allowed, until that has been noticed. */
+async function underPressure(app: FastifyInstance): Promise<void> {
+  while (!app.isUnderPressure()) {
+    const until = performance.now() + 300
+    while (performance.now() < until);
+    await setImmediate()
+  }
+}
+
 t.test('the address of a proxy that is not trusted is the client’s', async (t) => {
   const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '1' })
   const ask = (client: string) => app.inject({ url: '/', headers: { 'x-forwarded-for': client } })
@@ -231,22 +370,15 @@ t.test('the address of a proxy that is not trusted is the client’s', async (t)
 
 t.test('under pressure work is refused with Retry-After, probes still answer', async (t) => {
   const { app, lines } = await build(t, { PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '1' })
-  // Each of these keeps the event loop far longer from turning than is allowed.
-  let refused = await app.inject('/api/v1/work?ms=300')
-  for (let tries = 0; refused.statusCode === 200 && tries < 30; tries++) {
-    await setImmediate()
-    refused = await app.inject('/api/v1/work?ms=300')
-  }
+  await underPressure(app)
+  const refused = await app.inject('/api/v1/work')
   t.equal(refused.statusCode, 503)
   t.match(refused.headers['retry-after'], /^\d+$/)
   t.match(problem(t, refused), { title: 'Service Unavailable' })
   t.match(lines.at(-1), { level: 'warn', msg: 'request refused' })
   t.equal((await app.inject('/healthz')).statusCode, 200)
-  const refusals = await metric(
-    app,
-    'http_request_duration_seconds_count{method="GET",route="/api/v1/work",status_code="503"}',
-  )
-  t.ok(Number(refusals) >= 1, 'and it is counted')
+  const refusals = 'http_request_duration_seconds_count{method="GET",route="/api/v1/work",status_code="503"}'
+  t.equal(await metric(app, refusals), 1, 'and it is counted')
 })
 
 t.test('a busy event loop is pressure, where that is asked for', async (t) => {

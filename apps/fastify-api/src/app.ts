@@ -2,35 +2,22 @@ import { join } from 'node:path'
 import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { type DestinationStream, stdTimeFunctions } from 'pino'
+import type { DestinationStream } from 'pino'
 import type { Config } from './config.ts'
-import { refuseConnection, sendProblem } from './plugins/errors.ts'
-import { logRefusal, RequestLog, requestId, requestLogger } from './request-log.ts'
+import { createLog } from './log.ts'
+import { refuseConnection, refuseRoute } from './plugins/errors.ts'
+import { RequestLog, requestId } from './request-log.ts'
 import { buildValidator } from './validation.ts'
-
-/** Where secrets could stand in a logged error or object; the services of others put them there. */
-const SECRETS = ['url', 'connectionString', 'password', 'authorization', 'cookie'].flatMap((name) => [
-  name,
-  `err.${name}`,
-  `headers.${name}`,
-])
 
 /**
  * Builds the service, not yet listening, with its log going to `logDestination`: all plugins (what every request
  * meets) and all routes (what it is for) of the folders of these names.
  */
 export async function buildApp(config: Config, logDestination: DestinationStream): Promise<FastifyInstance> {
+  const { logger, trouble } = createLog(config, logDestination)
   const app = Fastify({
-    logger: {
-      level: config.LOG_LEVEL,
-      stream: logDestination,
-      base: null, // Process id and host name: the container's are 1 and the pod, which the collector knows.
-      timestamp: stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      redact: SECRETS,
-    },
-    logController: new RequestLog(config.LOG_REQUESTS_PER_SECOND),
-    childLoggerFactory: requestLogger,
+    loggerInstance: logger,
+    logController: new RequestLog(config.LOG_REQUESTS_PER_SECOND, trouble),
     genReqId: requestId,
     trustProxy: (_address: string, hop: number) => hop < config.TRUSTED_PROXY_HOPS,
 
@@ -42,10 +29,7 @@ export async function buildApp(config: Config, logDestination: DestinationStream
     bodyLimit: 64 * 1024,
     // What is too long for a parameter, its schema says: the router would answer 414 for 100 characters.
     routerOptions: { maxParamLength: 16 * 1024 },
-    frameworkErrors: (error, request, reply) => {
-      logRefusal(request, reply)
-      sendProblem(error, request, reply)
-    },
+    frameworkErrors: refuseRoute,
     clientErrorHandler: refuseConnection,
 
     // Longer than the balancer keeps its side idle (ALB: 60 s by default), so that it is never this side that
@@ -53,12 +37,15 @@ export async function buildApp(config: Config, logDestination: DestinationStream
     keepAliveTimeout: 65_000,
     // A request is small here and comes from a balancer at once; what takes longer only holds a connection.
     requestTimeout: 30_000,
-    http: { headersTimeout: 15_000, connectionsCheckingInterval: 5_000 },
+    http: {
+      headersTimeout: 15_000,
+      connectionsCheckingInterval: 5_000,
+      // No stream is set up for the body of a request that has none.
+      optimizeEmptyRequests: true,
+    },
     // Until its listener is closed and its connections are done, a closing server serves.
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>()
-
-  app.server.maxConnections = config.MAX_CONNECTIONS
 
   for (const folder of ['plugins', 'routes']) {
     await app.register(autoload, {

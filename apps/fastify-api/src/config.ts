@@ -168,6 +168,11 @@ export const ConfigSchema = Type.Object({
   REDIS_CA: Type.Optional(
     Type.String({ minLength: 1, description: 'The same certificates as text, in place of a file.' }),
   ),
+  BUILD_COMMIT: Type.String({
+    default: 'unknown',
+    minLength: 1,
+    description: 'Commit that the running build was made from; the image sets it.',
+  }),
   OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(
     Type.String({
       pattern: '^https?://',

@@ -64,16 +64,28 @@ attack('headers that never end hold one connection and nothing else', async (t) 
   for (const socket of slow) socket.destroy()
 })
 
-t.test('more connections than there may be are closed, and those that are there are served', async (t) => {
+t.test('connections that are not used make room for new ones, those that are used stay', async (t) => {
   const small = await start(t, { MAX_CONNECTIONS: '10' })
-  const sockets = Array.from({ length: 30 }, () => connect(small.port, '127.0.0.1').on('error', () => {}))
-  const open = () => sockets.filter((socket) => !socket.closed)
-  for (const socket of sockets) socket.resume()
-  while (open().length > 10) await sleep(10)
-  const [first] = open()
-  first?.write(get('/', [last]))
-  t.equal(status(await text(first as Socket)), 200)
-  for (const socket of sockets) socket.destroy()
+  const connectTo = () => connect(small.port, '127.0.0.1').on('error', () => {})
+  const busy = connectTo()
+  busy.write(get('/api/v1/delay/2000', [last]))
+  const answer = text(busy)
+  const idle = Array.from({ length: 30 }, connectTo)
+  for (const socket of idle) socket.resume()
+  while (idle.filter((socket) => !socket.closed).length > 9) await sleep(10)
+  t.equal((await fetch(`http://127.0.0.1:${small.port}/healthz`)).status, 200, 'a probe is answered')
+  t.equal(status(await answer), 200)
+  for (const socket of idle) socket.destroy()
+})
+
+t.test('when all connections are in use, one more is closed', async (t) => {
+  const small = await start(t, { MAX_CONNECTIONS: '1' })
+  const busy = connect(small.port, '127.0.0.1')
+  const answer = text(busy)
+  busy.write(get('/api/v1/delay/2000', [last]))
+  await sleep(300)
+  await t.rejects(fetch(`http://127.0.0.1:${small.port}/`))
+  t.equal(status(await answer), 200)
 })
 
 attack('a flood of headers is refused', async (t) => {

@@ -1,4 +1,9 @@
 import Fastify, { type FastifyInstance } from 'fastify'
+import { Connections } from './connections.ts'
+import { exposeMetrics } from './plugins/metrics.ts'
+
+/** Far more than scrapers open. */
+const MOST_CONNECTIONS = 100
 
 /**
  * What operators ask of a process and nobody outside the cluster may: its metrics. On a port of its own, which no
@@ -8,9 +13,8 @@ import Fastify, { type FastifyInstance } from 'fastify'
  */
 export function buildManagement(app: FastifyInstance): FastifyInstance {
   const management = Fastify()
-  management.get('/metrics', async (_request, reply) =>
-    reply.type(app.metricsRegistry.contentType).send(await app.metricsRegistry.metrics()),
-  )
+  new Connections(management, MOST_CONNECTIONS)
+  exposeMetrics(management, app)
   app.addHook('onClose', () => management.close())
   return management
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
-import { type FastifyBaseLogger, type FastifyReply, type FastifyRequest, LogController } from 'fastify'
-import type { Bindings, ChildLoggerOptions } from 'pino'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
+import { LineLimit } from './log.ts'
 
 export const REQUEST_ID_HEADER = 'x-request-id'
 
@@ -11,11 +11,22 @@ const SANE_REQUEST_ID = /^[\w.:/+=-]{1,128}$/
 /** W3C Trace Context: version, trace id (not all zeros), parent id, flags. */
 const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/
 
-/** The caller's request id where it is sane, else the id of the trace it belongs to, else a new one. */
+/** What an AWS load balancer adds to every request and writes to its access log. */
+const AMAZON_TRACE = /\bRoot=(1-[0-9a-f]{8}-[0-9a-f]{24})/
+
+/**
+ * The caller's request id where it is sane, else the id of the trace that the request belongs to, else the load
+ * balancer's id, else a new one.
+ */
 export function requestId({ headers }: IncomingMessage): string {
   const given = headers[REQUEST_ID_HEADER]
   if (typeof given === 'string' && SANE_REQUEST_ID.test(given)) return given
-  return traceId(headers['traceparent']) ?? newRequestId()
+  return traceIdOf(headers) ?? match(AMAZON_TRACE, headers['x-amzn-trace-id']) ?? newRequestId()
+}
+
+/** The trace that the caller says the request belongs to. */
+export function traceIdOf(headers: IncomingHttpHeaders): string | undefined {
+  return match(TRACEPARENT, headers['traceparent'])
 }
 
 /** Of this process: what follows it in an id is only counted, as a random number for each request would cost more. */
@@ -27,24 +38,32 @@ function newRequestId(): string {
   return `${PROCESS_ID}-${requests}`
 }
 
-function traceId(traceparent: string | string[] | undefined): string | undefined {
-  return typeof traceparent === 'string' ? TRACEPARENT.exec(traceparent)?.[1] : undefined
+function match(pattern: RegExp, header: string | string[] | undefined): string | undefined {
+  return typeof header === 'string' ? pattern.exec(header)?.[1] : undefined
 }
+
+/** One kind of line each: no kind can use up the room of another. */
+const COMPLETED = 'request completed'
+const REFUSED = 'request refused'
+const FAILED = 'request failed'
 
 /**
  * Writes one line a request, when it has been answered: what Fastify logs by itself (a line on arrival, one
- * on the answer, one on the error) costs throughput and says no more. A busy process leaves lines out, never
- * those of failures, and says how many.
+ * on the answer, one on the error) costs throughput and says no more. A busy process leaves lines out and says how
+ * many.
  */
 export class RequestLog extends LogController {
-  readonly #linesPerSecond: number
-  #second = 0
-  #written = 0
-  #leftOut = 0
+  readonly #completed: LineLimit
+  readonly #trouble: LineLimit
 
-  constructor(linesPerSecond: number) {
+  /**
+   * @param linesPerSecond - about requests that went well
+   * @param trouble - the log's limit on warnings and errors: a line without room is not even made
+   */
+  constructor(linesPerSecond: number, trouble: LineLimit) {
     super()
-    this.#linesPerSecond = linesPerSecond
+    this.#completed = new LineLimit(linesPerSecond)
+    this.#trouble = trouble
   }
 
   override incomingRequest(): void {}
@@ -55,88 +74,25 @@ export class RequestLog extends LogController {
     reply: FastifyReply,
   ): void {
     const failure = request.failure ?? error
-    if (!failure && reply.statusCode < 500 && !this.#hasRoom()) return
-    const { method, url, headers, log } = request
-    const query = url.indexOf('?')
-    const trace = traceId(headers['traceparent'])
-    const line = {
-      method,
-      // Without the query: people put into it what nobody should read in a log.
-      path: query === -1 ? url : url.slice(0, query),
-      statusCode: reply.statusCode,
-      responseTimeMs: Math.round(reply.elapsedTime * 1000) / 1000,
-      ...(trace !== undefined && { traceId: trace }),
-      ...(this.#leftOut > 0 && { leftOut: this.#leftOut }),
+    const { log } = request
+    if (failure) {
+      if (this.#trouble.hasRoom(FAILED)) log.error({ ...line(request, reply), err: failure }, FAILED)
+    } else if (reply.statusCode >= 500) {
+      if (this.#trouble.hasRoom(REFUSED)) log.warn(line(request, reply), REFUSED)
+    } else if (log.isLevelEnabled('info') && this.#completed.hasRoom(COMPLETED)) {
+      const leftOut = this.#completed.take(COMPLETED)
+      log.info({ ...line(request, reply), ...(leftOut ? { leftOut } : {}) }, COMPLETED)
     }
-    this.#leftOut = 0
-    if (failure) log.error({ ...line, err: failure }, 'request failed')
-    else if (reply.statusCode >= 500) log.warn(line, 'request refused')
-    else log.info(line, 'request completed')
-  }
-
-  #hasRoom(): boolean {
-    const second = Math.floor(performance.now() / 1000)
-    if (second !== this.#second) {
-      this.#second = second
-      this.#written = 0
-    }
-    if (this.#written >= this.#linesPerSecond) {
-      this.#leftOut++
-      return false
-    }
-    this.#written++
-    return true
   }
 }
 
-/** For what the router itself refuses: such a request meets no hook. */
-export function logRefusal(request: FastifyRequest, reply: FastifyReply): void {
-  reply.header(REQUEST_ID_HEADER, request.id)
-  request.log.info({ method: request.method, path: request.raw.url }, 'request refused by the router')
-}
-
-const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const
-
-/**
- * The logger of one request, made when it is first used: most requests of a busy service log nothing, and making
- * one costs more than all hooks together.
- */
-export function requestLogger(
-  parent: FastifyBaseLogger,
-  bindings: Bindings,
-  options: ChildLoggerOptions,
-): FastifyBaseLogger {
-  return new PendingLogger(parent, bindings, options) as unknown as FastifyBaseLogger
-}
-
-class PendingLogger {
-  readonly #parent: FastifyBaseLogger
-  readonly #bindings: Bindings
-  readonly #options: ChildLoggerOptions
-  #made: FastifyBaseLogger | undefined
-
-  constructor(parent: FastifyBaseLogger, bindings: Bindings, options: ChildLoggerOptions) {
-    this.#parent = parent
-    this.#bindings = bindings
-    this.#options = options
-  }
-
-  static {
-    for (const name of [...LEVELS, 'child'] as const) {
-      Object.defineProperty(PendingLogger.prototype, name, {
-        value(this: PendingLogger, ...args: [object]) {
-          return this.#logger[name](...args)
-        },
-      })
-    }
-  }
-
-  get #logger(): FastifyBaseLogger {
-    this.#made ??= this.#parent.child(this.#bindings, this.#options)
-    return this.#made
-  }
-
-  get level() {
-    return this.#logger.level
+function line({ method, originalUrl }: FastifyRequest, reply: FastifyReply) {
+  const query = originalUrl.indexOf('?')
+  return {
+    method,
+    // Without the query: people put into it what nobody should read in a log.
+    path: query === -1 ? originalUrl : originalUrl.slice(0, query),
+    statusCode: reply.statusCode,
+    responseTimeMs: Math.round(reply.elapsedTime * 1000) / 1000,
   }
 }

@@ -112,6 +112,69 @@ t.test('a connection that was opened and never used does not hold up the exit', 
   t.equal((await server.ended).code, 0)
 })
 
+for (const [what, bytes] of [
+  ['one byte', 'G'],
+  ['the beginning of its headers', 'GET / HTTP/1.1\r\nhost: x\r\nx-slow: '],
+  ['a part of its body', 'POST /api/v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{'],
+] as const) {
+  t.test(`a request of which only ${what} arrives does not hold up the exit`, async (t) => {
+    const server = await start(t, { DRAIN_DELAY_MS: '0' })
+    const unfinished = [server.port, server.metricsPort].map((port) => connect(port, '127.0.0.1'))
+    for (const socket of unfinished) {
+      socket.on('error', () => {})
+      await once(socket, 'connect')
+      socket.write(bytes)
+    }
+    await ask(server.port, '/')
+    await ask(server.metricsPort, '/metrics')
+    server.process.kill('SIGTERM')
+    t.equal((await server.ended).code, 0)
+    t.match(server.output(), /"msg":"closed"/)
+  })
+}
+
+t.test('a signal that comes while it starts ends the start in order', async (t) => {
+  const signalled =
+    'data:text/javascript,const { on } = process; process.on = function (name, listener) {' +
+    "on.call(this, name, listener); if (name === 'SIGINT') process.kill(process.pid, 'SIGTERM'); return this }"
+  const server = run(t, {
+    NODE_OPTIONS: `${process.env['NODE_OPTIONS'] ?? ''} --import="${signalled}"`,
+  })
+  t.strictSame(await server.ended, { code: 0, stderr: '' })
+  t.match(server.output(), /"signal":"SIGTERM","msg":"stopped while starting".*"msg":"closed"/s)
+  t.notMatch(server.output(), /"msg":"started"/)
+})
+
+t.test('a dead trace collector does not make the exit a failure', async (t) => {
+  const closed = createServer().listen(0, '127.0.0.1')
+  await once(closed, 'listening')
+  const { port } = closed.address() as AddressInfo
+  closed.close()
+  const server = await start(t, {
+    DRAIN_DELAY_MS: '0',
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+  })
+  await ask(server.port, '/')
+  server.process.kill('SIGTERM')
+  t.equal((await server.ended).code, 0)
+})
+
+t.test('a reader of the log that stalls loses lines, and they are counted', async (t) => {
+  const server = await start(t, { LOG_REQUESTS_PER_SECOND: '1000000' })
+  server.process.stdout?.pause()
+  const dropped = async () => {
+    const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text()
+    return Number(/^log_lines_dropped_total (\d+)$/m.exec(metrics)?.[1])
+  }
+  const agent = new Agent({ keepAlive: true, maxSockets: 16 })
+  t.teardown(() => agent.destroy())
+  const path = `/${'x'.repeat(12_000)}`
+  while ((await dropped()) === 0) {
+    await Promise.all(Array.from({ length: 100 }, () => ask(server.port, path, agent)))
+  }
+  t.equal((await ask(server.port, '/healthz')).status, 200)
+})
+
 t.test('a second signal ends it at once and says so', async (t) => {
   const server = await start(t, { DRAIN_DELAY_MS: '60000' })
   server.process.kill('SIGTERM')

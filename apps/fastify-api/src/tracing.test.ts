@@ -1,42 +1,123 @@
+import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net'
 import { json } from 'node:stream/consumers'
-import t from 'tap'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
 import { build } from './testing/app.ts'
 
-interface Export {
-  resourceSpans: { scopeSpans: { spans: { traceId: string; parentSpanId?: string; name: string }[] }[] }[]
+interface Attribute {
+  key: string
+  value: { stringValue?: string }
 }
 
-t.test('requests become spans of the caller’s trace at the collector, probes do not', async (t) => {
+interface Span {
+  traceId: string
+  parentSpanId?: string
+  name: string
+  attributes: Attribute[]
+}
+
+interface Export {
+  resourceSpans: { resource: { attributes: Attribute[] }; scopeSpans: { spans: Span[] }[] }[]
+}
+
+const attribute = (attributes: Attribute[], name: string) =>
+  attributes.find(({ key }) => key === name)?.value.stringValue
+
+async function collector(t: Test) {
   const exported: Export[] = []
   const paths = new Set<string | undefined>()
-  const collector = createServer(async (request, response) => {
+  const server = createServer(async (request, response) => {
     paths.add(request.url)
     exported.push((await json(request)) as Export)
     response.setHeader('content-type', 'application/json').end('{}')
-  }).listen(0, '127.0.0.1')
-  t.teardown(() => collector.close())
-  await new Promise((resolve) => collector.once('listening', resolve))
-  const { port } = collector.address() as AddressInfo
+  })
+  const resources = () => exported.flatMap(({ resourceSpans }) => resourceSpans)
+  return {
+    endpoint: await address(t, server),
+    paths,
+    resource: () => resources()[0]?.resource.attributes ?? [],
+    spans: () => resources().flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans)),
+  }
+}
 
-  const { app } = await build(t, { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}/` })
-  const service = await app.listen({ port: 0, host: '127.0.0.1' })
-  const trace = '0af7651916cd43dd8448eb211c80319c'
-  const headers = { traceparent: `00-${trace}-b7ad6b7169203331-01` }
-  t.equal((await fetch(`${service}/api/v1/delay/1`, { headers })).status, 200)
-  t.equal((await fetch(`${service}/healthz`)).status, 200)
+async function address(t: Test, server: Server) {
+  server.listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+}
+
+const PARENT = 'b7ad6b7169203331'
+const TRACE = '0af7651916cd43dd8448eb211c80319c'
+
+t.test('requests become spans at the collector, probes do not', async (t) => {
+  process.env['OTEL_RESOURCE_ATTRIBUTES'] = 'deployment.environment.name=test'
+  process.env['OTEL_BSP_SCHEDULE_DELAY'] = '10'
+  t.teardown(() => {
+    delete process.env['OTEL_RESOURCE_ATTRIBUTES']
+    delete process.env['OTEL_BSP_SCHEDULE_DELAY']
+  })
+  const { endpoint, paths, resource, spans } = await collector(t)
+  const { app, lines } = await build(t, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint })
+  app.get('/talkative', async ({ log }) => {
+    log.info('said by the route')
+    return {}
+  })
+  const headers = { traceparent: `00-${TRACE}-${PARENT}-01` }
+  t.equal((await app.inject({ url: '/?token=secret', headers })).statusCode, 200)
+  t.equal((await app.inject('/talkative')).statusCode, 200)
+  t.equal((await app.inject('/nowhere?token=secret')).statusCode, 404)
+  for (const probe of ['/healthz', '/healthz?verbose', '/readyz?a=b']) await app.inject(probe)
+  // Not by the closing, which waits for a collector only so long.
+  while (spans().length < 5) await sleep(10)
   await app.close()
 
   t.strictSame([...paths], ['/v1/traces'])
-  const spans = exported
-    .flatMap(({ resourceSpans }) => resourceSpans)
-    .flatMap(({ scopeSpans }) => scopeSpans)
-    .flatMap(({ spans }) => spans)
-  t.ok(spans.length > 0)
-  t.strictSame([...new Set(spans.map(({ traceId }) => traceId))], [trace])
-  t.ok(
-    spans.some(({ parentSpanId }) => parentSpanId === 'b7ad6b7169203331'),
-    'the request’s span is a child of the caller’s',
+  t.equal(attribute(resource(), 'deployment.environment.name'), 'test')
+  t.equal(attribute(resource(), 'service.name'), 'fastify-api')
+
+  const requests = spans().filter(({ attributes }) => attribute(attributes, 'url.path') !== undefined)
+  t.strictSame(
+    requests.map(({ name, attributes }) => [name, attribute(attributes, 'url.path')]),
+    [
+      ['GET /', '/'],
+      ['GET /talkative', '/talkative'],
+      ['GET', '/nowhere'],
+    ],
   )
+  t.notMatch(JSON.stringify(spans()), /secret|healthz|readyz/)
+  const [called, talkative] = requests
+  t.match(called, { traceId: TRACE, parentSpanId: PARENT }, 'a child of the caller’s')
+  const logged = (url: string) => lines.filter(({ path }) => path === url).map(({ traceId }) => traceId)
+  t.strictSame(logged('/'), [TRACE])
+  t.strictSame(logged('/talkative'), [talkative?.traceId], 'without a traceparent, too')
+  t.equal(lines.find(({ msg }) => msg === 'said by the route')?.traceId, talkative?.traceId)
+})
+
+t.test('a collector that is not there does not disturb the end, and is named in the log', async (t) => {
+  const gone = createTcpServer()
+  const endpoint = await address(t, gone)
+  gone.close()
+  await once(gone, 'close')
+  const { app, lines } = await build(t, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint })
+  await app.inject('/')
+  await t.resolves(app.close())
+  t.match(lines.at(-1), { level: 'warn', msg: /trace/ })
+})
+
+t.test('nor does one that never answers', async (t) => {
+  const sockets = new Set<{ destroy(): void }>()
+  const endpoint = await address(
+    t,
+    createTcpServer((socket) => sockets.add(socket)),
+  )
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  const { app, lines } = await build(t, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint })
+  await app.inject('/')
+  await t.resolves(app.close())
+  t.match(lines.at(-1), { level: 'warn', msg: 'the last traces were not sent', reason: 'no answer' })
 })

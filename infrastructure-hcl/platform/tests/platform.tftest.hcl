@@ -1,16 +1,6 @@
 # What reaches the releases from the cluster stack and from the environment. Whether the charts take it is seen
 # only against a cluster.
 
-# Terraform cannot mock what is ephemeral. The cluster's token is signed without asking anybody.
-provider "aws" {
-  region                      = "eu-central-1"
-  access_key                  = "test"
-  secret_key                  = "test"
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  skip_requesting_account_id  = true
-}
-
 mock_provider "helm" {
   mock_data "helm_template" {
     defaults = {

@@ -1,6 +1,6 @@
-import type { Socket } from 'node:net'
-import { setImmediate } from 'node:timers/promises'
 import fp from 'fastify-plugin'
+import type { Config } from '../config.ts'
+import { Connections } from '../connections.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -10,23 +10,15 @@ declare module 'fastify' {
     addReadiness(condition: () => boolean): void
     /** Turns readiness off and asks every client to reconnect elsewhere; all requests are still served. */
     startDraining(): void
+    /** Whether {@link FastifyInstance.startDraining} has been called. */
+    isDraining(): boolean
   }
 }
 
-/** Connections that the kernel completes and queues for one listener: Node's default for `backlog`. */
-const ACCEPT_QUEUE_LENGTH = 511
-
-/**
- * How long a connection that was accepted just before the listener closed has to send its first bytes, in
- * milliseconds: many round trips inside a region, little of the shutdown budget.
- */
-const FIRST_BYTE_GRACE_MS = 1_000
-
 /** Lets connections end without losing a request; when to drain and when to close is the server's decision. */
-export default fp(
-  async (app) => {
-    const sockets = new Set<Socket>()
-    let accepted = 0
+export default fp<{ config: Config }>(
+  async (app, { config }) => {
+    const connections = new Connections(app, config.MAX_CONNECTIONS)
     let draining = false
 
     const conditions: (() => boolean)[] = []
@@ -34,35 +26,10 @@ export default fp(
       conditions.push(condition)
     })
     app.decorate('isReady', () => app.server.listening && !draining && conditions.every((holds) => holds()))
+    app.decorate('isDraining', () => draining)
     app.decorate('startDraining', () => {
       draining = true
-    })
-
-    app.server.on('connection', (socket) => {
-      accepted++
-      sockets.add(socket)
-      socket.once('close', () => sockets.delete(socket))
-    })
-
-    // On sending, not on arrival: requests that were in flight when draining began are told as well.
-    app.addHook('onSend', (_request, reply, _payload, done) => {
-      if (draining) reply.header('connection', 'close')
-      done()
-    })
-
-    app.addHook('preClose', async () => {
-      // Closing a listener resets the connections that nobody has accepted yet, and Node accepts one in a turn
-      // of the event loop. So turns are taken until one brings no connection; under constant arrival, until
-      // all that were waiting have had theirs.
-      for (let before = -1, turns = 0; accepted !== before && turns < ACCEPT_QUEUE_LENGTH; turns++) {
-        before = accepted
-        await setImmediate()
-      }
-      // Node ends connections that are idle between requests, but waits for ever for one that was opened in
-      // advance and never used.
-      setTimeout(() => {
-        for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
-      }, FIRST_BYTE_GRACE_MS).unref()
+      connections.announceClose()
     })
   },
   { name: 'draining' },

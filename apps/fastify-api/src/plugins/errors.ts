@@ -1,4 +1,4 @@
-import { STATUS_CODES } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ConnectionError, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -213,6 +213,22 @@ function describe(error: FastifyError): Description {
   return { status, details: shown ? { detail: error.message } : {}, type }
 }
 
+/** Requests that the router refused, and why. */
+const refusals = new WeakMap<IncomingMessage, FastifyError>()
+
+/** A path that no route has. */
+const UNROUTED = '/refused'
+
+/**
+ * Answers what the router refuses, such as a path that cannot be decoded. Such a request meets no hook, so it is
+ * routed again as one that matches no route: it is limited, counted, logged and answered like every other.
+ */
+export function refuseRoute(error: FastifyError, { raw, server }: FastifyRequest, reply: FastifyReply): void {
+  refusals.set(raw, error)
+  Object.assign(raw, { url: UNROUTED, originalUrl: raw.url })
+  server.routing(raw, reply.raw)
+}
+
 /** Answers what never became a request (not HTTP, too slow, headers too large) and drops the connection. */
 export function refuseConnection(error: ConnectionError, socket: Socket): void {
   if (socket.writable) {
@@ -233,7 +249,11 @@ export default fp(
     app.decorateRequest('failure', null)
     app.setErrorHandler(sendProblem)
     app.setNotFoundHandler((request, reply) =>
-      sendProblem(new HttpProblem(404, `There is no ${request.method} ${request.url}`), request, reply),
+      sendProblem(
+        refusals.get(request.raw) ?? new HttpProblem(404, `There is no ${request.method} ${request.url}`),
+        request,
+        reply,
+      ),
     )
   },
   { name: 'errors' },

@@ -1,15 +1,17 @@
-import { collectDefaultMetrics, Registry } from '@prometheus-io/client'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import * as client from '@prometheus-io/client'
+import type { FastifyInstance } from 'fastify'
+import metricsModule, { type IMetricsPluginOptions } from 'fastify-metrics'
 import fp from 'fastify-plugin'
+import packageJson from '../../package.json' with { type: 'json' }
+import type { Config } from '../config.ts'
+
+// Compiled to CommonJS without an export for ES modules: its default is one level deeper.
+const fastifyMetrics = metricsModule.default
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** Where every plugin keeps its metrics; the management server shows them. */
-    metricsRegistry: Registry
-  }
-  interface FastifyContextConfig {
-    /** Leaves this route's requests out of the metrics: they are nobody's experience. */
-    disableMetrics?: boolean
+    metricsRegistry: client.Registry
   }
 }
 
@@ -20,84 +22,60 @@ declare module 'fastify' {
  */
 const DURATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 5, 10]
 
-/** Requests of one route, method and status. */
-interface Series {
-  labels: { method: string; route: string; status_code: number }
-  /** Requests in each bucket and, last, above all of them; a bucket that had none may be absent. */
-  counts: number[]
-  sum: number
-}
+/** The label of requests that match no route: the path they ask for is not bounded. */
+const UNMATCHED = 'unmatched'
+
+/** fastify-metrics works on the client's global registry; two apps in one process (tests) must stay apart. */
+const withRegistry = (register: client.Registry): IMetricsPluginOptions['promClient'] => ({
+  ...client,
+  register,
+})
 
 /**
- * Rate, errors and duration of all requests, in one histogram with a registry's interface. Counted here and not by
- * the library's own histogram, which hashes and checks the labels of each request anew: that alone takes a fifth of
- * the time that a request has (docs/performance.md).
- *
- * Label values are bounded: the route's template, never the path asked for. Quantiles are left to Prometheus,
- * which can add up histograms of many pods.
+ * Prometheus metrics: those of Node, those of the build, and the duration of each request by method, route template
+ * and status. There is no summary: quantiles of several pods cannot be added up, histograms can.
  */
-class RequestDurations {
-  readonly name = 'http_request_duration_seconds'
-  readonly help = 'Time from the first byte of a request to the last of its answer.'
-  readonly type = 'histogram'
-  readonly aggregator = 'sum'
-  /** By the route's configuration, which is one object for all of its requests, and status. */
-  readonly #routes = new Map<object, Map<number, Series>>()
-
-  observe(request: FastifyRequest, reply: FastifyReply): void {
-    const { config, url: route = 'unmatched' } = request.routeOptions
-    if (config.disableMetrics === true) return
-    const status = reply.statusCode
-    const statuses = this.#routes.get(config) ?? new Map<number, Series>()
-    let series = statuses.get(status)
-    if (series === undefined) {
-      const labels = { method: request.method, route, status_code: status }
-      series = { labels, counts: [], sum: 0 }
-      this.#routes.set(config, statuses.set(status, series))
-    }
-    const seconds = reply.elapsedTime / 1000
-    let bucket = 0
-    for (const bound of DURATION_BUCKETS) {
-      if (seconds <= bound) break
-      bucket++
-    }
-    series.counts[bucket] = (series.counts[bucket] ?? 0) + 1
-    series.sum += seconds
-  }
-
-  async get() {
-    const series = [...this.#routes.values()].flatMap((statuses) => [...statuses.values()])
-    return { ...this, values: series.flatMap((one) => samples(this.name, one)) }
-  }
-}
-
-function samples(name: string, { labels, counts, sum }: Series) {
-  let count = 0
-  const buckets = [...DURATION_BUCKETS, '+Inf'].map((le, bucket) => {
-    count += counts[bucket] ?? 0
-    return { metricName: `${name}_bucket`, labels: { ...labels, le }, value: count }
-  })
-  return [
-    ...buckets,
-    { metricName: `${name}_sum`, labels, value: sum },
-    { metricName: `${name}_count`, labels, value: count },
-  ]
-}
-
-/** Prometheus metrics: Node's own, and those of all requests. */
-export default fp(
-  async (app) => {
-    // A registry per app, not the library's global one: two apps in one process (tests) stay apart.
-    const registry = new Registry()
+export default fp<{ config: Config }>(
+  async (app, { config }) => {
+    const registry = new client.Registry()
     app.decorate('metricsRegistry', registry)
-    collectDefaultMetrics({ register: registry })
+    new client.Gauge({
+      name: 'build_info',
+      help: 'The running build; the value is always 1.',
+      labelNames: ['version', 'commit'],
+      registers: [registry],
+    }).set({ version: packageJson.version, commit: config.BUILD_COMMIT }, 1)
 
-    const durations = new RequestDurations()
-    registry.registerMetric(durations as unknown as Parameters<Registry['registerMetric']>[0])
-    app.addHook('onResponse', (request, reply, done) => {
-      durations.observe(request, reply)
-      done()
+    await app.register(fastifyMetrics, {
+      promClient: withRegistry(registry),
+      endpoint: null,
+      defaultMetrics: { enabled: true, register: registry },
+      routeMetrics: {
+        enabled: { histogram: true, summary: false },
+        registeredRoutesOnly: false,
+        methodBlacklist: [],
+        overrides: {
+          labels: { getRouteLabel: ({ routeOptions }) => routeOptions.url ?? UNMATCHED },
+          histogram: {
+            help: 'Time from the arrival of a request until its answer has been sent.',
+            buckets: DURATION_BUCKETS,
+            registers: [registry],
+          },
+          // Created even where it is not enabled.
+          summary: { registers: [] },
+        },
+      },
     })
   },
   { name: 'metrics' },
 )
+
+/** Serves the metrics of `app` on `management` at /metrics. */
+export function exposeMetrics(management: FastifyInstance, app: FastifyInstance): void {
+  management.register(fastifyMetrics, {
+    promClient: withRegistry(app.metricsRegistry),
+    endpoint: '/metrics',
+    defaultMetrics: { enabled: false },
+    routeMetrics: { enabled: false },
+  })
+}

@@ -1,7 +1,6 @@
 import swagger from '@fastify/swagger'
 import fp from 'fastify-plugin'
 import packageJson from '../../package.json' with { type: 'json' }
-import { serveUnderPressure } from './pressure.ts'
 
 interface Parameters {
   properties: Record<string, { default?: unknown }>
@@ -41,11 +40,11 @@ export default fp(
       }),
       refResolver: { buildLocalReference: ({ $id }) => String($id) },
     })
-    app.get(
-      '/openapi.json',
-      { schema: { hide: true }, config: { disableMetrics: true, pressureHandler: serveUnderPressure } },
-      async () => app.swagger(),
-    )
+    let document: string | undefined
+    app.get('/openapi.json', { schema: { hide: true } }, (_request, reply) => {
+      document ??= JSON.stringify(app.swagger())
+      return reply.type('application/json; charset=utf-8').send(document)
+    })
   },
-  { name: 'openapi', dependencies: ['pressure'] },
+  { name: 'openapi' },
 )

@@ -3,17 +3,20 @@ import fp from 'fastify-plugin'
 import type { Config } from '../config.ts'
 import { HttpProblem } from './errors.ts'
 
-/** A limit on what one client may ask of this process, where wanted. */
+/** A limit on what one client may ask of this process, where wanted: answers of every kind count. */
 export default fp<{ config: Config }>(
   async (app, { config }) => {
     if (config.RATE_LIMIT_PER_MINUTE === 0) return
     await app.register(rateLimit, {
+      // By a hook for all requests: the plugin's own are those of routes, which a 404 does not have.
+      global: false,
       max: config.RATE_LIMIT_PER_MINUTE,
       timeWindow: 60_000,
-      // Probes and the like.
+      // Probes.
       allowList: (request) => request.routeOptions.config.disableMetrics === true,
       errorResponseBuilder: (_request, { after }) => new HttpProblem(429, `Too many requests: wait ${after}`),
     })
+    app.addHook('onRequest', app.rateLimit())
   },
-  { name: 'rate-limit', dependencies: ['errors', 'headers', 'metrics'] },
+  { name: 'rate-limit', dependencies: ['errors', 'headers', 'metrics', 'pressure'] },
 )

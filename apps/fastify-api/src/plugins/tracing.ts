@@ -6,7 +6,11 @@ export default fp<{ config: Config }>(
   async (app, { config }) => {
     if (config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined) return
     const { startTracing } = await import('../tracing.ts')
-    const { plugin, stop } = startTracing(config.OTEL_EXPORTER_OTLP_ENDPOINT)
+    const { plugin, stop } = startTracing(config.OTEL_EXPORTER_OTLP_ENDPOINT, app.log)
+    // Probes come every few seconds and are nobody's experience: what the metrics leave out, the traces do as well.
+    app.addHook('onRoute', (route) => {
+      if (route.config?.disableMetrics === true) route.config = { ...route.config, otel: false }
+    })
     await app.register(plugin)
     app.addHook('onClose', stop)
   },
