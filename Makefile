@@ -55,7 +55,7 @@ box: node_modules
 plan: node_modules
 	@$(STACKS) plan -- $(ARGS)
 
-# Plan the infrastructure and apply that plan (PLAN=<file>: a reviewed one)
+# Plan the infrastructure and apply that plan (PLAN=<file> or PLAN_DIGEST=<digest>: a reviewed one)
 .PHONY: apply
 apply: node_modules
 	@$(STACKS) apply -- $(ARGS)

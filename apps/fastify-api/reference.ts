@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { destination } from 'pino'
 import { buildApp } from './src/app.ts'
 import { ConfigSchema, loadConfig } from './src/config.ts'
+import { PROBLEMS } from './src/plugins/errors.ts'
 
 const docs = join(import.meta.dirname, '..', '..', 'docs')
 export const CONTRACT = join(docs, 'openapi.json')
@@ -26,24 +27,35 @@ interface Setting {
   description?: string
 }
 
-/** `page` with the table of all settings where its markers are. */
-export function withSettings(page: string): string {
+/** `page` with the tables of all settings and of all problems where their markers are. */
+export function withTables(page: string): string {
   const rows = Object.entries(
     ConfigSchema.properties as Record<string, unknown> as Record<string, Setting>,
   ).map(([name, schema]) => {
     const value = schema.default === undefined ? '' : `\`${schema.default}\``
     return `| \`${name}\` | ${value} | ${schema.description} |`
   })
-  const table = ['| variable | default | |', '| --- | --- | --- |', ...rows].join('\n')
+  const problems = Object.entries(PROBLEMS).map(
+    ([name, { status, help }]) => `| \`${name}\` | ${status} | ${help} |`,
+  )
+  const settings = ['| variable | default | |', '| --- | --- | --- |', ...rows]
+  return withTable(withTable(page, 'settings', settings), 'problems', [
+    '| type | status | what to do |',
+    '| --- | --- | --- |',
+    ...problems,
+  ])
+}
+
+function withTable(page: string, name: string, lines: string[]): string {
   return page.replace(
-    /(<!-- settings -->\n)[\s\S]*(\n<!-- \/settings -->)/,
-    `$1${table.replaceAll('$', '$$$$')}$2`,
+    new RegExp(`(<!-- ${name} -->\\n)[\\s\\S]*(\\n<!-- /${name} -->)`),
+    (_all, begin, end) => begin + lines.join('\n') + end,
   )
 }
 
 /* c8 ignore start - what it writes is what is tested */
 if (import.meta.main) {
   writeFileSync(CONTRACT, await contract())
-  writeFileSync(SERVICE_PAGE, withSettings(readFileSync(SERVICE_PAGE, 'utf8')))
+  writeFileSync(SERVICE_PAGE, withTables(readFileSync(SERVICE_PAGE, 'utf8')))
 }
 /* c8 ignore stop */

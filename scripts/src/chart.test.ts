@@ -854,6 +854,8 @@ t.test('values that contradict each other are refused with the reason', async (t
       'config.loadMaxMilliseconds (30000) is longer than shutdown.timeoutSeconds (20)',
     ],
     [{ httpRoute: { enabled: true } }, 'httpRoute.parentRefs is empty'],
+    [{ ca: { configMap: 'authorities' } }, 'ca.configMap (authorities) is used by nothing'],
+    [{ ca: { databaseKey: 'rds.pem' } }, 'ca.databaseKey and ca.redisKey are keys of ca.configMap'],
     [{ podLabels: { 'app.kubernetes.io/name': 'other' } }, 'podLabels must not set app.kubernetes.io/name'],
     [{ extraEnv: [{ name: 'LOG_LEVEL', value: 'x' }] }, 'extraEnv must not set LOG_LEVEL'],
     [{ extraEnv: [{ name: 'DATABASE_URL', value: 'x' }] }, 'extraEnv must not set DATABASE_URL'],
@@ -995,4 +997,26 @@ t.test('a missing helm is named with what to do about it', async (t) => {
   await t.rejects(render(), new ActionableError('there is no helm', nextStep))
   t.intercept(process, 'env', { value: { ...env, HELM: '/nowhere/helm' } })
   await t.rejects(render(), new ActionableError('there is no /nowhere/helm', nextStep))
+})
+
+t.test('authorities for PostgreSQL and Redis come from a ConfigMap, for the migration too', async (t) => {
+  const { Deployment, Job } = await render({
+    ...CONNECTED,
+    ca: { configMap: 'authorities', databaseKey: 'rds.pem', redisKey: 'redis.pem' },
+  })
+  for (const pod of [Deployment.spec?.template.spec, Job?.spec?.template.spec]) {
+    t.match(pod?.volumes, [{ configMap: { name: 'authorities' } }])
+    const [container] = pod?.containers ?? []
+    t.match(container?.volumeMounts, [
+      { name: pod?.volumes?.[0]?.name, mountPath: '/etc/fastify-app/ca', readOnly: true },
+    ])
+    const variables = Object.fromEntries((container?.env ?? []).map(({ name, value }) => [name, value]))
+    t.match(variables, {
+      DATABASE_CA_FILE: '/etc/fastify-app/ca/rds.pem',
+      REDIS_CA_FILE: '/etc/fastify-app/ca/redis.pem',
+    })
+  }
+  const without = await render(CONNECTED)
+  t.equal(without.Deployment.spec?.template.spec?.volumes, undefined)
+  t.equal(without.Job?.spec?.template.spec?.volumes, undefined)
 })

@@ -102,7 +102,9 @@ t.test('a cluster on standard support only is upgraded instead, at the same pric
     version: '1.35',
     upgrade_policy: [{ support_type: 'STANDARD' }],
   })
-  t.match(brief(monthlyCost(planOf([cluster]), PRICES, new Date('2027-03-28'))), [[/standard support/, 1, 73]])
+  t.match(brief(monthlyCost(planOf([cluster]), PRICES, new Date('2027-03-28'))), [
+    [/standard support/, 1, 73],
+  ])
 })
 
 t.test('a Kubernetes version that the prices do not know is named', async (t) => {

@@ -22,3 +22,8 @@ export function reportFailure(error: unknown): void {
   const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
   process.stderr.write(`error: unexpected failure, please report it with this trace\n${detail}\n`)
 }
+
+/** Keeps this process running when its output is lost: without it, Node ends a process whose log's disk is full. */
+export function tolerateLostOutput(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+}

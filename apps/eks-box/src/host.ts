@@ -13,7 +13,7 @@ import { boxPaths, COMPONENT_NAMES } from './component.ts'
 import { fingerprint } from './components/index.ts'
 import { cgroupRoot } from './components/kubelet.ts'
 import { type BoxConfig, portVariables, readConfig, timeLimits } from './config.ts'
-import { ActionableError, reportFailure } from './errors.ts'
+import { ActionableError, reportFailure, tolerateLostOutput } from './errors.ts'
 import type { Order, Report } from './inside.ts'
 import { makeMountPoints } from './node.ts'
 import { openPort } from './ports.ts'
@@ -22,6 +22,7 @@ import { sweep } from './sweep.ts'
 
 type PortName = keyof BoxConfig['ports']
 
+tolerateLostOutput()
 const config = readConfig(process.env)
 
 // Heard from the first moment: a box whose start is interrupted must end in order as well.

@@ -9,7 +9,7 @@ import { boxPaths } from './component.ts'
 import { components } from './components/index.ts'
 import { type BoxConfig, readConfig, SERVICE_NODE_PORT, timeLimits } from './config.ts'
 import { ensureCredentials } from './credentials.ts'
-import { ActionableError } from './errors.ts'
+import { ActionableError, tolerateLostOutput } from './errors.ts'
 import { prepareNode } from './node.ts'
 import { preparePostgres } from './postgres.ts'
 import { ask } from './probe.ts'
@@ -56,6 +56,7 @@ function forward(listener: Server, port: number): void {
 // What a service manager gives a node's services, some of which run as other users than root.
 process.umask(0o022)
 
+tolerateLostOutput()
 const config = readConfig(process.env)
 const supervisor = new Supervisor(components(config), {
   logDirectory: boxPaths(config).logs,

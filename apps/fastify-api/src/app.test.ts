@@ -75,6 +75,27 @@ for (const [what, status, request] of refusals) {
   })
 }
 
+t.test('problems can be told apart by their type', async (t) => {
+  const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '9' })
+  const post = { method: 'POST', url: '/api/v1/tasks' } as const
+  const absent = '/api/v1/tasks/00000000-0000-4000-8000-000000000000'
+  await app.inject({ ...post, payload: { title: 'a' }, headers: { 'idempotency-key': 'k' } })
+  for (const [name, request] of [
+    ['not-found', { url: '/nowhere' }],
+    ['task-not-found', { url: absent }],
+    ['invalid-parameters', { url: '/api/v1/tasks?limit=0' }],
+    ['invalid-cursor', { url: '/api/v1/tasks?cursor=x' }],
+    ['malformed-request', { ...post, payload: '{', headers: { 'content-type': 'application/json' } }],
+    ['invalid-body', { ...post, payload: {} }],
+    ['idempotency-key-reused', { ...post, payload: { title: 'b' }, headers: { 'idempotency-key': 'k' } }],
+    ['if-match-missing', { method: 'DELETE', url: absent }],
+    ['rate-limited', { url: '/' }],
+  ] as const) {
+    const { type } = problem(t, await app.inject(request))
+    t.equal(type, `urn:problem-type:fastify-api:${name}`)
+  }
+})
+
 t.test('a problem points at what is wrong with the input', async (t) => {
   const { app } = await build(t)
   const send = async (payload: object) =>

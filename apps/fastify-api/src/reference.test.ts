@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { CONTRACT, contract, SERVICE_PAGE, withSettings } from '../reference.ts'
+import { CONTRACT, contract, SERVICE_PAGE, withTables } from '../reference.ts'
 import { build } from './testing/app.ts'
 
 const remedy = 'run `npm run reference --workspace=fastify-api` and commit the result'
@@ -11,10 +11,11 @@ t.test('docs/openapi.json is what the service serves', async (t) => {
   t.same((await app.inject('/openapi.json')).json(), JSON.parse(await contract()))
 })
 
-t.test('docs/service.md lists every setting', async (t) => {
+t.test('docs/service.md lists every setting and every problem', async (t) => {
   const page = readFileSync(SERVICE_PAGE, 'utf8')
   t.match(page, /`DATABASE_URL`/)
-  t.equal(page, withSettings(page), remedy)
+  t.match(page, /\| `task-changed` \| 412 \|/)
+  t.equal(page, withTables(page), remedy)
 })
 
 t.test('every operation has a name, a summary and a place', async (t) => {

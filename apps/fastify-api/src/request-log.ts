@@ -86,12 +86,16 @@ export class RequestLog extends LogController {
   }
 }
 
-function line({ method, originalUrl }: FastifyRequest, reply: FastifyReply) {
+/** The path that the client asked for, without the query: it may hold secrets, which do not belong in a log. */
+export function pathOf({ originalUrl }: Pick<FastifyRequest, 'originalUrl'>): string {
   const query = originalUrl.indexOf('?')
+  return query === -1 ? originalUrl : originalUrl.slice(0, query)
+}
+
+function line(request: FastifyRequest, reply: FastifyReply) {
   return {
-    method,
-    // Without the query: people put into it what nobody should read in a log.
-    path: query === -1 ? originalUrl : originalUrl.slice(0, query),
+    method: request.method,
+    path: pathOf(request),
     statusCode: reply.statusCode,
     responseTimeMs: Math.round(reply.elapsedTime * 1000) / 1000,
   }

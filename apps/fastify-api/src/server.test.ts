@@ -145,6 +145,18 @@ t.test('a signal that comes while it starts ends the start in order', async (t) 
   t.notMatch(server.output(), /"msg":"started"/)
 })
 
+t.test('a signal that comes while it begins to listen is not lost either', async (t) => {
+  const signalled =
+    'data:text/javascript,const { on } = process; process.on = function (name, listener) {' +
+    "on.call(this, name, listener); if (name === 'uncaughtException') process.kill(process.pid, 'SIGTERM'); return this }"
+  const server = run(t, {
+    DRAIN_DELAY_MS: '0',
+    NODE_OPTIONS: `${process.env['NODE_OPTIONS'] ?? ''} --import="${signalled}"`,
+  })
+  t.strictSame(await server.ended, { code: 0, stderr: '' })
+  t.match(server.output(), /"msg":"draining.*"msg":"closed"/s)
+})
+
 t.test('a dead trace collector does not make the exit a failure', async (t) => {
   const closed = createServer().listen(0, '127.0.0.1')
   await once(closed, 'listening')

@@ -6,7 +6,7 @@ import { detectResources, envDetector, resourceFromAttributes } from '@opentelem
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node'
 import type { FastifyBaseLogger } from 'fastify'
 import packageJson from '../package.json' with { type: 'json' }
-import { traceIdOf } from './request-log.ts'
+import { pathOf, traceIdOf } from './request-log.ts'
 
 /** How long the last spans have to reach the collector when the service stops, in milliseconds. */
 const LAST_SPANS_MS = 3_000
@@ -19,14 +19,9 @@ const LAST_SPANS_MS = 3_000
  * @param log - gets what goes wrong with sending
  */
 export function startTracing(endpoint: string, log: FastifyBaseLogger) {
-  const silent = () => {}
-  const logger = {
-    error: (reason: string) => log.warn({ reason }, 'traces could not be sent'),
-    warn: silent,
-    info: silent,
-    debug: silent,
-    verbose: silent,
-  }
+  const report = (reason: string) => log.warn({ reason }, 'traces could not be sent')
+  // The level lets errors through alone.
+  const logger = { error: report, warn: report, info: report, debug: report, verbose: report }
   diag.setLogger(logger, { logLevel: DiagLogLevel.ERROR, suppressOverrideMessage: true })
   const exporter = new OTLPTraceExporter({
     url: new URL('v1/traces', `${endpoint.replace(/\/+$/, '')}/`).href,
@@ -43,8 +38,7 @@ export function startTracing(endpoint: string, log: FastifyBaseLogger) {
     instrumentHooks: false,
     requestHook: (span, { method, originalUrl, routeOptions, headers, log }) => {
       span.updateName(routeOptions.url === undefined ? method : `${method} ${routeOptions.url}`)
-      // Without the query, for the same reason as in the log.
-      span.setAttribute('url.path', originalUrl.split('?', 1)[0] ?? '')
+      span.setAttribute('url.path', pathOf({ originalUrl }))
       const { traceId } = span.spanContext()
       if (traceIdOf(headers) !== traceId) log.setBindings({ traceId })
     },

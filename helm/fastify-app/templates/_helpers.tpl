@@ -86,6 +86,38 @@ PRESSURE_MAX_HEAP_USED_PERCENT: {{ .maxHeapUsedPercent | quote }}
       key: {{ .key }}
 {{- end -}}
 
+{{/* Variables that name the files of the authorities' certificates; the mount and the volume that bring them. */}}
+{{- define "fastify-app.caVariables" -}}
+{{- range $variable, $key := dict "DATABASE_CA_FILE" .Values.ca.databaseKey "REDIS_CA_FILE" .Values.ca.redisKey }}
+{{- if $key }}
+- name: {{ $variable }}
+  value: /etc/fastify-app/ca/{{ $key }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "fastify-app.volumeMounts" -}}
+{{- if .Values.ca.configMap }}
+- name: fastify-app-ca
+  mountPath: /etc/fastify-app/ca
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "fastify-app.volumes" -}}
+{{- with .Values.ca.configMap }}
+- name: fastify-app-ca
+  configMap:
+    name: {{ . }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/*
 Text that changes with the Secret, so that the pods are replaced. secret.version when it is set; otherwise the hash of
 what pods take from the Secret in the cluster. Empty when Helm cannot see the Secret (`helm template`, Argo CD, a dry

@@ -116,6 +116,15 @@
 {{- end -}}
 {{- end -}}
 
+{{- with .Values.ca -}}
+{{- if and .configMap (not (or .databaseKey .redisKey)) -}}
+{{- fail (printf "ca.configMap (%s) is used by nothing: set ca.databaseKey, ca.redisKey or both to keys of it" .configMap) -}}
+{{- end -}}
+{{- if and (or .databaseKey .redisKey) (not .configMap) -}}
+{{- fail "ca.databaseKey and ca.redisKey are keys of ca.configMap, which is empty: set it, or leave them empty" -}}
+{{- end -}}
+{{- end -}}
+
 {{- if .Values.networkPolicy.enabled -}}
 {{- range $variable, $destination := dict "DATABASE_URL" "database" "REDIS_URL" "cache" -}}
 {{- if and (include "fastify-app.hasSecretKey" (dict "root" $ "key" $variable)) (not (index $.Values.networkPolicy.egress $destination).cidrs) -}}

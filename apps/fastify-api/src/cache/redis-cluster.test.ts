@@ -17,11 +17,13 @@ async function pod(t: Test, url: string, options: Partial<RedisCacheOptions> = {
   const cache = redisCache({ url, maxBytes: 1_000_000, commandTimeoutMs: 60_000, ...options }, observer)
   t.teardown(() => cache.close())
   const up = once(observer, 'up')
+  // A machine may be too busy to connect at the first attempt.
+  const sinceUp = () => observer.story.slice(observer.story.indexOf('up'))
   const outcomes = async (value: string) => {
     const cached = await Promise.all(KEYS.map((key) => cache.get(key, FRESHNESS, async () => value)))
     return [...new Set(cached.map(({ outcome, value }) => `${outcome} ${value}`))]
   }
-  return { cache, observer, up, outcomes }
+  return { cache, observer, up, sinceUp, outcomes }
 }
 
 t.test('keys of all nodes are read, written and deleted, by whichever node the URL leads to', async (t) => {
@@ -35,12 +37,12 @@ t.test('keys of all nodes are read, written and deleted, by whichever node the U
   t.strictSame(await three?.outcomes('third'), ['miss third'])
   t.strictSame(await one?.outcomes('fourth'), ['hit third'])
   for (const client of clients) t.ok((await client.keys('*')).length > 0, 'every node has some')
-  for (const { observer } of pods) t.strictSame(observer.story, ['up'])
+  for (const { sinceUp } of pods) t.strictSame(sinceUp(), ['up'])
 })
 
 t.test('slots that move from one node to another are followed', async (t) => {
   const { nodes, clients, ids } = await startCluster(t)
-  const { observer, up, outcomes } = await pod(t, String(nodes[1]?.url))
+  const { sinceUp, up, outcomes } = await pod(t, String(nodes[1]?.url))
   await up
   t.strictSame(await outcomes('before'), ['miss before'])
   const [from, to] = clients
@@ -71,12 +73,12 @@ t.test('slots that move from one node to another are followed', async (t) => {
   }
   t.ok(slots.size > 3, 'the first node had some')
   t.strictSame(await outcomes('after'), ['hit before'])
-  t.strictSame(observer.story, ['up'], 'nobody has noticed')
+  t.strictSame(sinceUp(), ['up'], 'nobody has noticed')
 })
 
 t.test('a master that is lost is one outage, until its replica has taken over', async (t) => {
   const { nodes } = await startCluster(t, { replicas: 1 })
-  const { cache, observer, up, outcomes } = await pod(t, String(nodes[1]?.url))
+  const { cache, observer, sinceUp, up, outcomes } = await pod(t, String(nodes[1]?.url))
   await up
   t.strictSame(await outcomes('before'), ['miss before'])
   const again = Promise.all([once(observer, 'down'), once(observer, 'up')])
@@ -89,8 +91,8 @@ t.test('a master that is lost is one outage, until its replica has taken over', 
     await cache.get(`key-${Math.floor(Math.random() * 30)}`, FRESHNESS, async () => 'before')
     await new Promise(setImmediate)
   }
-  t.match(observer.story, ['up', /^Redis at /, 'up'])
-  t.equal(observer.story.length, 3)
+  t.match(sinceUp(), ['up', /^Redis at /, 'up'])
+  t.equal(sinceUp().length, 3)
   // What the master had not replicated yet is lost with it.
   await outcomes('before')
   t.strictSame(await outcomes('after'), ['hit before'])
@@ -112,13 +114,13 @@ t.test('with TLS, a private authority and a password, which hold for every node'
   ]
   const { clients } = await startCluster(t, { masters: 1, settings })
   await clients[0]?.configSet({ requirepass: 's3cret word', masterauth: 's3cret word' })
-  const { observer, up, outcomes } = await pod(t, `rediss://:s3cret%20word@127.0.0.1:${tlsPort}`, {
+  const { sinceUp, up, outcomes } = await pod(t, `rediss://:s3cret%20word@127.0.0.1:${tlsPort}`, {
     ca: authority.pem,
   })
   await up
   t.strictSame(await outcomes('first'), ['miss first'])
   t.strictSame(await outcomes('second'), ['hit first'])
-  t.strictSame(observer.story, ['up'])
+  t.strictSame(sinceUp(), ['up'])
 })
 
 t.test('a single server with TLS', async (t) => {
@@ -136,10 +138,10 @@ t.test('a single server with TLS', async (t) => {
   const port = await listen('DNS:localhost')
 
   t.test('is used with a certificate of the authority', async (t) => {
-    const { observer, up, outcomes } = await pod(t, `rediss://localhost:${port}`, { ca: authority.pem })
+    const { sinceUp, up, outcomes } = await pod(t, `rediss://localhost:${port}`, { ca: authority.pem })
     await up
     t.strictSame(await outcomes('first'), ['miss first'])
-    t.strictSame(observer.story, ['up'])
+    t.strictSame(sinceUp(), ['up'])
   })
 
   t.test('is not used with another’s, nor under another name', async (t) => {

@@ -63,6 +63,14 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
   }
 
   async function connect(): Promise<void> {
+    const reported: unknown[] = []
+    const watched = <Watched extends Server | Cluster>(candidate: Watched): Watched => {
+      candidate.on('error', (error) => {
+        reported.push(error)
+        if (candidate === client) fail(candidate, error)
+      })
+      return candidate
+    }
     let candidate: Server | Cluster = watched(serverOf(url, settings))
     try {
       await candidate.connect()
@@ -75,19 +83,13 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
       }
       await within(commandTimeoutMs, probe(candidate))
     } catch (error) {
-      return fail(candidate, error)
+      // What a cluster throws does not say why none of its nodes could be used.
+      return fail(candidate, reported.at(-1) ?? error)
     }
     if (closed) return candidate.destroy()
     client = candidate
     down = false
     onUp()
-  }
-
-  function watched<Watched extends Server | Cluster>(candidate: Watched): Watched {
-    candidate.on('error', (error) => {
-      if (candidate === client) fail(candidate, error)
-    })
-    return candidate
   }
 
   connect()

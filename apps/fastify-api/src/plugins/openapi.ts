@@ -26,6 +26,7 @@ export default fp(
           version: packageJson.version,
           license: { name: packageJson.license, identifier: packageJson.license },
         },
+        servers: [{ url: '/', description: 'Wherever this document was served.' }],
         tags: [
           { name: 'tasks', description: 'A task list.' },
           { name: 'load', description: 'Load to order; switched off in production.' },

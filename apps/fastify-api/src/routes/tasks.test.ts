@@ -111,12 +111,12 @@ for (const [name, settings] of Object.entries(stores)) {
       const headers = { 'if-match': String(created.headers.etag) }
       const statuses = await Promise.all(
         Array.from(
-          { length: 50 },
+          { length: 20 },
           async (_, index) => (await update(id, { title: `${index}` }, headers)).statusCode,
         ),
       )
       t.equal(statuses.filter((status) => status === 200).length, 1)
-      t.equal(statuses.filter((status) => status === 412).length, 49)
+      t.equal(statuses.filter((status) => status === 412).length, 19)
     })
 
     t.test('a task that goes away while it is changed is not found', async (t) => {
@@ -134,7 +134,7 @@ for (const [name, settings] of Object.entries(stores)) {
     t.test('however often the same idempotency key arrives, there is one task', async (t) => {
       const { create, list } = await client(t)
       const responses = await Promise.all(
-        Array.from({ length: 100 }, () => create({ title: 'once' }, { 'idempotency-key': 'k-1' })),
+        Array.from({ length: 20 }, () => create({ title: 'once' }, { 'idempotency-key': 'k-1' })),
       )
       t.strictSame(new Set(responses.map(({ statusCode }) => statusCode)), new Set([201]))
       t.equal(new Set(responses.map(({ body }) => body)).size, 1)
@@ -187,11 +187,17 @@ for (const [name, settings] of Object.entries(stores)) {
       `2026-01-01T00:00:00.000Z ${absent} `,
       `2026-01-01T00:00:00.000Z ${absent}\0`,
     ]) {
-      t.test(`a cursor that this service cannot have given is refused: ${position}`, async (t) => {
-        const { app } = await client(t)
-        const cursor = Buffer.from(position).toString('base64url')
-        t.match(problem(t, await app.inject(`${tasks}?cursor=${cursor}`)), { status: 400, detail: /cursor/ })
-      })
+      t.test(
+        `a cursor that this service cannot have given is refused: ${JSON.stringify(position)}`,
+        async (t) => {
+          const { app } = await client(t)
+          const cursor = Buffer.from(position).toString('base64url')
+          t.match(problem(t, await app.inject(`${tasks}?cursor=${cursor}`)), {
+            status: 400,
+            detail: /cursor/,
+          })
+        },
+      )
     }
 
     t.test('a cursor from the year 1 on is possible', async (t) => {

@@ -53,7 +53,9 @@ const CURSOR = new RegExp(`^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z
 function fromCursor(cursor: string): Position {
   const [, createdAt, id] = CURSOR.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
   if (createdAt === undefined || id === undefined || !isTime(createdAt)) {
-    throw new HttpProblem(400, 'cursor is none that this service has given: begin without one')
+    throw new HttpProblem(400, 'cursor is none that this service has given: begin without one', {
+      type: 'invalid-cursor',
+    })
   }
   return { createdAt, id }
 }
@@ -71,11 +73,13 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
   app.setErrorHandler((error) => {
     if (error instanceof IdempotencyKeyReused) {
       throw new HttpProblem(422, 'This Idempotency-Key was used for another task: use a new one', {
+        type: 'idempotency-key-reused',
         cause: error,
       })
     }
     if (error instanceof StoreUnavailable) {
       throw new HttpProblem(503, 'The tasks cannot be reached now: try again', {
+        type: 'store-unavailable',
         headers: { 'retry-after': RETRY_AFTER_SECONDS },
         cause: error,
       })
@@ -322,7 +326,7 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 function notFound(id: string): HttpProblem {
-  return new HttpProblem(404, `There is no task ${id}`)
+  return new HttpProblem(404, `There is no task ${id}`, { type: 'task-not-found' })
 }
 
 function found(task: Task | undefined, id: string): Task {

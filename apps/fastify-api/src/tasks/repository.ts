@@ -25,7 +25,11 @@ export const NewTask = Type.Object(
     notes: Type.Optional(taskFields.notes),
     status: Type.Optional(taskFields.status),
   },
-  { $id: 'NewTask', additionalProperties: false },
+  {
+    $id: 'NewTask',
+    additionalProperties: false,
+    examples: [{ title: 'Water the plants', notes: 'Not the cactus' }],
+  },
 )
 export type NewTask = Static<typeof NewTask>
 
@@ -35,6 +39,7 @@ export const TASK_DEFAULTS = { notes: '', status: 'open' } as const
 /** A change to a task: what is absent stays as it is. */
 export const TaskChange = Type.Partial(Type.Object(taskFields), {
   $id: 'TaskChange',
+  examples: [{ status: 'done' }],
   additionalProperties: false,
   minProperties: 1,
 })
@@ -57,7 +62,20 @@ export const Task = Type.Object(
     createdAt: Type.String({ format: 'date-time' }),
     updatedAt: Type.String({ format: 'date-time' }),
   },
-  { $id: 'Task' },
+  {
+    $id: 'Task',
+    examples: [
+      {
+        id: '2f1f1c9e-6f5b-4c59-9d5b-0d3c8a4a8f10',
+        title: 'Water the plants',
+        notes: 'Not the cactus',
+        status: 'open',
+        version: 1,
+        createdAt: '2026-11-21T10:00:00.000Z',
+        updatedAt: '2026-11-21T10:00:00.000Z',
+      },
+    ],
+  },
 )
 export type Task = Static<typeof Task>
 
@@ -68,7 +86,7 @@ export const TaskSummary = Type.Object(
     doing: Type.Integer({ minimum: 0 }),
     done: Type.Integer({ minimum: 0 }),
   },
-  { $id: 'TaskSummary' },
+  { $id: 'TaskSummary', examples: [{ total: 3, open: 2, doing: 0, done: 1 }] },
 )
 export type TaskSummary = Static<typeof TaskSummary>
 

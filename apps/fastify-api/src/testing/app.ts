@@ -25,8 +25,11 @@ export async function build(t: Test, settings: Partial<Record<keyof Config, stri
       done()
     },
   })
-  // Most tests use the load routes, and are not about what a busy machine makes of the event loop.
-  const defaults = { LOAD_ENDPOINTS_ENABLED: 'true', PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0' }
+  const defaults = {
+    LOAD_ENDPOINTS_ENABLED: 'true',
+    // What a busy machine makes of the event loop is not what most tests are about.
+    PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0',
+  }
   const app = await buildApp(loadConfig({ ...defaults, ...settings }), sink)
   t.teardown(() => app.close())
   return { app, lines }

@@ -146,7 +146,15 @@ export async function startCluster(
     const node = await RedisServer.start(
       ...['--dir', folder, '--cluster-enabled', 'yes', '--cluster-config-file', `${busPort}.conf`],
       ...['--cluster-port', String(busPort), '--cluster-announce-ip', '127.0.0.1'],
-      ...['--cluster-node-timeout', '1000', '--cluster-allow-replica-migration', 'no', ...settings],
+      ...[
+        '--cluster-node-timeout',
+        '1000',
+        '--cluster-replica-validity-factor',
+        '0',
+        '--cluster-allow-replica-migration',
+        'no',
+        ...settings,
+      ],
     )
     t.teardown(() => node.kill())
     const client = await connectTo(node)
