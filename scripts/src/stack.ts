@@ -158,10 +158,12 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
     }
     const stack = await prepareStack(name, environment, box)
     if (name === 'cluster' && !reviewed) await keepUnfinishedClusters(stack, box)
-    const planned = reviewed ? await readPlan(stack, resolve(reviewed)) : await makePlan(stack, planOptions)
-    console.log(describePlan(titleOf(stack), planned.summary))
-    if (isEmpty(planned.summary)) continue
-    checkApproval(stack, planned.digest)
+    const { summary, digest } = reviewed
+      ? await readPlan(stack, resolve(reviewed))
+      : await makePlan(stack, planOptions)
+    console.log(describePlan(titleOf(stack), summary))
+    if (isEmpty(summary)) continue
+    checkApproval(stack, digest)
     await applyPlan(stack, reviewed ? resolve(reviewed) : planFile(stack))
     await rm(planFile(stack), { force: true })
     console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
