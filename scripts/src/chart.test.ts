@@ -359,7 +359,7 @@ t.test(
     for (const spec of [service, migration, rendered.Pod.spec]) {
       t.match(spec, {
         imagePullSecrets: [{ name: 'registry' }],
-        priorityClassName: 'web',
+        priorityClassName: 'system-cluster-critical',
         tolerations: [{ key: 'dedicated', operator: 'Equal', value: 'web', effect: 'NoSchedule' }],
         affinity: { nodeAffinity: {} },
       })

@@ -103,7 +103,7 @@ t.test('until the migration has succeeded, the pods are the former release’s a
   const here = kubeconfig.replace('127.0.0.1:9', `127.0.0.1:${(server.address() as AddressInfo).port}`)
   const directory = t.testdir({ kubeconfig: here })
   const release = new Release('helm', { kubeconfig: join(directory, 'kubeconfig') })
-  t.strictSame(await release.ailments(new Set()), [])
+  t.strictSame(await release.diagnoses(new Set()), [])
   t.strictSame(asked, [
     'pods app.kubernetes.io/name=fastify-app-migration,app.kubernetes.io/instance=fastify-app',
   ])
@@ -147,7 +147,7 @@ t.test(
     }
     const spec = { target: { name: 'fastify-app' } }
     const failing = await waitingRelease(t, { spec, status: { conditions: [condition] } })
-    t.match(await failing.ailments(new Set()), [
+    t.match(await failing.diagnoses(new Set()), [
       {
         missingSecret: 'fastify-app',
         message:
@@ -155,15 +155,15 @@ t.test(
       },
     ])
     const ignored = await waitingRelease(t, { spec })
-    t.match(await ignored.ailments(new Set()), [{ message: /no operator has acted on it/ }])
+    t.match(await ignored.diagnoses(new Set()), [{ message: /no operator has acted on it/ }])
   },
 )
 
 t.test('a Secret that no operator makes is not waited for', async (t) => {
   for (const externalSecret of [undefined, { spec: { target: { name: 'other' } } }]) {
-    const [ailment] = await (await waitingRelease(t, externalSecret)).ailments(new Set())
-    t.match(ailment, { message: 'secret "fastify-app" not found', final: true })
-    t.notHas(ailment, 'missingSecret')
+    const [diagnosis] = await (await waitingRelease(t, externalSecret)).diagnoses(new Set())
+    t.match(diagnosis, { message: 'secret "fastify-app" not found', final: true })
+    t.notHas(diagnosis, 'missingSecret')
   }
 })
 

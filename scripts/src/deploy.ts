@@ -20,9 +20,9 @@ import {
 } from './environment.ts'
 import { imageReference } from './image.ts'
 import {
-  type Ailment,
   currentReplicaSet,
-  describeAilment,
+  type Diagnosis,
+  describeDiagnosis,
   diagnose,
   diagnoseMigration,
   diagnoseReplicaSet,
@@ -163,13 +163,13 @@ export class Release {
    *
    * @param earlier names of the pods of earlier migrations.
    */
-  async ailments(earlier: ReadonlySet<string>): Promise<Ailment[]> {
-    return Promise.all((await this.#podAilments(earlier)).map((ailment) => this.#withOperator(ailment)))
+  async diagnoses(earlier: ReadonlySet<string>): Promise<Diagnosis[]> {
+    return Promise.all((await this.#podDiagnoses(earlier)).map((diagnosis) => this.#withOperator(diagnosis)))
   }
 
-  async #podAilments(earlier: ReadonlySet<string>): Promise<Ailment[]> {
+  async #podDiagnoses(earlier: ReadonlySet<string>): Promise<Diagnosis[]> {
     const migration = diagnoseMigration(await this.migrationPods(), earlier)
-    if (migration.pending) return migration.ailment === undefined ? [] : [migration.ailment]
+    if (migration.pending) return migration.diagnosis === undefined ? [] : [migration.diagnosis]
     const { items: deployments } = await this.apps.listNamespacedDeployment({
       namespace,
       labelSelector: selector,
@@ -187,16 +187,20 @@ export class Release {
   }
 
   /** Adds what the External Secrets operator reports, where it is to make the Secret that a pod waits for. */
-  async #withOperator({ missingSecret, ...ailment }: Ailment): Promise<Ailment> {
-    if (missingSecret === undefined) return ailment
+  async #withOperator({ missingSecret, ...diagnosis }: Diagnosis): Promise<Diagnosis> {
+    if (missingSecret === undefined) return diagnosis
     const externalSecret = await this.#externalSecret()
-    if (externalSecret?.spec?.target?.name !== missingSecret) return ailment
+    if (externalSecret?.spec?.target?.name !== missingSecret) return diagnosis
     const ready = externalSecret.status?.conditions?.find(({ type }) => type === 'Ready')
     const state =
       ready === undefined
         ? 'no operator has acted on it'
         : `${ready.reason ?? ready.status}: ${ready.message}`
-    return { ...ailment, missingSecret, message: `${ailment.message}; ExternalSecret ${SERVICE}: ${state}` }
+    return {
+      ...diagnosis,
+      missingSecret,
+      message: `${diagnosis.message}; ExternalSecret ${SERVICE}: ${state}`,
+    }
   }
 
   /** The release's ExternalSecret; undefined when there is none, or the cluster does not know the kind. */
@@ -263,26 +267,26 @@ function clusterFailure(cause: unknown): ActionableError {
   )
 }
 
-/** Watches a rollout; resolves when a part of it has been beyond help for longer than `patience`. */
-async function hopeless(
+/** Watches a rollout; resolves when a part of it has failed for good for longer than `patience`. */
+async function watchForFinalFailure(
   release: Release,
   earlier: ReadonlySet<string>,
   stop: AbortSignal,
-): Promise<Ailment | undefined> {
+): Promise<Diagnosis | undefined> {
   const since = new Map<string, number>()
   while (!stop.aborted) {
     await sleep(pollInterval, undefined, { signal: stop }).catch(() => {})
     // A request that fails tells nothing about the pods: the next one may.
-    const ailments = stop.aborted ? undefined : await release.ailments(earlier).catch(() => undefined)
-    if (ailments === undefined) continue
+    const diagnoses = stop.aborted ? undefined : await release.diagnoses(earlier).catch(() => undefined)
+    if (diagnoses === undefined) continue
     for (const name of since.keys()) {
-      if (!ailments.some((ailment) => ailment.name === name)) since.delete(name)
+      if (!diagnoses.some((diagnosis) => diagnosis.name === name)) since.delete(name)
     }
-    for (const ailment of ailments.filter(({ final }) => final)) {
-      const first = since.get(ailment.name) ?? Date.now()
-      since.set(ailment.name, first)
-      if (Date.now() - first >= (ailment.missingSecret === undefined ? patience : secretPatience))
-        return ailment
+    for (const diagnosis of diagnoses.filter(({ final }) => final)) {
+      const first = since.get(diagnosis.name) ?? Date.now()
+      since.set(diagnosis.name, first)
+      if (Date.now() - first >= (diagnosis.missingSecret === undefined ? patience : secretPatience))
+        return diagnosis
     }
   }
   return undefined
@@ -370,20 +374,20 @@ async function rollOut(
     ],
     giveUp.signal,
   )
-  const watching = hopeless(release, earlier, done.signal).then((ailment) => {
-    if (ailment !== undefined) giveUp.abort()
-    return ailment
+  const watching = watchForFinalFailure(release, earlier, done.signal).then((diagnosis) => {
+    if (diagnosis !== undefined) giveUp.abort()
+    return diagnosis
   })
   const interrupt = () => giveUp.abort()
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   const result = await upgrade
   done.abort()
   process.removeListener('SIGINT', interrupt).removeListener('SIGTERM', interrupt)
-  const beyondHelp = await watching
+  const finalDiagnosis = await watching
   if (!result.failed) return chartWarnings(result.all)
 
-  const worst = beyondHelp ?? (await release.ailments(earlier).catch(() => []))[0]
-  if (worst !== undefined) console.error((await describeAilment(release.core, namespace, worst)).join('\n'))
+  const worst = finalDiagnosis ?? (await release.diagnoses(earlier).catch(() => []))[0]
+  if (worst !== undefined) console.error((await describeDiagnosis(release.core, namespace, worst)).join('\n'))
   const cause =
     worst === undefined
       ? helmCause(result.isCanceled ? 'the deployment was interrupted' : result.all)
@@ -400,7 +404,7 @@ async function rollOut(
  * Takes a failed rollout back; helm may have failed before it changed anything. After a migration that failed it
  * has noted a failed revision, but changed no object.
  */
-async function undo(release: Release, worst: Ailment | undefined): Promise<string> {
+async function undo(release: Release, worst: Diagnosis | undefined): Promise<string> {
   const history = await release.history()
   if (history.at(-1)?.status === 'deployed') return 'nothing was changed'
   const outcome = await release.restore()
@@ -408,7 +412,7 @@ async function undo(release: Release, worst: Ailment | undefined): Promise<strin
 }
 
 /** The cause in a few words; the whole message stands above it. */
-function summarize({ kind, name, reason, message }: Ailment): string {
+function summarize({ kind, name, reason, message }: Diagnosis): string {
   if (/ImagePull|InvalidImageName/.test(reason)) return 'the image cannot be pulled'
   const lines = message.trimEnd().split('\n')
   // What it said last is what ended it.
@@ -416,11 +420,11 @@ function summarize({ kind, name, reason, message }: Ailment): string {
   return `${kind} ${name}: ${reason}, ${lines[0]}`
 }
 
-function nextStep(ailment: Ailment | undefined): string {
-  if (ailment?.kind === 'migration' && ailment.reason === 'Crashed') {
+function nextStep(diagnosis: Diagnosis | undefined): string {
+  if (diagnosis?.kind === 'migration' && diagnosis.reason === 'Crashed') {
     return 'fix the migration, or the database that its log above names, then run `make deploy` again'
   }
-  switch (ailment?.reason) {
+  switch (diagnosis?.reason) {
     case 'ErrImagePull':
     case 'ImagePullBackOff':
     case 'InvalidImageName':
@@ -430,7 +434,7 @@ function nextStep(ailment: Ailment | undefined): string {
     case 'Unschedulable':
       return 'see `kubectl get nodes`: no node has room for the pod, or none matches its selector'
     case 'CreateContainerConfigError':
-      if (ailment?.missingSecret === undefined) break
+      if (diagnosis?.missingSecret === undefined) break
       return `see \`kubectl describe externalsecret ${SERVICE} --namespace ${namespace}\`, and that the External Secrets operator runs and may read the store`
     case undefined:
       return 'fix what helm names, then run `make deploy` again'

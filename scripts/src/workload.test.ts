@@ -11,7 +11,7 @@ import {
 import t from 'tap'
 import {
   currentReplicaSet,
-  describeAilment,
+  describeDiagnosis,
   diagnose,
   diagnoseMigration,
   diagnoseReplicaSet,
@@ -38,7 +38,7 @@ t.test('a ready pod has nothing', async (t) => {
   )
 })
 
-t.test('an image that cannot be pulled is beyond help', async (t) => {
+t.test('an image that cannot be pulled is a final failure', async (t) => {
   const waiting = { reason: 'ImagePullBackOff', message: 'Back-off pulling image "a:b"' }
   t.strictSame(diagnose(pod({ state: { waiting } })), {
     kind: 'pod',
@@ -117,7 +117,7 @@ t.test('a migration that failed is told by its newest pod, with the log that say
   const pods = [migrationPod(2, 'Failed', failed), migrationPod(1, 'Failed', failed)]
   t.strictSame(diagnoseMigration(pods, none), {
     pending: true,
-    ailment: {
+    diagnosis: {
       kind: 'migration',
       name: 'migration-2',
       reason: 'Crashed',
@@ -175,7 +175,7 @@ t.test('the description holds the last events in order and the last lines logged
     { name: 'c', skipTLSVerify: true, server: `http://127.0.0.1:${(server.address() as AddressInfo).port}` },
     { name: 'u' },
   )
-  const lines = await describeAilment(kubeConfig.makeApiClient(CoreV1Api), 'ns', {
+  const lines = await describeDiagnosis(kubeConfig.makeApiClient(CoreV1Api), 'ns', {
     kind: 'pod',
     name: 'app-1',
     reason: 'CrashLoopBackOff',
@@ -247,7 +247,7 @@ t.test('events and logs that cannot be read do not stand in the way', async (t) 
     { name: 'c', skipTLSVerify: true, server: 'http://127.0.0.1:9' },
     { name: 'u' },
   )
-  const lines = await describeAilment(kubeConfig.makeApiClient(CoreV1Api), 'ns', {
+  const lines = await describeDiagnosis(kubeConfig.makeApiClient(CoreV1Api), 'ns', {
     kind: 'pod',
     name: 'app-1',
     reason: 'Crashed',

@@ -8,7 +8,7 @@ import type {
 } from '@kubernetes/client-node'
 
 /** What keeps a rollout from getting ready, as far as the status of its objects tells. */
-export interface Ailment {
+export interface Diagnosis {
   kind: 'pod' | 'replica set' | 'migration'
   name: string
   /** The one-word reason of kubelet, scheduler or controller, such as `ImagePullBackOff`. */
@@ -53,7 +53,7 @@ export function currentReplicaSet(
 }
 
 /** What keeps pods from being made at all: an admission rule or a quota that refuses them. */
-export function diagnoseReplicaSet(replicaSet: V1ReplicaSet): Ailment | undefined {
+export function diagnoseReplicaSet(replicaSet: V1ReplicaSet): Diagnosis | undefined {
   const failure = replicaSet.status?.conditions?.find(
     ({ type, status }) => type === 'ReplicaFailure' && status === 'True',
   )
@@ -68,12 +68,12 @@ export function diagnoseReplicaSet(replicaSet: V1ReplicaSet): Ailment | undefine
 }
 
 /** What keeps `pod` from being ready; undefined when it is ready, on its way out, or simply starting. */
-export function diagnose(pod: V1Pod): Ailment | undefined {
+export function diagnose(pod: V1Pod): Diagnosis | undefined {
   const name = pod.metadata?.name ?? ''
   if (pod.metadata?.deletionTimestamp !== undefined) return undefined
   for (const container of pod.status?.containerStatuses ?? []) {
-    const ailment = diagnoseContainer(name, container)
-    if (ailment !== undefined) return ailment
+    const diagnosis = diagnoseContainer(name, container)
+    if (diagnosis !== undefined) return diagnosis
   }
   const unscheduled = pod.status?.conditions?.find(
     ({ type, status, reason }) => type === 'PodScheduled' && status === 'False' && reason === 'Unschedulable',
@@ -87,7 +87,7 @@ export function diagnose(pod: V1Pod): Ailment | undefined {
 export interface Migration {
   /** Whether it has still to succeed, or has failed: nothing of the release is changed before it has succeeded. */
   pending: boolean
-  ailment?: Ailment
+  diagnosis?: Diagnosis
 }
 
 /**
@@ -100,11 +100,14 @@ export function diagnoseMigration(pods: readonly V1Pod[], known: ReadonlySet<str
     .filter(({ metadata }) => metadata?.deletionTimestamp === undefined && !known.has(metadata?.name ?? ''))
     .sort((a, b) => Number(b.metadata?.creationTimestamp) - Number(a.metadata?.creationTimestamp))[0]
   if (newest === undefined || newest.status?.phase === 'Succeeded') return { pending: false }
-  const ailment = diagnose(newest)
-  return { pending: true, ...(ailment === undefined ? {} : { ailment: { ...ailment, kind: 'migration' } }) }
+  const diagnosis = diagnose(newest)
+  return {
+    pending: true,
+    ...(diagnosis === undefined ? {} : { diagnosis: { ...diagnosis, kind: 'migration' } }),
+  }
 }
 
-function diagnoseContainer(name: string, container: V1ContainerStatus): Ailment | undefined {
+function diagnoseContainer(name: string, container: V1ContainerStatus): Diagnosis | undefined {
   const { waiting, running } = container.state ?? {}
   const ended = container.lastState?.terminated ?? container.state?.terminated
   const logs = { container: container.name, previous: running !== undefined || waiting !== undefined }
@@ -158,16 +161,19 @@ const lastLogLines = 20
  * What an operator would look up next: the last events, and the last lines a pod logged. What cannot be read
  * is told as such: a diagnosis must never stand in the way of the rollback.
  */
-export async function describeAilment(
+export async function describeDiagnosis(
   api: CoreV1Api,
   namespace: string,
-  ailment: Ailment,
+  diagnosis: Diagnosis,
 ): Promise<string[]> {
-  const lines = [`${ailment.kind} ${ailment.name}: ${ailment.reason}: ${ailment.message}`, '  last events:']
-  for (const event of await readEvents(api, namespace, ailment.name)) lines.push(`    ${event}`)
-  if (ailment.logs === undefined) return lines
-  const { container, previous } = ailment.logs
-  const log = await readLog(api, namespace, ailment.name, container, previous)
+  const lines = [
+    `${diagnosis.kind} ${diagnosis.name}: ${diagnosis.reason}: ${diagnosis.message}`,
+    '  last events:',
+  ]
+  for (const event of await readEvents(api, namespace, diagnosis.name)) lines.push(`    ${event}`)
+  if (diagnosis.logs === undefined) return lines
+  const { container, previous } = diagnosis.logs
+  const log = await readLog(api, namespace, diagnosis.name, container, previous)
   lines.push(`  last lines logged${previous ? ' before it ended' : ''}:`)
   for (const line of log.trimEnd().split('\n')) lines.push(`    ${line}`)
   return lines

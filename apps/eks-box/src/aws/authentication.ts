@@ -12,7 +12,7 @@ export interface Authenticated {
   accessKeyId: string
 }
 
-/** Tells whose an access key is; undefined for one that is unknown or inactive. */
+/** Finds the principal that an access key belongs to; undefined when the key is unknown or inactive. */
 export type FindCaller = (accessKeyId: string) => Promise<Caller | undefined>
 
 const invalidToken = 'The security token included in the request is invalid.'

@@ -23,7 +23,7 @@ export class Principals {
     this.#callers.clear()
   }
 
-  /** Whose an access key is; undefined for one that is unknown or inactive, or of a role that is gone. */
+  /** The principal that an access key belongs to; undefined when the key is unknown or inactive, or its role is gone. */
   async callerOf(accessKeyId: string): Promise<Caller | undefined> {
     if (this.#callers.has(accessKeyId)) return this.#callers.get(accessKeyId)
     const changes = this.#changes

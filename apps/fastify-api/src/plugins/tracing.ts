@@ -7,7 +7,7 @@ export default fp<{ config: Config }>(
     if (config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined) return
     const { startTracing } = await import('../tracing.ts')
     const { plugin, stop } = startTracing(config.OTEL_EXPORTER_OTLP_ENDPOINT, app.log)
-    // Probes come every few seconds and are nobody's experience: what the metrics leave out, the traces do as well.
+    // Probes come every few seconds and no user waits for them: traces leave out what the metrics leave out.
     app.addHook('onRoute', (route) => {
       if (route.config?.disableMetrics === true) route.config = { ...route.config, otel: false }
     })

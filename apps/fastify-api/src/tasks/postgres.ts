@@ -217,7 +217,7 @@ async function list(
   }
   const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`
 
-  // One row more than wanted tells of a next page.
+  // One row more than requested shows that there is a next page.
   const rows = await query<Row>({
     text: `
       SELECT ${COLUMNS} FROM tasks ${where}
