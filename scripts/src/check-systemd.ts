@@ -88,6 +88,8 @@ async function furnish(root: string, image: string, tag: string): Promise<void> 
   const units = join(root, 'etc/systemd/system')
   const variables = {
     HOME: '/root',
+    // A serial port looks like a terminal, but shows no lines that redraw themselves.
+    CI: 'true',
     PATH: ['/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', dirname(terraform)].join(
       delimiter,
     ),
