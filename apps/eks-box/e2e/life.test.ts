@@ -157,7 +157,9 @@ async function claimVolume(name: string): Promise<string> {
 
 /** Deletes a volume once its claim is gone, as the EBS CSI driver does. The box has none. */
 async function driveVolume(name: string, volumeId: string): Promise<void> {
-  while ((await kubectl('get', 'persistentvolumeclaim', name, '--ignore-not-found')) !== '') await sleep(1000)
+  // A driver asks again when the API server does not answer.
+  const claim = () => kubectl('get', 'persistentvolumeclaim', name, '--ignore-not-found').catch(String)
+  while ((await claim()) !== '') await sleep(1000)
   // Long enough for somebody to wait for it.
   await sleep(15_000)
   await aws('ec2', 'delete-volume', '--volume-id', volumeId)
