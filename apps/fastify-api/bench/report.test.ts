@@ -47,6 +47,7 @@ t.test('figures: measured against their limit, or why they were not measured', a
       { name: 'memory', value: 256, unit: 'MiB', limit: { most: 256, inclusive: false } },
       { name: 'ready', value: 301.6, unit: 'ms' },
       { name: 'image', unit: 'MB', limit: { most: 60, inclusive: true }, note: 'push it first' },
+      { name: 'pushed', value: 58.26, unit: 'MB' },
       { name: 'other', unit: 'MB' },
     ]).slice(2),
     [
@@ -54,6 +55,7 @@ t.test('figures: measured against their limit, or why they were not measured', a
       '| memory | 256 MiB | < 256 MiB: missed |',
       '| ready | 302 ms |  |',
       '| image (push it first) | not measured | ≤ 60 MB |',
+      '| pushed | 58.3 MB |  |',
       '| other | not measured |  |',
     ],
   )

@@ -76,6 +76,9 @@ t.test('connections that are not used make room for new ones, those that are use
   t.equal((await fetch(`http://127.0.0.1:${small.port}/healthz`)).status, 200, 'a probe is answered')
   t.equal(status(await answer), 200)
   for (const socket of idle) socket.destroy()
+  small.process.kill('SIGTERM')
+  t.equal((await small.ended).code, 0)
+  t.match(small.output(), /"most":10,"msg":"too many connections/)
 })
 
 t.test('when all connections are in use, one more is closed', async (t) => {
@@ -86,6 +89,8 @@ t.test('when all connections are in use, one more is closed', async (t) => {
   await sleep(300)
   await t.rejects(fetch(`http://127.0.0.1:${small.port}/`))
   t.equal(status(await answer), 200)
+  small.process.kill('SIGTERM')
+  t.equal((await small.ended).code, 0)
 })
 
 attack('a flood of headers is refused', async (t) => {

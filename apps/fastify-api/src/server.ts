@@ -10,5 +10,3 @@ for (const name of ['SIGTERM', 'SIGINT'] as const) {
 
 const { run } = await import('./run.ts')
 await run({ stop: stop.signal, exit: exit.signal })
-
-export {}

@@ -98,6 +98,29 @@ t.test('a master that is lost is one outage, until its replica has taken over', 
   t.strictSame(await outcomes('after'), ['hit before'])
 })
 
+t.test('a node that is lost is noticed while nothing is asked', async (t) => {
+  const { nodes } = await startCluster(t)
+  const { observer, up, sinceUp } = await pod(t, String(nodes[1]?.url))
+  await up
+  const down = once(observer, 'down')
+  await nodes[2]?.kill()
+  await down
+  t.match(sinceUp(), ['up', /^Redis at /])
+})
+
+t.test('nodes that were connecting when another could not be reached leave nothing behind', async (t) => {
+  const { nodes } = await startCluster(t)
+  await nodes[0]?.kill()
+  const timers = () => process.getActiveResourcesInfo().filter((type) => type === 'Timeout').length
+  const before = timers()
+  const { cache, observer } = await pod(t, String(nodes[1]?.url))
+  await once(observer, 'down')
+  await Promise.all(nodes.map((node) => node.kill()))
+  await cache.close()
+  while (timers() > before) await new Promise(setImmediate)
+  t.equal(observer.story.length, 1)
+})
+
 t.test('with TLS, a private authority and a password, which hold for every node', async (t) => {
   const authority = new Authority(t)
   const { cert, key } = authority.issue('IP:127.0.0.1')

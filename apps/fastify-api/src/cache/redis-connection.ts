@@ -4,6 +4,13 @@ import { createClient, createCluster } from '@redis/client'
 /** Milliseconds that connecting may take, and that an idle connection may stay silent. */
 const CONNECTION_TIMEOUT_MS = 5_000
 
+/**
+ * Milliseconds between pings, which keep a connection from being silent for too long. The client's own pings
+ * (`pingInterval`) never end for a node that was still connecting when its cluster was destroyed: such a node
+ * connects all the same, and nothing refers to it any more. Without pings its silence closes it.
+ */
+const PING_MS = CONNECTION_TIMEOUT_MS / 2
+
 /** Milliseconds between a failure and the next attempt to connect: from half of it to one and a half. */
 const RETRY_MS = 1_000
 
@@ -79,7 +86,7 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
         candidate.destroy()
         candidate = watched(clusterOf(url, settings))
         await candidate.connect()
-        await within(commandTimeoutMs, askEveryMaster(candidate))
+        await within(commandTimeoutMs, ping(candidate))
       }
       await within(commandTimeoutMs, probe(candidate))
     } catch (error) {
@@ -92,22 +99,29 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
     onUp()
   }
 
+  async function ask<T>(
+    command: (client: Server | Cluster) => Promise<T>,
+    otherwise: () => Promise<T>,
+  ): Promise<T> {
+    const asked = client
+    if (asked === undefined) return otherwise()
+    try {
+      return await within(commandTimeoutMs, command(asked))
+    } catch (error) {
+      if (asked === client) fail(asked, error)
+      return otherwise()
+    }
+  }
+
   connect()
+  const pings = setInterval(() => ask<unknown>(ping, async () => {}), PING_MS)
 
   return {
-    async ask(command, otherwise) {
-      const asked = client
-      if (asked === undefined) return otherwise()
-      try {
-        return await within(commandTimeoutMs, command(asked))
-      } catch (error) {
-        if (asked === client) fail(asked, error)
-        return otherwise()
-      }
-    },
+    ask,
 
     close() {
       closed = true
+      clearInterval(pings)
       clearTimeout(retry)
       client?.destroy()
       client = undefined
@@ -128,8 +142,6 @@ function settingsOf(url: string, ca: string | undefined) {
     ...(username !== '' && { username: decodeURIComponent(username) }),
     ...(password !== '' && { password: decodeURIComponent(password) }),
     socket: protocol === 'rediss:' ? { ...socket, tls: true as const, ...trust } : socket,
-    // Keeps the socket from being silent for too long while the service has nothing to ask.
-    pingInterval: CONNECTION_TIMEOUT_MS / 2,
     disableOfflineQueue: true,
     maintNotifications: 'disabled' as const,
   }
@@ -144,9 +156,10 @@ const serverOf = (url: string, settings: Settings) =>
 const clusterOf = (url: string, settings: Settings) =>
   createCluster({ rootNodes: [{ url }], defaults: { ...settings, socket: { ...settings.socket } } })
 
-/** Fails while a part of the keys has no master that answers: the cluster is failing over, or broken. */
-async function askEveryMaster(cluster: Cluster): Promise<void> {
-  await Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping()))
+/** Asks the server, or every master: fails while a part of the keys has none that answers. */
+async function ping(client: Server | Cluster): Promise<void> {
+  const servers = 'masters' in client ? client.masters.map((master) => client.nodeClient(master)) : [client]
+  await Promise.all(servers.map(async (server) => (await server).ping()))
 }
 
 /**

@@ -208,6 +208,15 @@ t.test('a Redis that hangs does not let anybody wait for it twice; when it goes 
   t.equal(await outcome(cache, 'key'), 'hit shared')
 })
 
+t.test('a Redis that hangs is noticed while nothing is asked', async (t) => {
+  const redis = await server(t)
+  const { observer } = await connectedPod(t, redis, { commandTimeoutMs: 1_000 })
+  const down = once(observer, 'down')
+  redis.pause()
+  await down
+  t.match(observer.story, ['up', /no answer within 1000 ms$/])
+})
+
 t.test('a process that was stalled takes the answer that came meanwhile, late as it is', async (t) => {
   const redis = await server(t)
   const { cache, observer } = await connectedPod(t, redis, { commandTimeoutMs: 1_000 })
@@ -265,6 +274,14 @@ t.test('a host all of whose addresses refuse: the error says so', async (t) => {
 t.test('a password is used', async (t) => {
   const redis = await server(t, '--requirepass', 's3cret word')
   const { cache, observer } = pod(t, redis.url.replace('//', '//:s3cret%20word@'))
+  await once(observer, 'up')
+  t.equal(await outcome(cache, 'key'), 'miss value')
+  t.equal(await outcome(cache, 'key'), 'hit value')
+})
+
+t.test('a user is used', async (t) => {
+  const redis = await server(t, '--user', 'pod', 'on', '>s3cret', '~*', '+@all', '--user', 'default', 'off')
+  const { cache, observer } = pod(t, redis.url.replace('//', '//pod:s3cret@'))
   await once(observer, 'up')
   t.equal(await outcome(cache, 'key'), 'miss value')
   t.equal(await outcome(cache, 'key'), 'hit value')

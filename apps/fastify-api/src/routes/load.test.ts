@@ -100,7 +100,12 @@ for (const url of [
     const { app } = await build(t)
     const response = await app.inject(url)
     t.equal(response.statusCode, 400)
-    t.match(problem(t, response), { title: 'Bad Request', status: 400, detail: /\w/, requestId: /\w/ })
+    t.match(problem(t, response), {
+      type: /:invalid-parameters$/,
+      status: 400,
+      detail: /\w/,
+      requestId: /\w/,
+    })
   })
 }
 

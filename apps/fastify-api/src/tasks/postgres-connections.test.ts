@@ -15,7 +15,7 @@ const PATIENT = { connectTimeoutMs: PATIENCE_MS, statementTimeoutMs: PATIENCE_MS
 const UNKNOWN_ID = '00000000-0000-4000-8000-000000000000'
 
 /** A store, and what it reports of outages. */
-function open(t: Test, options: PostgresOptions) {
+function open(t: Test, options: Omit<PostgresOptions, 'onDown' | 'onUp'>) {
   const story: string[] = []
   const store = postgresTaskRepository({
     onDown: (error) => story.push(`down: ${error.message}`),
@@ -193,12 +193,17 @@ t.test('a server that has no connection to spare', async (t) => {
     await Promise.all(Array.from({ length: 100 }, () => store.get(UNKNOWN_ID)))
     t.ok(store.pool().total <= 3, `${store.pool().total} connections`)
     t.strictSame(story, ['down: sorry, too many clients already'])
+    await others.pop()?.end()
+    while (store.pool().total <= 3) {
+      await Promise.all(Array.from({ length: 10 }, () => store.get(UNKNOWN_ID)))
+    }
+    t.equal(store.pool().total, 4, 'after a while it takes what has become free')
     await store.close()
   })
 
   t.test('with none at all they fail, and succeed when there is one', async (t) => {
     const more: Client[] = []
-    while (more.length < 3) {
+    while (more.length < 4) {
       const client = new Client({ connectionString: url })
       // The connections of the store before end when the server has noticed.
       await client.connect().then(

@@ -26,8 +26,8 @@ async function database(): Promise<string> {
   return url
 }
 
-function open(t: Test, options: Omit<PostgresOptions, 'poolSize'> & { poolSize?: number }) {
-  const store = postgresTaskRepository({ poolSize: 5, ...options })
+function open(t: Test, options: Pick<PostgresOptions, 'url'> & Partial<PostgresOptions>) {
+  const store = postgresTaskRepository({ poolSize: 5, onDown() {}, onUp() {}, ...options })
   t.teardown(() => store.close())
   return store
 }

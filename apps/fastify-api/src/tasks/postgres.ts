@@ -20,11 +20,9 @@ const DEFAULTS = {
   connectTimeoutMs: 2_000,
   statementTimeoutMs: 5_000,
   retryBudgetMs: 1_500,
-  onDown: () => {},
-  onUp: () => {},
 }
 
-export type PostgresOptions = Pick<ConnectionOptions, 'url' | 'poolSize'> & Partial<ConnectionOptions>
+export type PostgresOptions = Omit<ConnectionOptions, keyof typeof DEFAULTS> & Partial<typeof DEFAULTS>
 
 export interface PostgresTaskRepository extends TaskRepository {
   /** For metrics. */

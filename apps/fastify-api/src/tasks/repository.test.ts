@@ -25,6 +25,8 @@ const stores: Record<string, () => Promise<TaskRepository>> = {
       poolSize: 5,
       connectTimeoutMs: PATIENCE_MS,
       statementTimeoutMs: PATIENCE_MS,
+      onDown() {},
+      onUp() {},
     })
   },
 }
