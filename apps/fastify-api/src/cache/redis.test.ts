@@ -243,6 +243,16 @@ t.test('a Redis that is full is not used until it has room', async (t) => {
   t.equal(observer.story.length, 3)
 })
 
+t.test('a Redis that is full from the start is not used until it has room', async (t) => {
+  const redis = await server(t, '--maxmemory', '1')
+  const { observer } = pod(t, redis.url)
+  await once(observer, 'down')
+  const up = once(observer, 'up')
+  await (await operator(t, redis)).configSet('maxmemory', '0')
+  await up
+  t.match(observer.story, [/OOM/, 'up'])
+})
+
 t.test('absent from the start: told once, everything works; used as soon as it is there', async (t) => {
   const redis = await server(t)
   await redis.kill()
