@@ -10,7 +10,7 @@ import { execa } from 'execa'
 import { type CostPlan, monthlyCost, PRICES, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
 import { confirmProduction, type Environment, kubeContext, readEnvironment } from './environment.ts'
-import { keepUnfinishedClusters } from './interrupted.ts'
+import { adoptLostCluster, keepUnfinishedClusters } from './interrupted.ts'
 import {
   describePlan,
   isEmpty,
@@ -157,7 +157,10 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
       )
     }
     const stack = await prepareStack(name, environment, box)
-    if (name === 'cluster' && !reviewed) await keepUnfinishedClusters(stack, box)
+    if (name === 'cluster' && !reviewed) {
+      await keepUnfinishedClusters(stack, box)
+      await adoptLostCluster(stack, box)
+    }
     const { summary, digest } = reviewed
       ? await readPlan(stack, resolve(reviewed))
       : await makePlan(stack, planOptions)

@@ -12,7 +12,11 @@ locals {
   ]...)
 }
 
+# Addressed like the real module's, so that `make apply` finds one that an interrupted run lost. Both attributes matter
+# only at creation, and an import does not know them.
 resource "aws_eks_cluster" "this" {
+  count = 1
+
   name                          = var.name
   version                       = var.kubernetes_version
   role_arn                      = aws_iam_role.cluster.arn
@@ -42,6 +46,10 @@ resource "aws_eks_cluster" "this" {
   }
 
   depends_on = [aws_cloudwatch_log_group.this, aws_iam_role_policy_attachment.cluster]
+
+  lifecycle {
+    ignore_changes = [access_config[0].bootstrap_cluster_creator_admin_permissions, bootstrap_self_managed_addons]
+  }
 }
 
 # Addressed like the real module's, for the stack's import block.
@@ -148,7 +156,7 @@ resource "aws_security_group_rule" "node_egress" {
 }
 
 resource "aws_iam_openid_connect_provider" "this" {
-  url             = aws_eks_cluster.this.identity[0].oidc[0].issuer
+  url             = aws_eks_cluster.this[0].identity[0].oidc[0].issuer
   client_id_list  = ["sts.amazonaws.com"]
   thumbprint_list = []
 }
@@ -156,7 +164,7 @@ resource "aws_iam_openid_connect_provider" "this" {
 resource "aws_eks_access_entry" "this" {
   for_each = var.access_entries
 
-  cluster_name      = aws_eks_cluster.this.name
+  cluster_name      = aws_eks_cluster.this[0].name
   principal_arn     = each.value.principal_arn
   kubernetes_groups = each.value.kubernetes_groups
 }
@@ -164,7 +172,7 @@ resource "aws_eks_access_entry" "this" {
 resource "aws_eks_access_policy_association" "this" {
   for_each = local.associations
 
-  cluster_name  = aws_eks_cluster.this.name
+  cluster_name  = aws_eks_cluster.this[0].name
   principal_arn = each.value.principal_arn
   policy_arn    = each.value.policy_arn
 
@@ -180,14 +188,14 @@ data "aws_eks_addon_version" "this" {
   for_each = var.addons
 
   addon_name         = each.key
-  kubernetes_version = aws_eks_cluster.this.version
+  kubernetes_version = aws_eks_cluster.this[0].version
   most_recent        = each.value.most_recent
 }
 
 resource "aws_eks_addon" "before_compute" {
   for_each = { for name, addon in var.addons : name => addon if addon.before_compute }
 
-  cluster_name                = aws_eks_cluster.this.name
+  cluster_name                = aws_eks_cluster.this[0].name
   addon_name                  = each.key
   addon_version               = data.aws_eks_addon_version.this[each.key].version
   configuration_values        = each.value.configuration_values
@@ -197,7 +205,7 @@ resource "aws_eks_addon" "before_compute" {
 resource "aws_eks_addon" "this" {
   for_each = { for name, addon in var.addons : name => addon if !addon.before_compute }
 
-  cluster_name                = aws_eks_cluster.this.name
+  cluster_name                = aws_eks_cluster.this[0].name
   addon_name                  = each.key
   addon_version               = data.aws_eks_addon_version.this[each.key].version
   configuration_values        = each.value.configuration_values
@@ -288,7 +296,7 @@ resource "aws_launch_template" "this" {
 resource "aws_eks_node_group" "this" {
   for_each = var.eks_managed_node_groups
 
-  cluster_name           = aws_eks_cluster.this.name
+  cluster_name           = aws_eks_cluster.this[0].name
   node_group_name_prefix = "${each.key}-"
   node_role_arn          = aws_iam_role.node[each.key].arn
   subnet_ids             = var.subnet_ids

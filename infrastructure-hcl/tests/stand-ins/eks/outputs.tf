@@ -1,6 +1,6 @@
 output "cluster_name" {
   description = "Name of the cluster"
-  value       = aws_eks_cluster.this.name
+  value       = aws_eks_cluster.this[0].name
 
   # A cluster is of use when its entries and nodes are there.
   depends_on = [aws_eks_access_entry.this, aws_eks_access_policy_association.this]
@@ -8,12 +8,12 @@ output "cluster_name" {
 
 output "cluster_endpoint" {
   description = "URL of the Kubernetes API"
-  value       = aws_eks_cluster.this.endpoint
+  value       = aws_eks_cluster.this[0].endpoint
 }
 
 output "cluster_certificate_authority_data" {
   description = "Certificate authority of the Kubernetes API, base64"
-  value       = aws_eks_cluster.this.certificate_authority[0].data
+  value       = aws_eks_cluster.this[0].certificate_authority[0].data
 }
 
 output "oidc_provider_arn" {
