@@ -1,7 +1,7 @@
 import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs'
 import { EC2Client } from '@aws-sdk/client-ec2'
 import { ECRClient } from '@aws-sdk/client-ecr'
-import { EKSClient } from '@aws-sdk/client-eks'
+import { type Cluster, DescribeClusterCommand, EKSClient } from '@aws-sdk/client-eks'
 import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
 import { awsEnvironment, type BoxConfig } from 'eks-box/config'
 import type { Environment } from './environment.ts'
@@ -35,6 +35,16 @@ export function clientsFor(
     eks: new EKSClient(options),
     elb: new ElasticLoadBalancingV2Client(options),
     logs: new CloudWatchLogsClient(options),
+  }
+}
+
+/** What EKS says of a cluster; undefined when there is none of this name. */
+export async function describeCluster(eks: EKSClient, name: string): Promise<Cluster | undefined> {
+  try {
+    return (await eks.send(new DescribeClusterCommand({ name }))).cluster
+  } catch (error) {
+    if (error instanceof Error && error.name === 'ResourceNotFoundException') return undefined
+    throw error
   }
 }
 

@@ -1,11 +1,6 @@
 /** `make destroy`: an environment's stacks, and everything in AWS that their cluster brought about. */
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr'
-import {
-  type Cluster,
-  DescribeClusterCommand,
-  waitUntilClusterActive,
-  waitUntilClusterDeleted,
-} from '@aws-sdk/client-eks'
+import { type Cluster, waitUntilClusterActive, waitUntilClusterDeleted } from '@aws-sdk/client-eks'
 import {
   ApiException,
   CoreV1Api,
@@ -18,7 +13,7 @@ import {
 } from '@kubernetes/client-node'
 import type { BoxConfig } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
-import { type AwsClients, awsClients } from './aws.ts'
+import { type AwsClients, awsClients, describeCluster } from './aws.ts'
 import { type Environment, kubeAccess, loadKubeConfig } from './environment.ts'
 import { clusterRemains, controllerRemains, leftBehind, removeLogGroup, waitUntilGone } from './remains.ts'
 import {
@@ -103,15 +98,7 @@ export async function findCluster(
   { eks }: Pick<AwsClients, 'eks'>,
 ): Promise<Cluster | undefined> {
   const { name } = target
-  const describe = async (): Promise<Cluster | undefined> => {
-    try {
-      return (await eks.send(new DescribeClusterCommand({ name }))).cluster
-    } catch (error) {
-      if (error instanceof Error && error.name === 'ResourceNotFoundException') return undefined
-      throw error
-    }
-  }
-  const cluster = await describe()
+  const cluster = await describeCluster(eks, name)
   if (cluster === undefined || !target.isOurs) return cluster
   if (target.endpoint && cluster.endpoint && !sameServer(target.endpoint, cluster.endpoint)) {
     throw new ActionableError(
@@ -127,7 +114,7 @@ export async function findCluster(
     console.log(`cluster ${name} is ${cluster.status}: waiting until it is active`)
     await waitUntilClusterActive(params, { name })
   } else return cluster
-  return describe()
+  return describeCluster(eks, name)
 }
 
 /**

@@ -1,8 +1,8 @@
 /** What interrupted runs leave in the way of the next apply. */
-import { DescribeClusterCommand, type EKSClient, waitUntilClusterActive } from '@aws-sdk/client-eks'
+import { type EKSClient, waitUntilClusterActive } from '@aws-sdk/client-eks'
 import type { BoxConfig } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
-import { awsClients } from './aws.ts'
+import { awsClients, describeCluster } from './aws.ts'
 import { declaredCluster, LOCK_TIMEOUT, readState, run, type Stack, type StateResource } from './terraform.ts'
 
 /** How long EKS may take to create a cluster, in seconds; usually it takes about ten minutes. */
@@ -68,11 +68,7 @@ export async function adoptLostCluster(stack: Stack, box: BoxConfig): Promise<vo
   if (resources.length === 0) return
   const { name, region } = await declaredCluster(stack)
   const { eks } = awsClients(stack.environment, box, region)
-  const found = await eks.send(new DescribeClusterCommand({ name })).catch((error: unknown) => {
-    if (error instanceof Error && error.name === 'ResourceNotFoundException') return undefined
-    throw error
-  })
-  if (!isOwnCluster(resources, found?.cluster?.roleArn ?? '')) return
+  if (!isOwnCluster(resources, (await describeCluster(eks, name))?.roleArn ?? '')) return
   console.log(`cluster ${name} was created by an apply that was interrupted: waiting until it is active`)
   await untilActive(eks, name, region)
   await run(stack, ['import', '-no-color', LOCK_TIMEOUT, ...stack.options, CLUSTER_ADDRESS, name])
