@@ -15,6 +15,7 @@ import type { BoxConfig } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
 import { type AwsClients, awsClients, describeCluster } from './aws.ts'
 import { type Environment, kubeAccess, loadKubeConfig } from './environment.ts'
+import { adoptLostCluster } from './interrupted.ts'
 import { clusterRemains, controllerRemains, leftBehind, removeLogGroup, waitUntilGone } from './remains.ts'
 import {
   declaredCluster,
@@ -384,6 +385,8 @@ export async function destroyStacks(
     return
   }
   const stack = await prepareStack('cluster', environment, box)
+  // Without it in the state, it would stay, and lose the role it runs with.
+  await adoptLostCluster(stack, box)
   const state = await readState(stack)
   const target = targetOf(environment.name, state, await declaredCluster(stack))
   const clients = awsClients(environment, box, target.region)

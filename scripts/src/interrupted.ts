@@ -1,4 +1,4 @@
-/** What interrupted runs leave in the way of the next apply. */
+/** The cluster that an interrupted apply leaves in the way of the next run. */
 import { type EKSClient, waitUntilClusterActive } from '@aws-sdk/client-eks'
 import type { BoxConfig } from 'eks-box/config'
 import { ActionableError } from 'eks-box/errors'
@@ -8,29 +8,11 @@ import { declaredCluster, LOCK_TIMEOUT, readState, run, type Stack, type StateRe
 /** How long EKS may take to create a cluster, in seconds; usually it takes about ten minutes. */
 const CREATION_TIMEOUT = 1800
 
-/** The clusters whose creation Terraform did not see the end of, and would therefore replace. */
-export function unfinishedClusters(resources: readonly StateResource[]): { address: string; name: string }[] {
+/** Addresses of the clusters whose creation Terraform did not see the end of, and would therefore replace. */
+export function unfinishedClusters(resources: readonly StateResource[]): string[] {
   return resources
     .filter(({ type, tainted }) => type === 'aws_eks_cluster' && tainted === true)
-    .map(({ address, values }) => ({ address, name: String(values['name']) }))
-}
-
-/**
- * Waits for such a cluster, whose creation EKS has gone on with, and keeps it. Left alone it could never be replaced:
- * node groups are created before they are destroyed, and so is the cluster they depend on, under a name that is taken.
- *
- * @throws ActionableError when the cluster does not become active.
- */
-export async function keepUnfinishedClusters(stack: Stack, box: BoxConfig): Promise<void> {
-  const { resources } = await readState(stack)
-  for (const { address, name } of unfinishedClusters(resources)) {
-    console.log(
-      `the creation of cluster ${name} was interrupted, EKS goes on with it: waiting until it is active`,
-    )
-    const { region } = await declaredCluster(stack)
-    await untilActive(awsClients(stack.environment, box, region).eks, name, region)
-    await run(stack, ['untaint', LOCK_TIMEOUT, address])
-  }
+    .map(({ address }) => address)
 }
 
 async function untilActive(client: EKSClient, name: string, region: string): Promise<void> {
@@ -58,18 +40,43 @@ export function isOwnCluster(resources: readonly StateResource[], roleArn: strin
 }
 
 /**
- * Takes over a cluster that EKS created while the apply was interrupted: Terraform asked for it and never read the
- * answer. Left alone, every later apply would fail because the name is taken.
+ * Takes a cluster into the state that EKS created while an apply was interrupted: Terraform asked for it and never read
+ * the answer. Left alone, every later apply would fail because the name is taken.
  *
+ * @returns whether there was one.
+ */
+export async function adoptLostCluster(stack: Stack, box: BoxConfig): Promise<boolean> {
+  const { resources } = await readState(stack)
+  if (resources.length === 0) return false
+  const { name, region } = await declaredCluster(stack)
+  const cluster = await describeCluster(awsClients(stack.environment, box, region).eks, name)
+  if (!isOwnCluster(resources, cluster?.roleArn ?? '')) return false
+  await run(stack, ['import', '-no-color', LOCK_TIMEOUT, ...stack.options, CLUSTER_ADDRESS, name])
+  console.log(`took over cluster ${name}, which an interrupted apply created`)
+  return true
+}
+
+/**
+ * Keeps the cluster whose creation was interrupted while EKS went on with it, whether the state knows it as unfinished
+ * or not at all. It could never be replaced: node groups are created before they are destroyed, and so is the cluster
+ * they depend on, under a name that is taken.
+ *
+ * Call it once the lock of the state was free: an apply that still runs is not an interrupted one.
+ *
+ * @returns whether the state has changed.
  * @throws ActionableError when the cluster does not become active.
  */
-export async function adoptLostCluster(stack: Stack, box: BoxConfig): Promise<void> {
-  const { resources } = await readState(stack)
-  if (resources.length === 0) return
+export async function recoverCluster(stack: Stack, box: BoxConfig): Promise<boolean> {
+  const unfinished = unfinishedClusters((await readState(stack)).resources)
+  if (unfinished.length === 0 && !(await adoptLostCluster(stack, box))) return false
   const { name, region } = await declaredCluster(stack)
   const { eks } = awsClients(stack.environment, box, region)
-  if (!isOwnCluster(resources, (await describeCluster(eks, name))?.roleArn ?? '')) return
-  console.log(`cluster ${name} was created by an apply that was interrupted: waiting until it is active`)
+  // Gone in the meantime: then it is simply created.
+  if ((await describeCluster(eks, name)) === undefined) return false
+  console.log(
+    `the creation of cluster ${name} was interrupted, EKS goes on with it: waiting until it is active`,
+  )
   await untilActive(eks, name, region)
-  await run(stack, ['import', '-no-color', LOCK_TIMEOUT, ...stack.options, CLUSTER_ADDRESS, name])
+  for (const address of unfinished) await run(stack, ['untaint', LOCK_TIMEOUT, address])
+  return true
 }

@@ -1,5 +1,13 @@
 import t from 'tap'
-import { describePlan, isEmpty, type PlanDocument, planDigest, planMarkdown, summarize } from './plan.ts'
+import {
+  creates,
+  describePlan,
+  isEmpty,
+  type PlanDocument,
+  planDigest,
+  planMarkdown,
+  summarize,
+} from './plan.ts'
 import { describe } from './terraform.ts'
 
 const change = (address: string, ...actions: string[]) => ({ address, mode: 'managed', change: { actions } })
@@ -33,6 +41,16 @@ t.test('a plan that only reads and keeps is empty', async (t) => {
   t.ok(isEmpty(quiet))
   t.equal(describePlan('cluster (dev)', quiet), 'cluster (dev): no changes')
   t.match(planMarkdown('cluster (dev)', quiet, 'abc', ''), /No changes\./)
+})
+
+t.test('a plan creates what it adds and what it replaces', async (t) => {
+  const cluster = (...actions: string[]) => ({
+    resource_changes: [{ ...change('aws_eks_cluster.this', ...actions), type: 'aws_eks_cluster' }],
+  })
+  t.ok(creates(cluster('create'), 'aws_eks_cluster'))
+  t.ok(creates(cluster('create', 'delete'), 'aws_eks_cluster'))
+  t.notOk(creates(cluster('update'), 'aws_eks_cluster'))
+  t.notOk(creates(cluster('create'), 'aws_vpc'))
 })
 
 t.test('a changed output alone is a change too', async (t) => {

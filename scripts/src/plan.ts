@@ -5,6 +5,7 @@ export interface PlanDocument {
   resource_changes?: {
     address: string
     mode: string
+    type?: string
     deposed?: string
     change: Change
   }[]
@@ -48,6 +49,13 @@ export function summarize({ resource_changes = [], output_changes = {} }: PlanDo
   }
   summary.outputs = Object.values(output_changes).filter(({ actions }) => !actions.includes('no-op')).length
   return summary
+}
+
+/** Whether a plan creates a resource of a type, be it in place of another one. */
+export function creates({ resource_changes = [] }: PlanDocument, type: string): boolean {
+  return resource_changes.some(
+    (resource) => resource.type === type && resource.change.actions.includes('create'),
+  )
 }
 
 /** Whether a plan changes nothing. */

@@ -10,8 +10,9 @@ import { execa } from 'execa'
 import { type CostPlan, monthlyCost, PRICES, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
 import { confirmProduction, type Environment, kubeContext, readEnvironment } from './environment.ts'
-import { adoptLostCluster, keepUnfinishedClusters } from './interrupted.ts'
+import { recoverCluster } from './interrupted.ts'
 import {
+  creates,
   describePlan,
   isEmpty,
   type PlanDocument,
@@ -60,8 +61,9 @@ const planFile = (stack: Stack) => join(stack.dataDirectory, 'plan')
 
 const titleOf = (stack: Stack) => `${stack.name} (${stack.environment.name})`
 
-/** A plan's summary, and the digest of what it would do. */
+/** A plan, its summary, and the digest of what it would do. */
 interface Planned {
+  document: PlanDocument
   summary: PlanSummary
   digest: string
 }
@@ -80,7 +82,7 @@ async function readPlan(stack: Stack, file: string): Promise<Planned> {
   const json = await run(stack, ['show', '-json', file])
   await writeFile(`${planFile(stack)}.json`, json)
   const document = JSON.parse(json) as PlanDocument
-  return { summary: summarize(document), digest: planDigest(titleOf(stack), document) }
+  return { document, summary: summarize(document), digest: planDigest(titleOf(stack), document) }
 }
 
 async function plan({ environment, box, planOptions }: Context): Promise<void> {
@@ -157,13 +159,11 @@ async function apply({ environment, box, planOptions }: Context): Promise<void> 
       )
     }
     const stack = await prepareStack(name, environment, box)
-    if (name === 'cluster' && !reviewed) {
-      await keepUnfinishedClusters(stack, box)
-      await adoptLostCluster(stack, box)
+    let planned = reviewed ? await readPlan(stack, resolve(reviewed)) : await makePlan(stack, planOptions)
+    if (!reviewed && creates(planned.document, 'aws_eks_cluster') && (await recoverCluster(stack, box))) {
+      planned = await makePlan(stack, planOptions)
     }
-    const { summary, digest } = reviewed
-      ? await readPlan(stack, resolve(reviewed))
-      : await makePlan(stack, planOptions)
+    const { summary, digest } = planned
     console.log(describePlan(titleOf(stack), summary))
     if (isEmpty(summary)) continue
     checkApproval(stack, digest)

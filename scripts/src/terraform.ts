@@ -58,6 +58,10 @@ const remedies: readonly { pattern: RegExp; nextStep: (stack: Stack) => string }
       'wait for the run that holds it; if it was killed, release the lock: `terraform force-unlock <ID>` in the stack',
   },
   {
+    pattern: /Resource already managed by Terraform/,
+    nextStep: () => 'another run has recorded it in the meantime: run the command again',
+  },
+  {
     pattern: /No valid credential sources|ExpiredToken|InvalidClientTokenId|could not be found in the shared/,
     nextStep: () => 'sign in to AWS (`aws sso login`, or AWS_PROFILE), then run the command again',
   },

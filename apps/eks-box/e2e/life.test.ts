@@ -664,18 +664,14 @@ async function interrupt(
     reject: false,
     detached: true,
   })
-  let ended = false
-  running.then(() => {
-    ended = true
-  })
   let begun = false
   for await (const line of running.iterable({ from: 'all' })) {
     await onLine(line)
     if (begun || !moment.test(line)) continue
     begun = true
     await sleep(wait)
-    // To make and all that it started.
-    if (running.pid !== undefined && !ended) process.kill(-running.pid, 'SIGINT')
+    // To make and all that it started, unless make has ended in the meantime.
+    if (existsSync(`/proc/${running.pid}`)) process.kill(-Number(running.pid), 'SIGINT')
   }
   return (await running).all
 }
@@ -792,6 +788,16 @@ await t.test('an apply that is interrupted again and again goes on', async (t) =
     t.match(said, /goes on from there|applied cluster|no changes/, 'it says what to do')
   }
   t.match(await make('apply'), /applied cluster|no changes/)
+
+  // As after an interruption between the request to create the cluster and the answer.
+  const cluster = 'module.eks.aws_eks_cluster.this[0]'
+  await execa('terraform', [
+    'state',
+    'rm',
+    `-state=${join(config.stateDir, 'terraform', 'cluster.tfstate')}`,
+    cluster,
+  ])
+  t.match(await make('apply'), /took over cluster/, 'a cluster that the state lost is not created again')
   t.match(await make('plan'), /no changes/)
 })
 
