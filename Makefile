@@ -14,7 +14,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 
 BOX := node apps/eks-box/src/cli.ts
-STACKS := node scripts/src/stack.ts
+STACKS := node scripts/src/infrastructure/stack.ts
 
 ## Main job
 
@@ -36,12 +36,12 @@ stop: node_modules
 # Lint, typecheck, unit tests, chart checks, and the end-to-end test in a box of its own
 .PHONY: test
 test: node_modules
-	@node scripts/src/checks.ts $(ONLY)
+	@node scripts/src/checks/checks.ts $(ONLY)
 
 # Check this machine's prerequisites and say how to get what is missing
 .PHONY: doctor
 doctor: node_modules
-	@node scripts/src/doctor.ts
+	@node scripts/src/machine/doctor.ts
 
 ## Steps
 
@@ -83,17 +83,17 @@ cost: node_modules
 # Build the service's image
 .PHONY: build
 build: node_modules
-	@node scripts/src/image.ts build
+	@node scripts/src/image/image.ts build
 
 # Push the image to the environment's registry
 .PHONY: push
 push: node_modules
-	@node scripts/src/image.ts push
+	@node scripts/src/image/image.ts push
 
 # Roll the image out with the chart; on failure say why and roll back
 .PHONY: deploy
 deploy: node_modules
-	@node scripts/src/deploy.ts
+	@node scripts/src/deploy/deploy.ts
 
 # Send load and record how the service scales (ARGS=--help)
 .PHONY: loadtest

@@ -7,13 +7,13 @@ import type { AddressInfo } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
+import { awsEnvironment, kubeconfigPath, portVariables, readBoxConfig } from 'shared/box'
 import t from 'tap'
-import { runningBox } from '../src/box.ts'
 import { CLUSTER_NAME } from '../src/cluster.ts'
-import { COMPONENT_NAMES, type ComponentName } from '../src/component.ts'
+import { COMPONENT_NAMES, type ComponentName } from '../src/components/component.ts'
 import { cgroupRoot } from '../src/components/kubelet.ts'
-import { awsEnvironment, kubeconfigPath, portVariables, readConfig } from '../src/config.ts'
-import { openPort } from '../src/ports.ts'
+import { runningBox } from '../src/lifecycle/box.ts'
+import { openPort } from '../src/lifecycle/ports.ts'
 import { programPath } from '../src/tools.ts'
 import { traces } from './machine.ts'
 
@@ -33,7 +33,7 @@ const environment: Record<string, string> = {
     Object.values(portVariables).map((variable, index) => [variable, freePorts[index] ?? '']),
   ),
 }
-const config = readConfig({ ...process.env, ...environment })
+const config = readBoxConfig({ ...process.env, ...environment })
 const results = t.testdir()
 
 /** Runs a make target as an operator would; `failing` ones give back what they said. */
@@ -405,7 +405,7 @@ await t.test('the service is built, pushed and rolled out under its production n
 await t.test('the API server takes the charts with the values of every environment and case', async (t) => {
   const { stdout } = await execa(
     'node',
-    ['scripts/src/dry-run-charts.ts', '--kubeconfig', kubeconfigPath(config)],
+    ['scripts/src/charts/dry-run-charts.ts', '--kubeconfig', kubeconfigPath(config)],
     { cwd: repository, env: { KUBECTL: programPath(config, 'kubectl'), HELM: programPath(config, 'helm') } },
   )
   for (const name of ['values-prod', 'ci/database', 'karpenter-nodes']) t.match(stdout, name)
