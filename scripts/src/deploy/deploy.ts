@@ -122,7 +122,8 @@ interface Deployment {
 /** @throws ActionableError when something that a deployment needs is missing. */
 async function readDeployment(env: NodeJS.ProcessEnv): Promise<Deployment> {
   const environment = readEnvironment(env)
-  confirmProduction(environment, env, { reviewed: env['CI'] === 'true' })
+  // In CI, the approval of the GitHub environment is the review.
+  confirmProduction(environment, { reviewed: environment.isCi })
   return {
     environment,
     release: new Release(helmProgram(environment.box, env), environment.access),

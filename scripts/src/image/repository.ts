@@ -2,7 +2,7 @@ import { DescribeRepositoriesCommand } from '@aws-sdk/client-ecr'
 import { ECR_REGISTRY } from 'shared/box'
 import { type Environment, SERVICE } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
-import { awsClients, clusterRegion } from '../infrastructure/aws.ts'
+import { awsClients, readRegion } from '../infrastructure/aws.ts'
 
 /**
  * The repository of the image, as pods refer to it and, outside the box, as it is pushed to: `IMAGE_REPOSITORY`, or the
@@ -34,7 +34,7 @@ export async function imageRepository(environment: Environment, env: NodeJS.Proc
 }
 
 async function createdRepository(environment: Environment): Promise<string | undefined> {
-  const { ecr } = awsClients(environment, await clusterRegion(environment))
+  const { ecr } = awsClients(environment, await readRegion(environment, 'cluster.tfvars'))
   try {
     const answer = await ecr.send(new DescribeRepositoriesCommand({ repositoryNames: [SERVICE] }))
     return answer.repositories?.[0]?.repositoryUri

@@ -26,19 +26,25 @@ import { execa } from 'execa'
 import { ActionableError } from 'shared/errors'
 import t, { type Test } from 'tap'
 import { type AwsClients, clientsFor } from './aws.ts'
-import { clusterRemains, controllerRemains, type Remain, removeLogGroup, waitUntilGone } from './remains.ts'
+import {
+  findClusterLeftovers,
+  findControllerLeftovers,
+  type Leftover,
+  removeLogGroup,
+  waitUntilGone,
+} from './leftovers.ts'
 
 const OURS = { name: 'ours', region: 'eu-central-1' }
 
-const GROUP: Remain = { kind: 'security group', id: 'sg-1', why: 'made by somebody' }
-const NODE: Remain = { kind: 'instance', id: 'i-1', why: 'node of a NodePool' }
+const GROUP: Leftover = { kind: 'security group', id: 'sg-1', origin: 'created by a controller' }
+const NODE: Leftover = { kind: 'instance', id: 'i-1', origin: 'node of a NodePool' }
 
-/** Waiting on a clock of its own: each look sees the next of `looks`, the last one for ever. */
-function waiting(looks: Remain[][], deadline = 60_000) {
+/** Waits on a fake clock. Each search finds the next element of `results`, and from the end on the last one. */
+function waiting(results: Leftover[][], timeout = 60_000) {
   const reports: string[] = []
   let now = 0
   let next = 0
-  const look = async () => looks[Math.min(next++, looks.length - 1)] ?? []
+  const find = async () => results[Math.min(next++, results.length - 1)] ?? []
   const clock = {
     now: () => now,
     sleep: async (milliseconds: number) => {
@@ -46,29 +52,29 @@ function waiting(looks: Remain[][], deadline = 60_000) {
     },
   }
   const report = (line: string) => reports.push(line)
-  const run = () => waitUntilGone(OURS, look, report, { interval: 10_000, deadline }, clock)
+  const run = () => waitUntilGone(OURS, find, report, { interval: 10_000, timeout }, clock)
   return { run, reports, elapsed: () => now }
 }
 
-t.test('where nothing is left, there is nothing to wait for or to tell', async (t) => {
+t.test('without leftovers it neither waits nor reports', async (t) => {
   const { run, reports, elapsed } = waiting([[]])
   await run()
   t.equal(elapsed(), 0)
   t.strictSame(reports, [])
 })
 
-t.test('it waits until the last object is gone, and tells what for whenever that changes', async (t) => {
+t.test('it waits until the last resource is gone, and reports every change', async (t) => {
   const { run, reports, elapsed } = waiting([[GROUP, NODE], [GROUP, NODE], [GROUP], []])
   await run()
   t.equal(elapsed(), 30_000)
   t.strictSame(reports, [
-    'waiting for AWS to be rid of security group sg-1, instance i-1',
-    'waiting for AWS to be rid of security group sg-1',
+    'waiting for the deletion of security group sg-1, instance i-1',
+    'waiting for the deletion of security group sg-1',
   ])
 })
 
 t.test(
-  'at the deadline it names all that is left, why, and how to remove it in a working order',
+  'after the timeout it lists the leftovers and the commands that delete them, in a working order',
   async (t) => {
     const { run, elapsed } = waiting([[GROUP, NODE]])
     const error = await run().then(
@@ -80,7 +86,7 @@ t.test(
     t.equal(elapsed(), 60_000)
     t.match(
       message,
-      'after 1 min:\n  security group sg-1, made by somebody\n  instance i-1, node of a NodePool',
+      'after 1 min:\n  security group sg-1, created by a controller\n  instance i-1, node of a NodePool',
     )
     t.match(
       nextStep,
@@ -89,15 +95,15 @@ t.test(
   },
 )
 
-t.test('an answer of AWS that is an error is not taken for an empty account', async (t) => {
-  const look = () => Promise.reject(new Error('not authorised'))
+t.test('an error from AWS is not taken for an empty account', async (t) => {
+  const find = () => Promise.reject(new Error('not authorised'))
   await t.rejects(
-    waitUntilGone(OURS, look, () => {}),
+    waitUntilGone(OURS, find, () => {}),
     { message: 'not authorised' },
   )
 })
 
-/** CloudWatch Logs with one group that is created again, at these times of a clock that moves only in sleep. */
+/** CloudWatch Logs with a group that is recreated at the given times of a fake clock. */
 function logGroup(createdAt: number[]) {
   let now = 0
   const pending = [...createdAt]
@@ -119,19 +125,18 @@ function logGroup(createdAt: number[]) {
       return {}
     },
   }
-  const quiet = { interval: 1_000, deadline: 10_000 }
-  const run = (patience = quiet) =>
+  const run = (quietPeriod = { interval: 1_000, timeout: 10_000 }) =>
     removeLogGroup(
       'ours',
       logs as Pick<CloudWatchLogsClient, 'send'>,
       (line) => reports.push(line),
-      patience,
+      quietPeriod,
       clock,
     )
   return { run, reports, elapsed: () => now, pending }
 }
 
-t.test('a log group that comes back is removed until it has stayed away for a while', async (t) => {
+t.test('a recreated log group is deleted until it has stayed away for a while', async (t) => {
   const { run, reports, elapsed, pending } = logGroup([0, 4_000, 13_000])
   await run()
   t.strictSame(pending, [])
@@ -140,20 +145,20 @@ t.test('a log group that comes back is removed until it has stayed away for a wh
   t.equal(elapsed(), 23_000)
 })
 
-t.test('one look is enough where nothing was destroyed', async (t) => {
+t.test('with a quiet period of 0 it tries once', async (t) => {
   const { run, reports, elapsed } = logGroup([0, 5_000])
-  await run({ interval: 0, deadline: 0 })
+  await run({ interval: 0, timeout: 0 })
   t.equal(reports.length, 1)
   t.equal(elapsed(), 0)
 })
 
-t.test('a log group that never stays away does not hold destroy for ever', async (t) => {
+t.test('a log group that never stays away does not block destroy for ever', async (t) => {
   const { run, elapsed } = logGroup(Array.from({ length: 1000 }, (_, second) => second * 1000))
   await run()
   t.equal(elapsed(), 300_000)
 })
 
-t.test('a refusal to delete the log group is no sign that it is gone', async (t) => {
+t.test('a refusal to delete the log group is an error', async (t) => {
   const logs = { send: async () => Promise.reject(new Error('not authorised')) }
   await t.rejects(
     removeLogGroup('ours', logs, () => {}),
@@ -167,13 +172,13 @@ const python = process.env['BOX_AWS_PYTHON']
 
 t.test(
   'against the AWS emulator',
-  { skip: python ? false : 'BOX_AWS_PYTHON names no Python that has the AWS emulator' },
+  { skip: python ? false : 'set BOX_AWS_PYTHON to a Python with the AWS emulator' },
   async (t) => {
     // The emulator loads slowly on a busy machine.
     t.setTimeout(300_000)
     const clients = await startEmulator(t, python ?? '')
     const make = factory(clients)
-    const remains = () => controllerRemains(OURS, clients)
+    const leftovers = () => findControllerLeftovers(OURS, clients)
     const subnets = await make.subnets()
     const lbc = { 'elbv2.k8s.aws/cluster': 'ours', 'ingress.k8s.aws/stack': 'app/web' }
     const karpenter = { 'eks:eks-cluster-name': 'ours', 'karpenter.sh/nodepool': 'default' }
@@ -184,7 +189,7 @@ t.test(
     }
     const cni = { 'cluster.k8s.amazonaws.com/name': 'ours' }
 
-    await t.test("another cluster's objects, and those of no controller, are none", async (t) => {
+    await t.test("another cluster's resources and those of no controller are not leftovers", async (t) => {
       const theirs = { ...lbc, 'elbv2.k8s.aws/cluster': 'theirs' }
       await make.loadBalancer('theirs', subnets, theirs)
       await make.targetGroup('theirs', theirs)
@@ -198,101 +203,114 @@ t.test(
       await make.volume({ ...claim, 'ebs.csi.aws.com/cluster-name': 'theirs' })
       await make.volume({ 'kubernetes.io/cluster/ours': 'owned', Name: 'root disk of a node' })
       await make.securityGroup('eks-cluster-sg-ours', { 'kubernetes.io/cluster/ours': 'owned' })
-      t.strictSame(await remains(), [])
-    })
-
-    await t.test('every kind is found, and the group shared by all load balancers with them', async (t) => {
-      const expected = [
-        {
-          kind: 'load balancer',
-          id: await make.loadBalancer('ours', subnets, lbc),
-          why: 'made by the AWS Load Balancer Controller for app/web',
-        },
-        {
-          kind: 'target group',
-          id: await make.targetGroup('ours', lbc),
-          why: 'made by the AWS Load Balancer Controller for app/web',
-        },
-        { kind: 'instance', id: await make.instance(karpenter), why: "node of Karpenter's NodePool default" },
-        {
-          kind: 'launch template',
-          id: await make.launchTemplate('ours', karpenter),
-          why: "of Karpenter's nodes",
-        },
-        {
-          kind: 'volume',
-          id: await make.volume({ ...claim, 'ebs.csi.aws.com/cluster-name': 'ours' }),
-          why: 'data of the claim shop/data',
-        },
-        {
-          kind: 'volume',
-          id: await make.volume({ CSIVolumeName: 'pvc-2', 'kubernetes.io/cluster/ours': 'owned' }),
-          why: 'data of a claim',
-        },
-        {
-          kind: 'network interface',
-          id: await make.networkInterface(subnets[0], cni),
-          why: 'left by the VPC CNI plugin of a node that is gone',
-        },
-        {
-          kind: 'security group',
-          id: await make.securityGroup('ours', { 'elbv2.k8s.aws/cluster': 'ours' }),
-          why: 'made by the AWS Load Balancer Controller',
-        },
-      ]
-      t.strictSame(await remains(), expected)
+      t.strictSame(await leftovers(), [])
     })
 
     await t.test(
-      'what was deleted is gone, and so is an instance that EC2 still lists as terminated',
+      'every kind is found, including the security group that all load balancers share',
       async (t) => {
-        const before = await remains()
-        const find = (kind: string) => before.find((remain) => remain.kind === kind)?.id ?? ''
+        const expected = [
+          {
+            kind: 'load balancer',
+            id: await make.loadBalancer('ours', subnets, lbc),
+            origin: 'created by the AWS Load Balancer Controller for app/web',
+          },
+          {
+            kind: 'target group',
+            id: await make.targetGroup('ours', lbc),
+            origin: 'created by the AWS Load Balancer Controller for app/web',
+          },
+          {
+            kind: 'instance',
+            id: await make.instance(karpenter),
+            origin: "node of Karpenter's NodePool default",
+          },
+          {
+            kind: 'launch template',
+            id: await make.launchTemplate('ours', karpenter),
+            origin: "of Karpenter's nodes",
+          },
+          {
+            kind: 'volume',
+            id: await make.volume({ ...claim, 'ebs.csi.aws.com/cluster-name': 'ours' }),
+            origin: 'data of the claim shop/data',
+          },
+          {
+            kind: 'volume',
+            id: await make.volume({ CSIVolumeName: 'pvc-2', 'kubernetes.io/cluster/ours': 'owned' }),
+            origin: 'data of a claim',
+          },
+          {
+            kind: 'network interface',
+            id: await make.networkInterface(subnets[0], cni),
+            origin: 'left by the VPC CNI plugin of a deleted node',
+          },
+          {
+            kind: 'security group',
+            id: await make.securityGroup('ours', { 'elbv2.k8s.aws/cluster': 'ours' }),
+            origin: 'created by the AWS Load Balancer Controller',
+          },
+        ]
+        t.strictSame(await leftovers(), expected)
+      },
+    )
+
+    await t.test(
+      'deleted resources do not count, nor does an instance that EC2 still lists as terminated',
+      async (t) => {
+        const before = await leftovers()
+        const find = (kind: string) => before.find((leftover) => leftover.kind === kind)?.id ?? ''
         await clients.ec2.send(new TerminateInstancesCommand({ InstanceIds: [find('instance')] }))
         await clients.ec2.send(new DeleteSecurityGroupCommand({ GroupId: find('security group') }))
         t.strictSame(
-          (await remains()).map(({ kind }) => kind),
+          (await leftovers()).map(({ kind }) => kind),
           ['load balancer', 'target group', 'launch template', 'volume', 'volume', 'network interface'],
         )
       },
     )
 
-    await t.test('a volume without a tag of the cluster is found by its id', async (t) => {
+    await t.test('a volume without a cluster tag is found by its id', async (t) => {
       const id = await make.volume({ CSIVolumeName: 'pvc-3' })
-      t.notOk((await remains()).some((remain) => remain.id === id))
-      const known = await controllerRemains({ ...OURS, volumeIds: [id, 'vol-00000000000000000'] }, clients)
+      t.notOk((await leftovers()).some((leftover) => leftover.id === id))
+      const known = await findControllerLeftovers(
+        { ...OURS, volumeIds: [id, 'vol-00000000000000000'] },
+        clients,
+      )
       t.strictSame(
-        known.filter((remain) => remain.id === id),
-        [{ kind: 'volume', id, why: 'data of a claim' }],
+        known.filter((leftover) => leftover.id === id),
+        [{ kind: 'volume', id, origin: 'data of a claim' }],
       )
     })
 
-    await t.test('once the cluster is gone, its own groups and instances count as well', async (t) => {
-      const node = await make.instance({ 'kubernetes.io/cluster/ours': 'owned' })
-      const after = await clusterRemains(OURS, clients)
-      const before = await remains()
-      const more = after.filter(({ id }) => !before.some((remain) => remain.id === id))
-      t.match(more, [
-        { kind: 'instance', id: node, why: 'node of the cluster' },
-        { kind: 'security group', why: 'eks-cluster-sg-ours, of the cluster itself' },
-      ])
-      t.equal(more.length, 2)
-    })
+    await t.test(
+      'once the cluster is deleted, its own security groups and instances count too',
+      async (t) => {
+        const node = await make.instance({ 'kubernetes.io/cluster/ours': 'owned' })
+        const after = await findClusterLeftovers(OURS, clients)
+        const before = await leftovers()
+        const more = after.filter(({ id }) => !before.some((leftover) => leftover.id === id))
+        t.match(more, [
+          { kind: 'instance', id: node, origin: 'node of the cluster' },
+          { kind: 'security group', origin: 'eks-cluster-sg-ours, of the cluster itself' },
+        ])
+        t.equal(more.length, 2)
+      },
+    )
 
     await t.test('the log group is deleted for good', async (t) => {
       const logGroupName = '/aws/eks/ours/cluster'
       await clients.logs.send(new CreateLogGroupCommand({ logGroupName }))
       const reports: string[] = []
-      const once = { interval: 0, deadline: 0 }
+      const once = { interval: 0, timeout: 0 }
       await removeLogGroup('ours', clients.logs, (line) => reports.push(line), once)
       await removeLogGroup('ours', clients.logs, (line) => reports.push(line), once)
       t.equal(reports.length, 1)
       t.strictSame((await clients.logs.send(new DescribeLogGroupsCommand({}))).logGroups, [])
     })
 
-    await t.test('more load balancers than fit one answer about tags are all looked at', async (t) => {
+    await t.test('more target groups than one DescribeTags request takes are all checked', async (t) => {
       for (let count = 0; count < 21; count++) await make.targetGroup(`more-${count}`, lbc)
-      t.equal((await remains()).filter(({ kind }) => kind === 'target group').length, 22)
+      t.equal((await leftovers()).filter(({ kind }) => kind === 'target group').length, 22)
     })
   },
 )
@@ -335,7 +353,7 @@ async function freePort(): Promise<number> {
   return address.port
 }
 
-/** Makes objects as the controllers do, as far as their tags go, and returns their ids. */
+/** Creates resources with the controllers' tags, and returns their ids. */
 function factory({ ec2, elb }: AwsClients) {
   const listOf = (tags: Record<string, string>) =>
     Object.entries(tags).map(([Key, Value]) => ({ Key, Value }))
