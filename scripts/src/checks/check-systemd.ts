@@ -142,7 +142,7 @@ async function check(): Promise<void> {
     const root = join(work, 'root')
     const disk = join(work, 'disk')
     const image = join(work, 'image.tar')
-    const tag = await timed("the service's image", () => saveImage(environment, image))
+    const tag = await timed("the service's image", () => saveImage(environment, process.env, image))
     await timed('disk', async () => {
       await execa('cp', ['--archive', '--link', base, root])
       await populateRoot(root, image, tag)
