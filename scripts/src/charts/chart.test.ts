@@ -349,7 +349,7 @@ t.test('an HTTPRoute leads to the Service, which trusts its gateway about client
 })
 
 t.test(
-  "scheduling settings apply to all pods, and the service's volumes and variables only to its own",
+  'scheduling settings apply to all pods; volumes and variables to the service and its migration',
   async (t) => {
     const rendered = await render({}, [join(CHART, 'ci', 'customized-values.yaml')])
     const [service, migration] = [podSpec(rendered), rendered.Job?.spec?.template.spec]

@@ -80,7 +80,7 @@ async function assertMisspellingIsRefused(
   schemas: readonly string[],
 ): Promise<void> {
   const misspelt = manifests.replace(`${field}:`, `${field}s:`)
-  const refused = await validate(misspelt, schemas, 'a misspelling').then(
+  const refused = await validate(misspelt, schemas, 'a misspelt field').then(
     () => false,
     () => true,
   )

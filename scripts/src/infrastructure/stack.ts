@@ -129,7 +129,7 @@ async function plan(request: Request): Promise<void> {
 function checkApproval(stack: Stack, digest: string, approved: string | undefined): void {
   if (approved === undefined || approved === digest) return
   throw new ActionableError(
-    `${titleOf(stack)} has changed since its plan was approved: the digest was ${approved} and is now ${digest}; nothing was applied`,
+    `the plan of ${titleOf(stack)} differs from the approved one: the digest was ${approved} and is now ${digest}; nothing was changed`,
     'plan again, then review and approve the new plan',
   )
 }
