@@ -1,7 +1,7 @@
-# The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary, anyone
-# who can create roles can become an administrator. It allows what the cluster's roles need: instances, networks, load
-# balancers, images, the interruption queue and the cluster's KMS key. None of these roles needs to change IAM, apart from
-# instance profiles and service-linked roles, to read a bucket or to assume another role.
+# The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary,
+# anyone who can create roles can become an administrator. It allows what the cluster's roles need: instances,
+# networks, load balancers, images, the interruption queue and the cluster's KMS key. None of these roles needs to
+# change IAM, apart from instance profiles and service-linked roles, to read a bucket or to assume another role.
 
 data "aws_iam_policy_document" "boundary" {
   #checkov:skip=CKV_AWS_111: a boundary grants nothing; each role's own policy restricts the resources

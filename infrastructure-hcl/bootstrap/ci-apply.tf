@@ -1,7 +1,7 @@
-# apply: changes the resources of the stacks, which it identifies by the cluster's name: as their name, as a prefix, or in
-# the tag that the cluster stack gives to all its resources (part_of_tag). It does not have AdministratorAccess: it cannot
-# change this stack or itself, and cannot grant permissions beyond the boundary. There are two policies, because a policy
-# is limited to 6,144 characters.
+# apply: changes the resources of the stacks, which it identifies by the cluster's name: as their name, as a prefix,
+# or in the tag that the cluster stack gives to all its resources (part_of_tag). It does not have AdministratorAccess:
+# it cannot change this stack or itself, and cannot grant permissions beyond the boundary. There are two policies,
+# because a policy is limited to 6,144 characters.
 #
 # A permission that depends on a tag is safe only if the role cannot tag resources that it did not create. For EC2, the
 # condition ec2:CreateAction prevents that. KMS has no such condition: see secrets-key.tf.

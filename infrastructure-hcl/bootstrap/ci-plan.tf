@@ -1,6 +1,6 @@
-# plan: reads the resources of the stacks and their state. It writes nothing, not even a lock: plans run with -lock=false.
-# It does not use the AWS policy ReadOnlyAccess, which can also read data (objects in all buckets, queues, tables,
-# parameters): anyone who can open a pull request can run code with this role.
+# plan: reads the resources of the stacks and their state. It writes nothing, not even a lock: plans run with
+# -lock=false. It does not use the AWS policy ReadOnlyAccess, which can also read data (objects in all buckets,
+# queues, tables, parameters): anyone who can open a pull request can run code with this role.
 
 data "aws_iam_policy_document" "read_stacks" {
   statement {

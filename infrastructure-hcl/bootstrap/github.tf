@@ -6,9 +6,9 @@ resource "aws_iam_openid_connect_provider" "github" {
 }
 
 locals {
-  # GitHub identifies the repository in one of two formats: by name only or, in every repository created since July 2026,
-  # by name and id. The roles accept both, because the condition on repository_id applies to either: someone who takes
-  # over an abandoned name gets no access.
+  # GitHub identifies the repository in one of two formats: by name only or, in every repository created since July
+  # 2026, by name and id. The roles accept both, because the condition on repository_id applies to either: someone who
+  # takes over an abandoned name gets no access.
   subject_prefixes = [
     "repo:${var.repository.name}",
     format("repo:%s@%s/%s@%s",
@@ -17,10 +17,11 @@ locals {
     ),
   ]
 
-  # The jobs that can assume each role. Every role except `plan` has its own GitHub environment, so a job that can roll out
-  # an image cannot assume the role that applies. A job in an environment has passed that environment's approval. The
-  # trust policy also names the branch, because anyone who administers the GitHub repository can disable an environment's
-  # branch rule. `plan` serves pull requests, and the plan on the branch that is approved before it is applied.
+  # The jobs that can assume each role. Every role except `plan` has its own GitHub environment, so a job that can
+  # roll out an image cannot assume the role that applies. A job in an environment has passed that environment's
+  # approval. The trust policy also names the branch, because anyone who administers the GitHub repository can disable
+  # an environment's branch rule. `plan` serves pull requests, and the plan on the branch that is approved before it
+  # is applied.
   ci_roles = {
     plan    = { subjects = ["pull_request", "ref:refs/heads/${var.branch}"], branch_only = false, purpose = "Plans changes" }
     apply   = { subjects = ["environment:${var.environment}-infrastructure"], branch_only = true, purpose = "Applies the stacks" }

@@ -1,6 +1,6 @@
 # The key that encrypts Kubernetes Secrets. This stack creates it instead of the cluster stack, because KMS cannot
-# distinguish tagging a new key from tagging an existing one. A role that can create and tag keys could tag any key in the
-# account, including the key of the state, and then change that key's policy.
+# distinguish tagging a new key from tagging an existing one. A role that can create and tag keys could tag any key in
+# the account, including the key of the state, and then change that key's policy.
 resource "aws_kms_key" "secrets" {
   #checkov:skip=CKV2_AWS_64: the key's default policy delegates access to IAM, which is intended
   description             = "Kubernetes Secrets of ${var.cluster_name}"

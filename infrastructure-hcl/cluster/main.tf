@@ -33,16 +33,16 @@ locals {
   # The platform stack binds the deploy role in the service's namespace to this group.
   deploy_group = "fastify-app:deploy"
 
-  # The namespaces of the platform stack's releases. Planners can read Secrets in them, because Helm stores releases there.
-  # They cannot read the service's Secrets.
+  # The namespaces of the platform stack's releases. Planners can read Secrets in them, because Helm stores releases
+  # there. They cannot read the service's Secrets.
   release_namespaces = ["kube-system", "monitoring"]
 
   # Label of the managed group's nodes, which Karpenter and the other controllers select.
   system_node_labels = { "node.fastify-eks/role" = "system" }
 
-  # The network interfaces of a t4g.small have addresses for only 11 pods, and the node's own agents use four of them. With
-  # prefix delegation, memory is the limit instead: with 20 pods, each has about 65 MiB of the 1.3 GiB that the kubelet can
-  # allocate.
+  # The network interfaces of a t4g.small have addresses for only 11 pods, and the node's own agents use four of them.
+  # With prefix delegation, memory is the limit instead: with 20 pods, each has about 65 MiB of the 1.3 GiB that the
+  # kubelet can allocate.
   system_node_max_pods = 20
 }
 
@@ -52,8 +52,8 @@ data "aws_kms_key" "secrets" {
   key_id = each.key
 }
 
-# The control plane still writes logs while EKS deletes it, and EKS recreates the log group for them. An apply after a destroy
-# imports this group, because creating it would fail.
+# The control plane still writes logs while EKS deletes it, and EKS recreates the log group for them. An apply after a
+# destroy imports this group, because creating it would fail.
 data "aws_cloudwatch_log_groups" "control_plane" {
   log_group_name_prefix = local.control_plane_log_group
 }
@@ -80,7 +80,8 @@ module "eks" {
   # EKS refuses an empty list. If you empty the variable later, the closed endpoint keeps the previous list.
   endpoint_public_access_cidrs = length(var.endpoint_public_access_cidrs) > 0 ? var.endpoint_public_access_cidrs : null
 
-  # At the end of standard support, EKS upgrades the cluster. With the default, EXTENDED, the price rises sixfold instead.
+  # At the end of standard support, EKS upgrades the cluster. With the default, EXTENDED, the price rises sixfold
+  # instead.
   upgrade_policy = { support_type = "STANDARD" }
 
   encryption_config = {
@@ -100,15 +101,16 @@ module "eks" {
   authentication_mode = "API"
   access_entries      = local.access_entries
 
-  # AWS verifies the issuer with its own list of authorities. A pinned thumbprint would be unnecessary, and could expire.
+  # AWS verifies the issuer with its own list of authorities. A pinned thumbprint would be unnecessary, and could
+  # expire.
   include_oidc_root_ca_thumbprint = false
 
   addons = {
     for name, addon in local.addons : name => addon if name != "metrics-server" || var.metrics_server_addon
   }
 
-  # Only one security group may have this tag. With several, Karpenter's nodes would get all of them, and the load balancer
-  # controller could not determine which one to open.
+  # Only one security group may have this tag. With several, Karpenter's nodes would get all of them, and the load
+  # balancer controller could not determine which one to open.
   node_security_group_tags = { "karpenter.sh/discovery" = var.cluster_name }
 
   eks_managed_node_groups = {
@@ -165,7 +167,8 @@ module "eks" {
 }
 
 locals {
-  # Each add-on uses the default version for the cluster's Kubernetes version, so it changes only with kubernetes_version.
+  # Each add-on uses the default version for the cluster's Kubernetes version, so it changes only with
+  # kubernetes_version.
   addons = {
     vpc-cni = {
       before_compute = true

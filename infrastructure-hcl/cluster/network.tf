@@ -36,8 +36,8 @@ locals {
 
   subnets = merge(data.aws_subnet.private, data.aws_subnet.public)
 
-  # The load balancer controller finds subnets by their role. Karpenter's EC2NodeClass lists its subnets by id, because a
-  # subnet can have the tag karpenter.sh/discovery for only one cluster.
+  # The load balancer controller finds subnets by their role. Karpenter's EC2NodeClass lists its subnets by id,
+  # because a subnet can have the tag karpenter.sh/discovery for only one cluster.
   subnet_roles = merge(
     { for id in var.public_subnet_ids : id => "kubernetes.io/role/elb" },
     { for id in var.private_subnet_ids : id => "kubernetes.io/role/internal-elb" },
@@ -52,8 +52,9 @@ locals {
   )
 }
 
-# If a subnet had a role tag before the first apply, the tag belongs to the subnet's owner: the stack neither changes it nor
-# removes it with the cluster. The first apply records this, because afterwards the subnet also has this stack's tags.
+# If a subnet had a role tag before the first apply, the tag belongs to the subnet's owner: the stack neither changes
+# it nor removes it with the cluster. The first apply records this, because afterwards the subnet also has this
+# stack's tags.
 resource "terraform_data" "subnet_had_role" {
   for_each = local.subnet_roles
 

@@ -24,7 +24,8 @@ variable "cluster_name" {
   default     = "fastify-eks-cluster"
 
   validation {
-    # The module uses <name>-cluster- as a name prefix for the cluster's role. IAM limits name prefixes to 38 characters.
+    # The module uses <name>-cluster- as a name prefix for the cluster's role. IAM limits name prefixes to 38
+    # characters.
     condition     = can(regex("^[a-z][a-z0-9-]{0,28}$", var.cluster_name))
     error_message = "cluster_name must be at most 29 lower-case letters, digits and dashes, starting with a letter."
   }

@@ -4,7 +4,8 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # The modules themselves require 6.28 or later. The stack also works with the last 5.x, which the stand-ins can use.
+      # The modules themselves require 6.28 or later. The stack also works with the last 5.x, which the stand-ins can
+      # use.
       version = ">= 5.95, < 7.0"
     }
   }

@@ -1,5 +1,5 @@
-# Helm never upgrades definitions in a chart's crds directory, and these definitions are not published as a separate chart.
-# This data source reads them from the controller's chart, at the same version, for a release of their own.
+# Helm never upgrades definitions in a chart's crds directory, and these definitions are not published as a separate
+# chart. This data source reads them from the controller's chart, at the same version, for a release of their own.
 data "helm_template" "load_balancer_controller" {
   name       = "aws-load-balancer-controller"
   namespace  = "kube-system"
@@ -8,8 +8,8 @@ data "helm_template" "load_balancer_controller" {
   version    = local.charts.aws-load-balancer-controller.version
 
   include_crds = true
-  # include_crds applies regardless of show_only. Everything rendered is stored in the state, so render only one template
-  # without secrets.
+  # include_crds applies regardless of show_only. Everything rendered is stored in the state, so render only one
+  # template without secrets.
   show_only = ["templates/serviceaccount.yaml"]
   values    = [yamlencode({ clusterName = local.cluster.cluster_name })]
 }

@@ -41,8 +41,8 @@ locals {
     karpenter-nodes             = "${path.module}/../../helm/karpenter-nodes"
   }
 
-  # The Helm provider detects only a new version of a chart. With the digest of its files in the release's description, it
-  # also detects changes in our own charts.
+  # The Helm provider detects only a new version of a chart. With the digest of its files in the release's
+  # description, it also detects changes in our own charts.
   own_chart_digests = {
     for name, path in local.own_charts : name => "files ${substr(sha256(join("\n", [
       for file in sort(fileset(path, "**")) : "${file} ${filesha256("${path}/${file}")}"

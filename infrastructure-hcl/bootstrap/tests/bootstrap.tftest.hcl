@@ -1,5 +1,5 @@
-# Tests who can assume CI's roles and what these roles can do. No run contacts AWS: every run is a plan, and overrides provide
-# what only AWS knows.
+# Tests who can assume CI's roles and what these roles can do. No run contacts AWS: every run is a plan, and overrides
+# provide what only AWS knows.
 
 provider "aws" {
   region                      = "eu-central-1"
@@ -121,7 +121,8 @@ run "plan_writes_nothing" {
 run "apply_cannot_take_over_a_key" {
   command = plan
 
-  # With permission to tag keys, or with permissions that depend on a key's tag or alias, apply could change any key's policy.
+  # With permission to tag keys, or with permissions that depend on a key's tag or alias, apply could change any key's
+  # policy.
   assert {
     condition = alltrue(flatten([
       for policy in [

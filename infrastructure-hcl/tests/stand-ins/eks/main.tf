@@ -12,8 +12,8 @@ locals {
   ]...)
 }
 
-# Has the same address as in the real module, so that `make apply` can import a cluster that an interrupted run created. Both
-# attributes apply only at creation, and an import does not set them.
+# Has the same address as in the real module, so that `make apply` can import a cluster that an interrupted run
+# created. Both attributes apply only at creation, and an import does not set them.
 resource "aws_eks_cluster" "this" {
   count = 1
 
