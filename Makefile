@@ -13,8 +13,10 @@ SHELL := /bin/sh
 # The targets are steps of one procedure. Each one needs the result of the previous one, so -j must have no effect.
 .NOTPARALLEL:
 
-BOX := node apps/eks-box/src/cli.ts
-STACKS := node scripts/src/stack.ts
+# Node.js caches compiled code, which reduces the commands' startup time by about a third.
+NODE := NODE_COMPILE_CACHE=$(CURDIR)/node_modules/.cache/node node
+BOX := $(NODE) apps/eks-box/src/cli.ts
+STACKS := $(NODE) scripts/src/infrastructure/stack.ts
 
 ## Main commands
 
@@ -36,12 +38,12 @@ stop: node_modules
 # Lint, type-check and test everything, including end to end in a separate box (ONLY=<step>)
 .PHONY: test
 test: node_modules
-	@node scripts/src/checks.ts $(ONLY)
+	@node scripts/src/checks/checks.ts $(ONLY)
 
 # Check this machine's prerequisites and explain how to install what is missing
 .PHONY: doctor
 doctor: node_modules
-	@node scripts/src/doctor.ts
+	@$(NODE) scripts/src/machine/doctor.ts
 
 ## Steps
 
@@ -83,22 +85,22 @@ cost: node_modules
 # Build the service's image
 .PHONY: build
 build: node_modules
-	@node scripts/src/image.ts build
+	@$(NODE) scripts/src/image/image.ts build
 
 # Push the image to the environment's registry
 .PHONY: push
 push: node_modules
-	@node scripts/src/image.ts push
+	@$(NODE) scripts/src/image/image.ts push
 
 # Roll out the image with the chart; on failure, print the cause and roll back
 .PHONY: deploy
 deploy: node_modules
-	@node scripts/src/deploy.ts
+	@$(NODE) scripts/src/deploy/deploy.ts
 
 # Send load and record how the service scales (ARGS=--help)
 .PHONY: loadtest
 loadtest: node_modules
-	@node loadtest/src/run.ts scaling $(ARGS)
+	@$(NODE) loadtest/src/run.ts scaling $(ARGS)
 
 # Benchmark the service against bare Fastify, bare Node.js and podinfo (ARGS=--help)
 .PHONY: bench

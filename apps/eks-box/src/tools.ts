@@ -3,8 +3,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
-import type { BoxConfig } from './config.ts'
-import { ActionableError } from './errors.ts'
+import type { BoxConfig } from 'shared/box'
+import { ActionableError } from 'shared/errors'
 
 interface ToolModule {
   /** Programs the module installs, under the names they have afterwards. */
