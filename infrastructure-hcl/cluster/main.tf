@@ -117,7 +117,7 @@ module "eks" {
     system = {
       ami_type       = "AL2023_ARM_64_STANDARD"
       instance_types = [var.system_nodes.instance_type]
-      # You decide when to use a newer AMI. Otherwise the next plan would include it, whatever its purpose.
+      # Keep the AMI until ami_release_version changes. Otherwise, any plan could include an unrelated node upgrade.
       use_latest_ami_release_version = false
       ami_release_version            = var.system_nodes.ami_release_version
       capacity_type                  = "ON_DEMAND"

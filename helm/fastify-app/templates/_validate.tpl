@@ -46,7 +46,7 @@
 {{- fail "config.loadEndpointsEnabled lets every client burn the pods' CPU, and ingress.inboundCidrs contains 0.0.0.0/0: list the networks that send the load, or set config.loadEndpointsEnabled to false" -}}
 {{- end -}}
 {{- if gt (int .Values.config.loadMaxMilliseconds) (int (mul .Values.shutdown.timeoutSeconds 1000)) -}}
-{{- fail (printf "config.loadMaxMilliseconds (%d) is longer than shutdown.timeoutSeconds (%d), so a pod that shuts down would cut off such a request: decrease loadMaxMilliseconds or increase timeoutSeconds" (int .Values.config.loadMaxMilliseconds) (int .Values.shutdown.timeoutSeconds)) -}}
+{{- fail (printf "config.loadMaxMilliseconds (%d) is longer than shutdown.timeoutSeconds (%d), so a pod that shuts down could cut off a request: decrease loadMaxMilliseconds or increase timeoutSeconds" (int .Values.config.loadMaxMilliseconds) (int .Values.shutdown.timeoutSeconds)) -}}
 {{- end -}}
 {{- end -}}
 
