@@ -830,8 +830,14 @@ t.test('values that contradict each other are refused with the reason', async (t
     [{ service: { nodePort: 30000 } }, 'service.nodePort (30000) needs service.type NodePort, not ClusterIP'],
     [{ autoscaling: { targetCPUUtilizationPercentage: 0 } }, 'autoscaling has no target'],
     [{ autoscaling: { targetRequestsPerSecond: 50 } }, 'need metrics, but serviceMonitor.enabled is false'],
-    [{ autoscaling: { targetEventLoopUtilizationPercentage: 70 } }, 'need metrics, but serviceMonitor.enabled is false'],
-    [{ prometheusRule: { enabled: true } }, 'prometheusRule.enabled needs metrics, but serviceMonitor.enabled is false'],
+    [
+      { autoscaling: { targetEventLoopUtilizationPercentage: 70 } },
+      'need metrics, but serviceMonitor.enabled is false',
+    ],
+    [
+      { prometheusRule: { enabled: true } },
+      'prometheusRule.enabled needs metrics, but serviceMonitor.enabled is false',
+    ],
     [
       { ingress: { enabled: true }, shutdown: { drainDelaySeconds: 9 } },
       'shutdown.drainDelaySeconds (9) is too short for a load balancer',
