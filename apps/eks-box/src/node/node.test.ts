@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { makeMountPoints, removeMountPoints } from './node.ts'
 
-t.test('directories to mount over are removed again, and only those that a box made', async (t) => {
+t.test('only mount points that a box created and nobody else uses are removed', async (t) => {
   const root = t.testdir({ existing: {} })
   const [existing, made, adopted] = ['existing', 'made', 'adopted'].map((name) => join(root, name)) as [
     string,
@@ -17,5 +17,5 @@ t.test('directories to mount over are removed again, and only those that a box m
   writeFileSync(join(adopted, 'device-plugins', 'gpu.sock'), '')
   await removeMountPoints([existing, made, adopted])
   t.strictSame(readdirSync(root).sort(), ['adopted', 'existing'])
-  t.strictSame(readdirSync(adopted), ['device-plugins'], 'a kubelet that came later keeps its files')
+  t.strictSame(readdirSync(adopted), ['device-plugins'], 'a kubelet installed later keeps its files')
 })
