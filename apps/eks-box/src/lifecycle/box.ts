@@ -30,7 +30,7 @@ export async function runningBox(config: BoxConfig): Promise<BoxStatus | undefin
 }
 
 /**
- * Checks the preconditions of a start, whose absence would cause a later and less clear failure.
+ * Checks the preconditions of a start, so that it does not fail later with a less clear error.
  *
  * @param running the running box of this name; the new one takes over its ports.
  * @throws ActionableError for the first precondition that is not met.

@@ -89,7 +89,7 @@ async function runInside(listeners: ReadonlyMap<PortName, Server>): Promise<numb
   const publish = () => {
     writing = writing
       .then(() => writeStatus(config, status))
-      // On a full disk the status becomes outdated, but the box goes on.
+      // On a full disk the status becomes outdated, but the box keeps running.
       .catch((error: unknown) => console.error('the status cannot be written:', error))
   }
   publish()
