@@ -13,8 +13,10 @@ SHELL := /bin/sh
 # The targets are steps of one procedure: each needs what the one before it did, whatever -j says.
 .NOTPARALLEL:
 
-BOX := node apps/eks-box/src/cli.ts
-STACKS := node scripts/src/infrastructure/stack.ts
+# Node keeps what it compiles: the commands start in about two thirds of the time.
+NODE := NODE_COMPILE_CACHE=$(CURDIR)/node_modules/.cache/node node
+BOX := $(NODE) apps/eks-box/src/cli.ts
+STACKS := $(NODE) scripts/src/infrastructure/stack.ts
 
 ## Main job
 
@@ -41,7 +43,7 @@ test: node_modules
 # Check this machine's prerequisites and say how to get what is missing
 .PHONY: doctor
 doctor: node_modules
-	@node scripts/src/machine/doctor.ts
+	@$(NODE) scripts/src/machine/doctor.ts
 
 ## Steps
 
@@ -83,22 +85,22 @@ cost: node_modules
 # Build the service's image
 .PHONY: build
 build: node_modules
-	@node scripts/src/image/image.ts build
+	@$(NODE) scripts/src/image/image.ts build
 
 # Push the image to the environment's registry
 .PHONY: push
 push: node_modules
-	@node scripts/src/image/image.ts push
+	@$(NODE) scripts/src/image/image.ts push
 
 # Roll the image out with the chart; on failure say why and roll back
 .PHONY: deploy
 deploy: node_modules
-	@node scripts/src/deploy/deploy.ts
+	@$(NODE) scripts/src/deploy/deploy.ts
 
 # Send load and record how the service scales (ARGS=--help)
 .PHONY: loadtest
 loadtest: node_modules
-	@node loadtest/src/run.ts scaling $(ARGS)
+	@$(NODE) loadtest/src/run.ts scaling $(ARGS)
 
 # Compare the service with bare Fastify, bare Node and podinfo; start, size, memory (ARGS=--help)
 .PHONY: bench

@@ -84,6 +84,10 @@ async function furnish(root: string, image: string, tag: string): Promise<void> 
   // Make installs the dependencies when the lock file is newer.
   await utimes(join(root, REPOSITORY_ROOT, 'node_modules'), new Date(), new Date())
 
+  // The migration's Job has to wait while the image is pulled.
+  const slowValues = '/etc/slow-values.yaml'
+  await writeFile(join(root, slowValues), 'migration: { timeoutSeconds: 1200 }\n')
+
   const units = join(root, 'etc/systemd/system')
   const variables = {
     HOME: '/root',
@@ -95,6 +99,8 @@ async function furnish(root: string, image: string, tag: string): Promise<void> 
     BOX_CACHE_DIR: box.cacheDir,
     // Everything takes ten times as long here.
     BOX_START_TIMEOUT_SECONDS: '1200',
+    ROLLOUT_TIMEOUT_SECONDS: '1200',
+    VALUES: slowValues,
     TERRAFORM_PROVIDER_MIRROR: mirror,
     IMAGE_ARCHIVE: image,
     IMAGE_TAG: tag,

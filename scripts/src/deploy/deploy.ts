@@ -125,7 +125,7 @@ async function readDeployment(env: NodeJS.ProcessEnv): Promise<Deployment> {
   confirmProduction(environment, env, { reviewed: env['CI'] === 'true' })
   return {
     environment,
-    release: new Release(helmProgram(environment.box, env), environment.access),
+    release: new Release(helmProgram(environment.box, env), environment.access, readRolloutTimeout(env)),
     extraValues: readExtraValues(env),
     image: await imageReference(environment, env),
   }
@@ -185,6 +185,21 @@ export function readExtraValues(env: NodeJS.ProcessEnv): string | undefined {
   )
 }
 
+/**
+ * How long the rollout may take, in seconds: `ROLLOUT_TIMEOUT_SECONDS`, for machines that are slow.
+ *
+ * @throws ActionableError when it is not a number of seconds.
+ */
+export function readRolloutTimeout(env: NodeJS.ProcessEnv): number {
+  const text = env['ROLLOUT_TIMEOUT_SECONDS']
+  if (!text) return ROLLOUT_TIMEOUT
+  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text)
+  throw new ActionableError(
+    `ROLLOUT_TIMEOUT_SECONDS is "${text}", which is not a number of seconds`,
+    `use a whole number from 1 to 99999; the default is ${ROLLOUT_TIMEOUT}`,
+  )
+}
+
 /** Installs or upgrades the release and returns what the chart warns of. */
 async function rollOut(
   release: Release,
@@ -205,7 +220,7 @@ async function rollOut(
       // As text: a tag of digits alone would become a number.
       ...['--set-string', `image.repository=${repository},image.tag=${tag}`],
       ...settings,
-      ...['--wait', '--timeout', `${ROLLOUT_TIMEOUT}s`],
+      ...['--wait', '--timeout', `${release.rolloutTimeout}s`],
     ],
     giveUp.signal,
   )

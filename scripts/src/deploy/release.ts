@@ -22,7 +22,7 @@ const namespace = NAMESPACE
 const selector = `app.kubernetes.io/instance=${SERVICE}`
 const migrationSelector = `app.kubernetes.io/name=${SERVICE}-migration,${selector}`
 
-/** How long a rollout may take: a new node takes Karpenter about 40 s, a drained pod up to 40 s. In seconds. */
+/** How long a rollout may take: Karpenter needs about 40 s for a node, and a pod up to 40 s to drain. In seconds. */
 export const ROLLOUT_TIMEOUT = 300
 
 /**
@@ -86,12 +86,15 @@ interface ExternalSecret {
 export class Release {
   readonly #helm: string
   readonly #access: string[]
+  /** In seconds. */
+  readonly rolloutTimeout: number
   readonly core: CoreV1Api
   readonly apps: AppsV1Api
   readonly #customObjects: CustomObjectsApi
 
-  constructor(helm: string, access: ClusterAccess) {
+  constructor(helm: string, access: ClusterAccess, rolloutTimeout = ROLLOUT_TIMEOUT) {
     this.#helm = helm
+    this.rolloutTimeout = rolloutTimeout
     this.#access = [
       ...(access.from === 'box' ? ['--kubeconfig', access.kubeconfig] : ['--kube-context', access.context]),
       ...['--namespace', namespace],
@@ -127,7 +130,7 @@ export class Release {
     const undo =
       good === undefined
         ? ['uninstall', SERVICE, '--wait', '--ignore-not-found']
-        : ['rollback', SERVICE, String(good), '--wait', '--timeout', `${ROLLOUT_TIMEOUT}s`]
+        : ['rollback', SERVICE, String(good), '--wait', '--timeout', `${this.rolloutTimeout}s`]
     const { failed, all } = await this.helm(undo)
     if (failed) {
       throw new ActionableError(

@@ -384,10 +384,11 @@ export async function destroyStacks(
     return
   }
   const stack = await prepareStack('cluster', environment)
-  // Without it in the state, it would stay, and lose the role it runs with.
-  await adoptLostCluster(stack)
-  const state = await readState(stack)
-  const target = targetOf(environment.name, state, await declaredCluster(stack))
+  const declared = await declaredCluster(stack)
+  let state = await readState(stack)
+  // A cluster that is missing from the state would stay, without the role it runs with.
+  if (await adoptLostCluster(stack, state, declared)) state = await readState(stack)
+  const target = targetOf(environment.name, state, declared)
   const clients = awsClients(environment, target.region)
   const found = await findCluster(target, clients)
   const cluster = target.isOurs ? found : undefined

@@ -2,7 +2,16 @@
 import { type EKSClient, waitUntilClusterActive } from '@aws-sdk/client-eks'
 import { ActionableError } from 'shared/errors'
 import { awsClients, describeCluster } from './aws.ts'
-import { declaredCluster, LOCK_TIMEOUT, readState, run, type Stack, type StateResource } from './terraform.ts'
+import {
+  type DeclaredCluster,
+  declaredCluster,
+  LOCK_TIMEOUT,
+  readState,
+  run,
+  type Stack,
+  type StackState,
+  type StateResource,
+} from './terraform.ts'
 
 /** How long EKS may take to create a cluster, in seconds; usually it takes about ten minutes. */
 const CREATION_TIMEOUT = 1800
@@ -44,10 +53,12 @@ export function isOwnCluster(resources: readonly StateResource[], roleArn: strin
  *
  * @returns whether there was one.
  */
-export async function adoptLostCluster(stack: Stack): Promise<boolean> {
-  const { resources } = await readState(stack)
+export async function adoptLostCluster(
+  stack: Stack,
+  { resources }: StackState,
+  { name, region }: DeclaredCluster,
+): Promise<boolean> {
   if (resources.length === 0) return false
-  const { name, region } = await declaredCluster(stack)
   const cluster = await describeCluster(awsClients(stack.environment, region).eks, name)
   if (!isOwnCluster(resources, cluster?.roleArn ?? '')) return false
   await run(stack, ['import', '-no-color', LOCK_TIMEOUT, ...stack.options, CLUSTER_ADDRESS, name])
@@ -66,9 +77,11 @@ export async function adoptLostCluster(stack: Stack): Promise<boolean> {
  * @throws ActionableError when the cluster does not become active.
  */
 export async function recoverCluster(stack: Stack): Promise<boolean> {
-  const unfinished = unfinishedClusters((await readState(stack)).resources)
-  if (unfinished.length === 0 && !(await adoptLostCluster(stack))) return false
-  const { name, region } = await declaredCluster(stack)
+  const state = await readState(stack)
+  const declared = await declaredCluster(stack)
+  const unfinished = unfinishedClusters(state.resources)
+  if (unfinished.length === 0 && !(await adoptLostCluster(stack, state, declared))) return false
+  const { name, region } = declared
   const { eks } = awsClients(stack.environment, region)
   // Gone in the meantime: then it is simply created.
   if ((await describeCluster(eks, name)) === undefined) return false

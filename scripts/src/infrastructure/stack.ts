@@ -123,12 +123,15 @@ async function plan(request: Request): Promise<void> {
     }
     // A plan changes no state, so it needs no lock, and whoever may only plan needs no right to write one.
     const { summary, digest } = await makePlan(stack, ['-lock=false', ...planOptions])
-    console.log(describePlan(titleOf(stack), summary))
+    const brief = describePlan(titleOf(stack), summary)
+    console.log(brief)
     const file = `${planFile(stack)}.txt`
-    const text = await run(stack, ['show', '-no-color', planFile(stack)])
+    const hasChanges = !isEmpty(summary)
+    // Terraform loads every provider's schema to render a plan, which takes seconds.
+    const text = hasChanges ? await run(stack, ['show', '-no-color', planFile(stack)]) : `${brief}\n`
     await writeFile(file, text)
-    await writeFile(`${planFile(stack)}.digest`, isEmpty(summary) ? '' : digest)
-    if (!isEmpty(summary)) console.log(`all of it: ${file}\ndigest: ${digest}`)
+    await writeFile(`${planFile(stack)}.digest`, hasChanges ? digest : '')
+    if (hasChanges) console.log(`all of it: ${file}\ndigest: ${digest}`)
     if (summaryFile) await appendFile(summaryFile, planMarkdown(titleOf(stack), summary, digest, text))
   }
 }

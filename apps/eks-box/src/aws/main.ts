@@ -40,6 +40,7 @@ const { data, pki } = boxPaths(config)
 const endpoint = `http://127.0.0.1:${PORTS.aws}`
 const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data, 'aws', 'journal.jsonl'), {
   start: timeLimits(config).componentStart / 2,
+  answer: timeLimits(config).componentStart,
 })
 const store = new Store(join(data, 'aws', 'eks.json'))
 const principals = new Principals(emulator)
