@@ -102,7 +102,8 @@ async function boxProcesses(boxName: string, stateDir: string): Promise<string[]
       read('cgroup'),
     ])
     const supervises =
-      /eks-box\/src\/lifecycle\/(host|inside)\.ts/.test(command) && environment.includes(`BOX_NAME=${boxName}\0`)
+      /eks-box\/src\/lifecycle\/(host|inside)\.ts/.test(command) &&
+      environment.includes(`BOX_NAME=${boxName}\0`)
     if (supervises || command.includes(stateDir) || cgroup.includes(`eks-box-${boxName}`)) {
       found.push(command.replaceAll('\0', ' ').trim())
     }

@@ -88,7 +88,10 @@ async function diagnose(): Promise<void> {
   const kubectl = [programPath(config, 'kubectl'), '--kubeconfig', kubeconfigPath(config)] as const
   for (const resource of ['pods', 'events']) {
     const [program, ...options] = kubectl
-    await execa(program, [...options, 'get', resource, '--all-namespaces'], { stdio: 'inherit', reject: false })
+    await execa(program, [...options, 'get', resource, '--all-namespaces'], {
+      stdio: 'inherit',
+      reject: false,
+    })
   }
   for (const log of globSync(join(boxPaths(config).logs, '*.log'))) {
     console.log(`-- last lines of ${log}`)

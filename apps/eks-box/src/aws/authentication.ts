@@ -1,5 +1,5 @@
-import type { Caller } from '../eks-api/api.ts'
 import { AwsError } from './aws-error.ts'
+import type { Caller } from './caller.ts'
 import type { AccountKeys } from './keys.ts'
 import type { AwsRequest } from './request.ts'
 import { checkSignature, checkTime, readSignature, type Signature } from './signature.ts'

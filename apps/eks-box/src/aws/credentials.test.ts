@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
-import type { Caller } from '../eks-api/api.ts'
 import type { Authenticated } from './authentication.ts'
+import type { Caller } from './caller.ts'
 import { Credentials } from './credentials.ts'
 import { AccountKeys } from './keys.ts'
 import { field, Principals } from './principals.ts'

@@ -16,7 +16,6 @@ import { ACCOUNT, operatorKeyPath, REGION, readBoxConfig } from 'shared/box'
 import { CLUSTER_NAME, NODE_NAME, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { accountKeysPath, readConnections } from '../components/credentials.ts'
 import { kubectl } from '../components/kubectl.ts'
-import type { Caller } from '../eks-api/api.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
 import { EksException } from '../eks-api/exception.ts'
 import { buildEksApi, callEksApi } from '../eks-api/server.ts'
@@ -28,6 +27,7 @@ import { boxPaths } from '../state-directory.ts'
 import { kubernetesVersion, pinnedVersion } from '../tools.ts'
 import { seedAccount } from './account.ts'
 import { type Authenticated, authenticate } from './authentication.ts'
+import type { Caller } from './caller.ts'
 import { Credentials } from './credentials.ts'
 import { Emulator } from './emulator.ts'
 import { createGateway } from './gateway.ts'
@@ -40,7 +40,7 @@ const { data, pki } = boxPaths(config)
 const endpoint = `http://127.0.0.1:${PORTS.aws}`
 const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data, 'aws', 'journal.jsonl'), {
   start: timeLimits(config).componentStart / 2,
-  answer: timeLimits(config).componentStart,
+  response: timeLimits(config).componentStart,
 })
 const store = new Store(join(data, 'aws', 'eks.json'))
 const principals = new Principals(emulator)

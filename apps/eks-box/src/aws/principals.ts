@@ -1,5 +1,5 @@
 import { REGION } from 'shared/box'
-import type { Caller } from '../eks-api/api.ts'
+import type { Caller } from './caller.ts'
 import type { AwsRequest, AwsResponse } from './request.ts'
 
 /** The interface of the emulator that principals and credentials need. */

@@ -7,18 +7,9 @@ import type {
   RawRequestDefaultExpression,
   RawServerDefault,
 } from 'fastify'
+import type { Caller } from '../aws/caller.ts'
 import { EksException } from './exception.ts'
 import type { Store } from './store.ts'
-
-/** The caller of the API. */
-export interface Caller {
-  account: string
-  userId: string
-  /** ARN of the user or of the role's session, as STS reports it. */
-  arn: string
-  /** ARN of the user or the role in IAM. */
-  principalArn: string
-}
 
 /**
  * Header with the verified caller of a request. The API trusts it, because only the gateway, which verifies signatures,
