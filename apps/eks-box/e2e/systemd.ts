@@ -1,6 +1,6 @@
 /**
- * Tests the box on a machine with systemd and cgroup v2, beside the machine's own services. Runs as a systemd service in
- * the virtual machine of `make test ONLY=systemd`. It pushes a prepared image, because the virtual machine has no network.
+ * Tests the box on a machine with systemd and cgroup v2, beside the machine's own services. Runs as a systemd service
+ * in the virtual machine of `make test ONLY=systemd`, and pushes a prepared image, because that machine has no network.
  */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'

@@ -35,7 +35,7 @@ export const DATABASE = 'fastify_app'
 export const SERVICE_NODE_PORT = 30080
 
 /**
- * The issuer of the cluster's service account tokens, and IAM's OIDC provider. It has the form of EKS's issuers, because
+ * The issuer of the cluster's service account tokens, and IAM's OIDC provider. It looks like an issuer of EKS, because
  * Terraform's AWS provider cannot compare a URL that has a port. Nothing listens there: the API server serves the keys
  * (`/openid/v1/jwks`).
  */

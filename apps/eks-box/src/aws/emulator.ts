@@ -104,7 +104,7 @@ export class Emulator {
   }
 
   async #forward(request: AwsRequest): Promise<AwsResponse> {
-    // It may wait 20 s for a message, and changes nothing that has to be durable.
+    // ReceiveMessage may wait 20 s for a message, and its effect need not survive a restart.
     if (operation(request) === 'ReceiveMessage') return this.#send(request)
     // A change runs alone, because all requests draw from the same random generator.
     if (!isChange(request)) {

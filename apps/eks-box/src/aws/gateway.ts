@@ -23,8 +23,8 @@ export interface GatewayOptions {
 }
 
 /**
- * The only endpoint of the emulated AWS: verifies the signature of each request, then passes it to the box's own EKS API
- * or to the emulator.
+ * The only endpoint of the emulated AWS: verifies the signature of each request, then passes it to the box's EKS API or
+ * to the emulator.
  */
 export function createGateway(options: GatewayOptions): Server {
   return createServer(async (request, response) => {

@@ -113,15 +113,15 @@ export function nodeGroups({ app, store, options }: Api): void {
         )
       }
       const amiType = body.amiType ?? 'AL2023_x86_64_STANDARD'
-      // Without a launch template, which could name another, EKS takes this type.
+      // The default of EKS. A launch template may set another type.
       const instanceTypes = body.instanceTypes ?? (body.launchTemplate === undefined ? ['t3.medium'] : [])
-      const unfit = instanceTypes.find(
+      const mismatch = instanceTypes.find(
         (type) => amiType !== 'CUSTOM' && isArm(type) !== /ARM_64/.test(amiType),
       )
-      if (unfit !== undefined) {
+      if (mismatch !== undefined) {
         throw new EksException(
           'InvalidParameterException',
-          `[${unfit}] is not a valid instance type for requested amiType ${amiType}`,
+          `[${mismatch}] is not a valid instance type for requested amiType ${amiType}`,
           details,
         )
       }

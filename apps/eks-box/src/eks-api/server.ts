@@ -72,7 +72,7 @@ export async function callEksApi(
   caller: Caller,
 ): Promise<AwsResponse> {
   const response = await api.inject({
-    // For any unknown method, the API has no route.
+    // A safe cast: the API has no route for an unknown method.
     method: method as HTTPMethods,
     url,
     headers: { ...headers, [CALLER_HEADER]: JSON.stringify(caller) },

@@ -38,8 +38,8 @@ const AccessReview = Type.Object({
 })
 
 /**
- * The webhooks that the API server calls, as on EKS: token authentication by access entries, and authorization by access
- * policies after RBAC.
+ * The webhooks that the API server calls, as on EKS: token authentication by access entries, and authorization by
+ * access policies after RBAC.
  */
 export async function buildWebhooks(store: Store, options: WebhookOptions): Promise<FastifyInstance> {
   const app = fastify().setValidatorCompiler(TypeBoxValidatorCompiler).withTypeProvider<TypeBoxTypeProvider>()

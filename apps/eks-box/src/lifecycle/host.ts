@@ -14,7 +14,7 @@ import { COMPONENT_NAMES } from '../components/component.ts'
 import { fingerprint } from '../components/index.ts'
 import { cgroupRoot } from '../components/kubelet.ts'
 import { createCgroups } from '../node/cgroups.ts'
-import { makeMountPoints } from '../node/node.ts'
+import { createMountPoints } from '../node/node.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { HostCommand, InnerEvent } from './inside.ts'
 import { openPort } from './ports.ts'
@@ -60,7 +60,7 @@ async function prepareMachine(): Promise<void> {
       { cause },
     )
   }
-  await makeMountPoints()
+  await createMountPoints()
 }
 
 /** Runs the box until it ends; resolves to this process's exit code. */

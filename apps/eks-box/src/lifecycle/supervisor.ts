@@ -241,7 +241,7 @@ export class Supervisor {
     return undefined
   }
 
-  /** Probes a ready component. Resolves to undefined when its process exits, or to the probe's failure when it hangs. */
+  /** Probes a ready component. Resolves to undefined when its process exits, to the probe's failure when it hangs. */
   async #watch(supervised: Supervised, { exited }: Run): Promise<string | undefined> {
     const { component } = supervised
     let failures = 0

@@ -68,7 +68,7 @@ export async function prepareNode(config: BoxConfig): Promise<void> {
 }
 
 /** Creates missing mount points, and marks them as created by a box. */
-export async function makeMountPoints(directories: readonly string[] = MOUNT_POINTS): Promise<void> {
+export async function createMountPoints(directories: readonly string[] = MOUNT_POINTS): Promise<void> {
   for (const directory of directories) {
     if (existsSync(directory)) continue
     await mkdir(directory, { recursive: true })
@@ -76,7 +76,7 @@ export async function makeMountPoints(directories: readonly string[] = MOUNT_POI
   }
 }
 
-/** Removes the mount points that `makeMountPoints` created, unless another program uses them by now. */
+/** Removes the mount points that `createMountPoints` created, unless another program uses them by now. */
 export async function removeMountPoints(directories: readonly string[] = MOUNT_POINTS): Promise<void> {
   for (const directory of directories) {
     if (!existsSync(join(directory, mountPointMarker))) continue

@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { withServicesOff } from './services.ts'
+import { withServicesOff } from './debian-services.ts'
 
 /** A root directory with `files`, and programs that record their calls. */
 function machine(t: Test, files: Record<string, unknown>) {

@@ -27,7 +27,7 @@ export async function withServicesOff(
       await run('systemctl', ['mask', '--runtime', ...units])
     }
     if (!systemd && services.length > 0) {
-      // Debian's mechanism without systemd: exit code 101 forbids a package to start its services.
+      // Debian's mechanism without systemd: exit code 101 forbids packages to start their services.
       const policy = join(root, 'usr/sbin/policy-rc.d')
       if (!existsSync(policy)) {
         undo.push(() => rm(policy, { force: true }))
