@@ -209,7 +209,7 @@ await t.test('an interrupted start leaves nothing running, and the next one reco
     }
     const { exitCode, all } = await up
     t.equal(exitCode, 1)
-    t.match(all, /error: stopped while the box was starting\n next: run `make up` again/)
+    t.match(all, /error: interrupted while the box was starting\n next: run `make up` again/)
     t.equal(await runningBox(config), undefined)
     const left = await traces(config.name, config.stateDir, cgroupRoot(config))
     t.strictSame(left, before, `interrupted at ${moment}`)
@@ -590,7 +590,7 @@ await t.test('a component that hangs is started again', async (t) => {
 })
 
 await t.test('a stopped box goes on where it was', async (t) => {
-  t.match(await make('stop'), /box e2e is stopped; its data is kept, `make up` goes on with it/)
+  t.match(await make('stop'), /box e2e is stopped; `make up` starts it again with its data/)
   const stopped = await traces(config.name, config.stateDir, cgroupRoot(config))
   t.strictSame(stopped, before)
   t.match(
@@ -806,7 +806,7 @@ await t.test('an apply that is interrupted again and again goes on', async (t) =
 })
 
 await t.test('down leaves nothing behind, and a second one has nothing to do', async (t) => {
-  t.match(await make('down'), /box e2e is gone/)
+  t.match(await make('down'), /removed box e2e/)
   t.strictSame(await traces(config.name, config.stateDir, cgroupRoot(config)), before)
   t.notOk(existsSync(config.stateDir))
   t.match(await make('down'), /there is no box e2e/)
