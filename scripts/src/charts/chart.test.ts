@@ -818,9 +818,15 @@ t.test('contradictory values are refused with the reason', async (t) => {
     ],
     [{ service: { nodePort: 30000 } }, 'service.nodePort (30000) needs service.type NodePort, not ClusterIP'],
     [{ autoscaling: { targetCPUUtilizationPercentage: 0 } }, 'autoscaling has no target'],
-    [{ autoscaling: { targetRequestsPerSecond: 50 } }, 'need metrics that nobody collects'],
-    [{ autoscaling: { targetEventLoopUtilizationPercentage: 70 } }, 'need metrics that nobody collects'],
-    [{ prometheusRule: { enabled: true } }, 'prometheusRule.enabled needs metrics that nobody collects'],
+    [{ autoscaling: { targetRequestsPerSecond: 50 } }, 'need metrics, but serviceMonitor.enabled is false'],
+    [
+      { autoscaling: { targetEventLoopUtilizationPercentage: 70 } },
+      'need metrics, but serviceMonitor.enabled is false',
+    ],
+    [
+      { prometheusRule: { enabled: true } },
+      'prometheusRule.enabled needs metrics, but serviceMonitor.enabled is false',
+    ],
     [
       { ingress: { enabled: true }, shutdown: { drainDelaySeconds: 9 } },
       'shutdown.drainDelaySeconds (9) is too short for a load balancer',
@@ -836,14 +842,14 @@ t.test('contradictory values are refused with the reason', async (t) => {
     [PUBLIC_LOAD, 'the Ingress is open to the internet: set ingress.inboundCidrs'],
     [
       { ...PUBLIC_LOAD, ingress: { enabled: true, inboundCidrs: ['203.0.113.0/24', '0.0.0.0/0'] } },
-      'ingress.inboundCidrs holds 0.0.0.0/0',
+      'ingress.inboundCidrs contains 0.0.0.0/0',
     ],
     [
       { config: { loadEndpointsEnabled: true, loadMaxMilliseconds: 30_000 } },
       'config.loadMaxMilliseconds (30000) is longer than shutdown.timeoutSeconds (20)',
     ],
     [{ httpRoute: { enabled: true } }, 'httpRoute.parentRefs is empty'],
-    [{ ca: { configMap: 'authorities' } }, 'ca.configMap (authorities) is used by nothing'],
+    [{ ca: { configMap: 'authorities' } }, 'ca.configMap (authorities) has no effect'],
     [{ ca: { databaseKey: 'rds.pem' } }, 'ca.databaseKey and ca.redisKey are keys of ca.configMap'],
     [{ podLabels: { 'app.kubernetes.io/name': 'other' } }, 'podLabels must not set app.kubernetes.io/name'],
     [{ extraEnv: [{ name: 'LOG_LEVEL', value: 'x' }] }, 'extraEnv must not set LOG_LEVEL'],
@@ -851,9 +857,9 @@ t.test('contradictory values are refused with the reason', async (t) => {
     [{ externalSecret: { enabled: true } }, 'externalSecret.key is empty'],
     [
       { ...CONNECTED, externalSecret: { enabled: true, key: 'x' } },
-      'secret.name (connections) is a Secret that exists, externalSecret.enabled makes one',
+      'secret.name (connections) names an existing Secret, but externalSecret.enabled creates another one',
     ],
-    [{ ...CONNECTED, networkPolicy: { enabled: true } }, 'could not reach what DATABASE_URL names'],
+    [{ ...CONNECTED, networkPolicy: { enabled: true } }, 'could not reach the server in DATABASE_URL'],
     [
       { secret: { name: 'x', keys: ['REDIS_URL'] }, networkPolicy: { enabled: true } },
       'networkPolicy.egress.cache.cidrs is empty',

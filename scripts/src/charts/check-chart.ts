@@ -2,6 +2,8 @@
 import { readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { Command } from 'commander'
+import { openApiPath } from 'eks-box/tools'
+import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { type ChartValues, lintChart, renderChart, runTool } from './chart.ts'
@@ -102,10 +104,15 @@ async function checkCharts(openApi: string, schemas: string): Promise<void> {
 }
 
 if (import.meta.main) {
+  const box = readBoxConfig(process.env)
   new Command('check-chart')
     .description('Lints the charts and validates their manifests, with the values of every environment.')
-    .requiredOption('--openapi <file>', 'api/openapi-spec/swagger.json of the Kubernetes version')
-    .requiredOption('--schemas <directory>', 'cache for the schemas that are generated from it')
+    .option('--openapi <file>', 'api/openapi-spec/swagger.json of the Kubernetes version', openApiPath(box))
+    .option(
+      '--schemas <directory>',
+      'cache for the schemas that are generated from it',
+      join(box.cacheDir, 'schemas'),
+    )
     .action(({ openapi, schemas }: { openapi: string; schemas: string }) => checkCharts(openapi, schemas))
     .parseAsync()
     .catch(reportFailure)

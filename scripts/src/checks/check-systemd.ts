@@ -84,6 +84,10 @@ async function populateRoot(root: string, image: string, tag: string): Promise<v
   // Otherwise make would run `npm ci`, because the lock file would be newer.
   await utimes(join(root, REPOSITORY_ROOT, 'node_modules'), new Date(), new Date())
 
+  // Pulling the image takes longer than the default timeout of the migration.
+  const slowValues = '/etc/slow-values.yaml'
+  await writeFile(join(root, slowValues), 'migration: { timeoutSeconds: 1200 }\n')
+
   const units = join(root, 'etc/systemd/system')
   const variables = {
     HOME: '/root',
@@ -95,6 +99,8 @@ async function populateRoot(root: string, image: string, tag: string): Promise<v
     BOX_CACHE_DIR: box.cacheDir,
     // Emulation makes everything about ten times slower.
     BOX_START_TIMEOUT_SECONDS: '1200',
+    ROLLOUT_TIMEOUT_SECONDS: '1200',
+    VALUES: slowValues,
     TERRAFORM_PROVIDER_MIRROR: mirror,
     IMAGE_ARCHIVE: image,
     IMAGE_TAG: tag,

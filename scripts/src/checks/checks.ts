@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import { awsPythonPath, openApiPath, programPath } from 'eks-box/tools'
+import { awsPythonPath, programPath } from 'eks-box/tools'
 import { execa } from 'execa'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
@@ -16,6 +16,8 @@ interface Step {
   what: string
   command: readonly [string, ...string[]]
   environment?: Readonly<Record<string, string>>
+  /** Runs beside its neighbours, because it depends on none of them and does not measure anything. */
+  concurrent?: true
   /** Runs only when it is asked for by its name. */
   onRequest?: true
 }
@@ -32,6 +34,11 @@ const pinned = {
 const shellScripts = ['.ci/run']
 
 const workflows = join('.github', 'workflows')
+
+/** A task of a workspace. Turborepo does not repeat it while nothing it reads has changed. */
+function turboTask(task: string, workspace: string): Step['command'] {
+  return ['turbo', 'run', task, `--filter=${workspace}`, '--output-logs=new-only']
+}
 
 const steps: readonly Step[] = [
   {
@@ -56,30 +63,24 @@ const steps: readonly Step[] = [
     environment: pinned,
   },
   {
-    name: 'fuzz',
-    what: 'hold the service against its OpenAPI document with 20,000 generated requests',
-    command: ['npm', 'run', '--silent', 'fuzz', '--workspace=fastify-api'],
-    environment: { SCHEMATHESIS: program('schemathesis') },
-  },
-  {
     name: 'chart',
-    what: "lint the chart, hold its manifests against Kubernetes' own schemas",
-    command: [
-      'node',
-      'scripts/src/charts/check-chart.ts',
-      '--openapi',
-      openApiPath(box),
-      '--schemas',
-      join(box.cacheDir, 'schemas'),
-    ],
+    what: "lint the charts, hold their manifests against Kubernetes' own schemas",
+    command: turboTask('chart', 'scripts'),
     environment: pinned,
+    concurrent: true,
   },
   {
     name: 'terraform',
     what: 'format, lint, security rules, validation and tests of the stacks',
-    command: ['node', 'scripts/src/checks/check-terraform.ts'],
+    command: turboTask('terraform', 'scripts'),
+    concurrent: true,
   },
-  { name: 'shell', what: 'shellcheck', command: ['shellcheck', ...shellScripts] },
+  {
+    name: 'shell',
+    what: 'shellcheck',
+    command: ['shellcheck', ...shellScripts],
+    concurrent: true,
+  },
   {
     name: 'workflows',
     what: 'actionlint',
@@ -87,16 +88,25 @@ const steps: readonly Step[] = [
       program('actionlint'),
       ...readdirSync(join(REPOSITORY_ROOT, workflows)).map((name) => join(workflows, name)),
     ],
+    concurrent: true,
   },
   {
     name: 'workflow-security',
     what: 'zizmor',
     command: [program('zizmor'), '--offline', '--no-progress', '--persona', 'pedantic', workflows],
+    concurrent: true,
   },
   {
     name: 'compose',
     what: 'resolve docker-compose.yml',
     command: [program('docker-compose'), '--file', 'docker-compose.yml', 'config', '--quiet'],
+    concurrent: true,
+  },
+  {
+    name: 'fuzz',
+    what: 'hold the service against its OpenAPI document with 20,000 generated requests',
+    command: turboTask('fuzz', 'fastify-api'),
+    environment: { SCHEMATHESIS: program('schemathesis') },
   },
   {
     name: 'e2e',
@@ -111,35 +121,71 @@ const steps: readonly Step[] = [
   },
 ]
 
-/** Runs a step; returns what a reader needs of a failed one, nothing when it passed. */
-async function runStep(step: Step): Promise<string[] | undefined> {
-  console.log(`\n== ${step.name}: ${step.what}`)
+/** Steps that may run at a time. Most of them keep one core busy, and the smallest supported machine has two. */
+const CONCURRENCY = 2
+
+/**
+ * Runs a step.
+ *
+ * @param alone whether its output can be shown as it comes.
+ * @returns the lines that explain a failure; undefined when it passed.
+ */
+async function runStep(step: Step, alone: boolean): Promise<string[] | undefined> {
+  const title = `\n== ${step.name}: ${step.what}`
+  if (alone) console.log(title)
   const since = performance.now()
   const [file, ...args] = step.command
   const { failed, shortMessage, all } = await execa(file, args, {
     cwd: REPOSITORY_ROOT,
-    env: step.environment ?? {},
+    // Outside of the checkout, so that a fresh clone finds what an earlier one has checked.
+    env: { TURBO_CACHE_DIR: join(box.cacheDir, 'turbo'), ...step.environment },
     stdin: 'inherit',
-    stdout: ['inherit', 'pipe'],
-    stderr: ['inherit', 'pipe'],
+    stdout: alone ? ['inherit', 'pipe'] : 'pipe',
+    stderr: alone ? ['inherit', 'pipe'] : 'pipe',
     all: true,
     lines: true,
     reject: false,
   })
+  if (!alone) console.log([title, ...all].join('\n'))
   const seconds = ((performance.now() - since) / 1000).toFixed(1)
   console.log(`== ${step.name} ${failed ? `FAILED: ${shortMessage}` : 'passed'} (${seconds} s)`)
-  return failed ? essence(all) : undefined
+  return failed ? summarizeFailure(all) : undefined
 }
 
-/** How much of a failed step is told again at the end, in lines. */
-const ESSENCE_LENGTH = 40
+/** How many lines of a failed step the summary at the end repeats. */
+const SUMMARY_LENGTH = 40
 
-/** Of a failed test its name and the diff; of anything else the end. */
-function essence(output: readonly string[]): string[] {
+/** For failed tests their names and differences; for anything else the last lines. */
+function summarizeFailure(output: readonly string[]): string[] {
   const failures = output.flatMap((line, index) =>
     /\bnot ok \d+ - /.test(line) ? output.slice(index, index + 10) : [],
   )
-  return failures.length > 0 ? failures.slice(0, ESSENCE_LENGTH) : output.slice(-ESSENCE_LENGTH)
+  return failures.length > 0 ? failures.slice(0, SUMMARY_LENGTH) : output.slice(-SUMMARY_LENGTH)
+}
+
+/** The steps in order, those that may run beside each other in one group. */
+function groupSteps(chosen: readonly Step[]): Step[][] {
+  const groups: Step[][] = []
+  for (const step of chosen) {
+    const last = groups.at(-1)
+    if (step.concurrent && last?.[0]?.concurrent) last.push(step)
+    else groups.push([step])
+  }
+  return groups
+}
+
+async function runGroup(
+  group: readonly Step[],
+  onFailure: (step: Step, lines: string[]) => void,
+): Promise<void> {
+  const waiting = group.values()
+  const worker = async () => {
+    for (const step of waiting) {
+      const failure = await runStep(step, group.length === 1)
+      if (failure !== undefined) onFailure(step, failure)
+    }
+  }
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker))
 }
 
 async function runChecks(names: readonly string[]): Promise<void> {
@@ -154,17 +200,17 @@ async function runChecks(names: readonly string[]): Promise<void> {
     names.length === 0 ? onRequest === undefined : names.includes(name),
   )
   const failed: string[] = []
-  const told: string[] = []
-  for (const step of chosen) {
-    const failure = await runStep(step)
-    if (failure === undefined) continue
-    failed.push(step.name)
-    told.push(`\n== ${step.name} failed:`, ...failure)
+  const summary: string[] = []
+  for (const group of groupSteps(chosen)) {
+    await runGroup(group, ({ name }, lines) => {
+      failed.push(name)
+      summary.push(`\n== ${name} failed:`, ...lines)
+    })
   }
 
   if (failed.length > 0) {
     process.exitCode = 1
-    console.log(told.join('\n'))
+    console.log(summary.join('\n'))
     console.log(`\nfailed: ${failed.join(', ')}; run one alone with \`make test ONLY=${failed[0]}\``)
   }
   console.log(`\n${chosen.length - failed.length} passed, ${failed.length} failed`)

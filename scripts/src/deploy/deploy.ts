@@ -128,7 +128,7 @@ async function readDeployment(env: NodeJS.ProcessEnv): Promise<Deployment> {
   confirmProduction(environment, { reviewed: environment.isCi })
   return {
     environment,
-    release: new Release(helmProgram(environment.box, env), environment.access),
+    release: new Release(helmProgram(environment.box, env), environment.access, readRolloutTimeout(env)),
     extraValues: readExtraValues(env),
     image: await imageReference(environment, env),
   }
@@ -188,6 +188,21 @@ export function readExtraValues(env: NodeJS.ProcessEnv): string | undefined {
   )
 }
 
+/**
+ * The timeout of the rollout in seconds: `ROLLOUT_TIMEOUT_SECONDS`, which slow machines may need.
+ *
+ * @throws ActionableError when the variable is not a number of seconds.
+ */
+export function readRolloutTimeout(env: NodeJS.ProcessEnv): number {
+  const text = env['ROLLOUT_TIMEOUT_SECONDS']
+  if (!text) return ROLLOUT_TIMEOUT
+  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text)
+  throw new ActionableError(
+    `ROLLOUT_TIMEOUT_SECONDS is "${text}", which is not a number of seconds`,
+    `use a whole number from 1 to 99999; the default is ${ROLLOUT_TIMEOUT}`,
+  )
+}
+
 /** Installs or upgrades the release and returns the chart's warnings. */
 async function rollOut(
   release: Release,
@@ -208,7 +223,7 @@ async function rollOut(
       // As strings, because --set would turn a tag of digits into a number.
       ...['--set-string', `image.repository=${repository},image.tag=${tag}`],
       ...settings,
-      ...['--wait', '--timeout', `${ROLLOUT_TIMEOUT}s`],
+      ...['--wait', '--timeout', `${release.rolloutTimeout}s`],
     ],
     upgradeAbort.signal,
   )

@@ -22,7 +22,7 @@ const namespace = NAMESPACE
 const selector = `app.kubernetes.io/instance=${SERVICE}`
 const migrationSelector = `app.kubernetes.io/name=${SERVICE}-migration,${selector}`
 
-/** How long a rollout may take, in seconds: a new node takes about 40 s, and each drained pod up to 40 s. */
+/** Default of how long a rollout may take, in seconds: a new node takes about 40 s, and each drained pod up to 40 s. */
 export const ROLLOUT_TIMEOUT = 300
 
 /**
@@ -86,12 +86,15 @@ interface ExternalSecret {
 export class Release {
   readonly #helm: string
   readonly #access: string[]
+  /** How long a rollout or a rollback may take, in seconds. */
+  readonly rolloutTimeout: number
   readonly core: CoreV1Api
   readonly apps: AppsV1Api
   readonly #customObjects: CustomObjectsApi
 
-  constructor(helm: string, access: ClusterAccess) {
+  constructor(helm: string, access: ClusterAccess, rolloutTimeout = ROLLOUT_TIMEOUT) {
     this.#helm = helm
+    this.rolloutTimeout = rolloutTimeout
     this.#access = [
       ...(access.from === 'box' ? ['--kubeconfig', access.kubeconfig] : ['--kube-context', access.context]),
       ...['--namespace', namespace],
@@ -131,7 +134,7 @@ export class Release {
     const command =
       revision === undefined
         ? ['uninstall', SERVICE, '--wait', '--ignore-not-found']
-        : ['rollback', SERVICE, String(revision), '--wait', '--timeout', `${ROLLOUT_TIMEOUT}s`]
+        : ['rollback', SERVICE, String(revision), '--wait', '--timeout', `${this.rolloutTimeout}s`]
     const { failed, all } = await this.helm(command)
     if (failed) {
       throw new ActionableError(

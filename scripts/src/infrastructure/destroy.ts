@@ -24,7 +24,7 @@ import {
   waitUntilGone,
 } from './leftovers.ts'
 import { prepareStack } from './prepare-stack.ts'
-import { declaredCluster, readState, type StackState, wasApplied } from './state.ts'
+import { type DeclaredCluster, declaredCluster, readState, type StackState, wasApplied } from './state.ts'
 import { LOCK_TIMEOUT, run, type Stack, type StackName } from './terraform.ts'
 
 /** How long EKS may take to create, update or delete a cluster, in seconds. */
@@ -54,7 +54,7 @@ export interface Target {
 export function resolveTarget(
   environment: string,
   { outputs, resources }: StackState,
-  declared: { name: string; region: string },
+  declared: DeclaredCluster,
 ): Target {
   const nonEmpty = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
   const cluster = resources.find(({ type }) => type === 'aws_eks_cluster')?.values
@@ -385,10 +385,11 @@ export async function destroyStacks(
     return
   }
   const stack = await prepareStack('cluster', environment)
+  const declared = await declaredCluster(stack)
+  let state = await readState(stack)
   // A cluster that is missing from the state would survive the destroy, without its IAM role.
-  await importOrphanedCluster(stack)
-  const state = await readState(stack)
-  const target = resolveTarget(environment.name, state, await declaredCluster(stack))
+  if (await importOrphanedCluster(stack, state, declared)) state = await readState(stack)
+  const target = resolveTarget(environment.name, state, declared)
   const clients = awsClients(environment, target.region)
   const found = await findCluster(target, clients)
   const cluster = target.inState ? found : undefined

@@ -2,7 +2,13 @@
 import { type EKSClient, waitUntilClusterActive } from '@aws-sdk/client-eks'
 import { ActionableError } from 'shared/errors'
 import { awsClients, describeCluster } from './aws.ts'
-import { declaredCluster, readState, type StateResource } from './state.ts'
+import {
+  type DeclaredCluster,
+  declaredCluster,
+  readState,
+  type StackState,
+  type StateResource,
+} from './state.ts'
 import { LOCK_TIMEOUT, run, type Stack } from './terraform.ts'
 
 /** How long EKS may take to create a cluster, in seconds. It usually takes about ten minutes. */
@@ -45,10 +51,12 @@ export function isOrphanedCluster(resources: readonly StateResource[], roleArn: 
  *
  * @returns whether it imported a cluster.
  */
-export async function importOrphanedCluster(stack: Stack): Promise<boolean> {
-  const { resources } = await readState(stack)
+export async function importOrphanedCluster(
+  stack: Stack,
+  { resources }: StackState,
+  { name, region }: DeclaredCluster,
+): Promise<boolean> {
   if (resources.length === 0) return false
-  const { name, region } = await declaredCluster(stack)
   const cluster = await describeCluster(awsClients(stack.environment, region).eks, name)
   if (!isOrphanedCluster(resources, cluster?.roleArn ?? '')) return false
   await run(stack, ['import', '-no-color', LOCK_TIMEOUT, ...stack.options, CLUSTER_ADDRESS, name])
@@ -67,9 +75,11 @@ export async function importOrphanedCluster(stack: Stack): Promise<boolean> {
  * @throws ActionableError when the cluster does not become active.
  */
 export async function recoverCluster(stack: Stack): Promise<boolean> {
-  const unfinished = unfinishedClusters((await readState(stack)).resources)
-  if (unfinished.length === 0 && !(await importOrphanedCluster(stack))) return false
-  const { name, region } = await declaredCluster(stack)
+  const state = await readState(stack)
+  const declared = await declaredCluster(stack)
+  const unfinished = unfinishedClusters(state.resources)
+  if (unfinished.length === 0 && !(await importOrphanedCluster(stack, state, declared))) return false
+  const { name, region } = declared
   const { eks } = awsClients(stack.environment, region)
   // Deleted in the meantime, so the apply can simply create it.
   if ((await describeCluster(eks, name)) === undefined) return false

@@ -111,12 +111,15 @@ async function plan(request: Request): Promise<void> {
     }
     // Without a lock, planning needs no write access to the state. It changes none, so that is safe.
     const { summary, digest } = await makePlan(stack, ['-lock=false', ...planOptions])
-    console.log(describePlan(titleOf(stack), summary))
+    const brief = describePlan(titleOf(stack), summary)
+    console.log(brief)
     const file = `${planFile(stack)}.txt`
-    const text = await run(stack, ['show', '-no-color', planFile(stack)])
+    const hasChanges = !isEmpty(summary)
+    // Rendering a plan takes seconds, because Terraform loads the schema of every provider.
+    const text = hasChanges ? await run(stack, ['show', '-no-color', planFile(stack)]) : `${brief}\n`
     await writeFile(file, text)
-    await writeFile(`${planFile(stack)}.digest`, isEmpty(summary) ? '' : digest)
-    if (!isEmpty(summary)) console.log(`full plan: ${file}\ndigest: ${digest}`)
+    await writeFile(`${planFile(stack)}.digest`, hasChanges ? digest : '')
+    if (hasChanges) console.log(`full plan: ${file}\ndigest: ${digest}`)
     if (summaryFile) await appendFile(summaryFile, planMarkdown(titleOf(stack), summary, digest, text))
   }
 }

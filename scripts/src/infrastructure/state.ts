@@ -76,16 +76,18 @@ export function parseState(json: string): StackState {
   return { outputs: Object.fromEntries(outputs), resources: flatten(values?.root_module ?? {}) }
 }
 
-/**
- * The cluster's name and region according to the stack's variables, whether or not they are applied.
- *
- * @throws ActionableError when the variables are incomplete.
- */
-export async function declaredCluster(stack: Stack): Promise<{ name: string; region: string }> {
+/** The cluster's name and region according to the stack's variables, whether or not they are applied. */
+export interface DeclaredCluster {
+  name: string
+  region: string
+}
+
+/** @throws ActionableError when the variables are incomplete. */
+export async function declaredCluster(stack: Stack): Promise<DeclaredCluster> {
   const expression = 'jsonencode({ name = var.cluster_name, region = var.region })\n'
   const answer = await run(stack, ['console', ...stack.options], expression)
   // The console prints a quoted HCL string that contains JSON.
-  return JSON.parse(JSON.parse(answer) as string) as { name: string; region: string }
+  return JSON.parse(JSON.parse(answer) as string) as DeclaredCluster
 }
 
 /** Whether a stack was ever applied, even if all its resources are destroyed. */

@@ -12,14 +12,14 @@ const statuses = {
   UnknownOperationException: 404,
 } as const
 
-export type FailureType = keyof typeof statuses
+export type ExceptionType = keyof typeof statuses
 
-/** An error as EKS answers it; `details` are the fields the service model gives its type. */
-export class EksFailure extends Error {
-  readonly type: FailureType
+/** An error response of EKS; `details` are the additional fields that the service model defines for its type. */
+export class EksException extends Error {
+  readonly type: ExceptionType
   readonly details: Readonly<Record<string, string>>
 
-  constructor(type: FailureType, message: string, details: Readonly<Record<string, string>> = {}) {
+  constructor(type: ExceptionType, message: string, details: Readonly<Record<string, string>> = {}) {
     super(message)
     this.name = type
     this.type = type

@@ -1,47 +1,47 @@
 import { randomUUID } from 'node:crypto'
 import { type AwsRequest, type AwsResponse, isForm, operation } from './request.ts'
 
-/** Why AWS refuses a request before any operation is done. */
+/** Why a request is rejected before its operation runs. */
 export type Reason =
-  /** There is no signature. */
+  /** The request has no signature. */
   | 'unsigned'
-  /** The signature lacks a part. */
+  /** A part of the signature is missing or malformed. */
   | 'incomplete'
-  /** It is of another version. */
+  /** The signature has another version. */
   | 'unsupported'
-  /** The access key is unknown or inactive, or the session token belongs to another one. */
+  /** The access key is unknown or inactive, or the session token belongs to another access key. */
   | 'unknown'
-  /** The signature is another's, or the request was changed. */
+  /** The signature was made with another key, or the request was changed. */
   | 'mismatch'
-  /** The body is not the one that was signed. */
+  /** The body was changed. */
   | 'payload'
-  /** The session has ended. */
+  /** The session has expired. */
   | 'expired'
   /** The presigned URL has expired. */
   | 'outdated'
-  /** The clocks differ. */
+  /** The clocks of client and server differ too much. */
   | 'skewed'
-  /** The caller may not do this. */
+  /** The caller is not allowed to perform the operation. */
   | 'denied'
   /** The web identity token cannot be verified. */
   | 'identity'
 
-/** A request that is refused, in the words of AWS. */
-export class Refusal extends Error {
+/** An error with which AWS rejects a request. */
+export class AwsError extends Error {
   readonly reason: Reason
 
   constructor(reason: Reason, message: string) {
     super(message)
-    this.name = 'Refusal'
+    this.name = 'AwsError'
     this.reason = reason
   }
 }
 
-/** HTTP status and code of an error. */
-type Answer = readonly [status: number, code: string]
+/** HTTP status and error code. */
+type StatusAndCode = readonly [status: number, code: string]
 
 /** The codes of the query protocol (IAM and STS API References, "Common Errors"). */
-const query: Readonly<Record<Reason, Answer>> = {
+const query: Readonly<Record<Reason, StatusAndCode>> = {
   unsigned: [403, 'MissingAuthenticationToken'],
   incomplete: [400, 'IncompleteSignature'],
   unsupported: [400, 'IncompleteSignature'],
@@ -55,8 +55,8 @@ const query: Readonly<Record<Reason, Answer>> = {
   identity: [400, 'InvalidIdentityToken'],
 }
 
-/** EC2's own (Amazon EC2 API Reference, "Error codes"). */
-const ec2: Readonly<Record<Reason, Answer>> = {
+/** The codes of EC2 (Amazon EC2 API Reference, "Error codes"). */
+const ec2: Readonly<Record<Reason, StatusAndCode>> = {
   ...query,
   unknown: [401, 'AuthFailure'],
   mismatch: [401, 'AuthFailure'],
@@ -67,8 +67,8 @@ const ec2: Readonly<Record<Reason, Answer>> = {
   denied: [403, 'UnauthorizedOperation'],
 }
 
-/** S3's own (Amazon S3 API Reference, "Error responses"). */
-const s3: Readonly<Record<Reason, Answer>> = {
+/** The codes of S3 (Amazon S3 API Reference, "Error responses"). */
+const s3: Readonly<Record<Reason, StatusAndCode>> = {
   ...query,
   unsigned: [403, 'AccessDenied'],
   incomplete: [400, 'AuthorizationHeaderMalformed'],
@@ -80,8 +80,8 @@ const s3: Readonly<Record<Reason, Answer>> = {
   skewed: [403, 'RequestTimeTooSkewed'],
 }
 
-/** Those of services that speak JSON; with operations named in a header the status is always 400. */
-const json: Readonly<Record<Reason, Answer>> = {
+/** The codes of JSON services. Those that name the operation in a header always respond with status 400. */
+const json: Readonly<Record<Reason, StatusAndCode>> = {
   ...query,
   unsigned: [403, 'MissingAuthenticationTokenException'],
   incomplete: [403, 'IncompleteSignatureException'],
@@ -96,21 +96,22 @@ const json: Readonly<Record<Reason, Answer>> = {
 }
 
 /**
- * A refusal in the wire format of the service that the request is for, so that clients raise the error they
- * raise on AWS.
+ * The error in the wire format of the requested service, so that clients raise the same exception as on AWS.
  *
- * @param service the service in the signature's scope, if there is one.
+ * @param service the service in the signature's credential scope, if known.
  */
-export function refuse(request: AwsRequest, service: string | undefined, refusal: Refusal): AwsResponse {
+export function errorResponse(
+  request: AwsRequest,
+  service: string | undefined,
+  { reason, message }: AwsError,
+): AwsResponse {
   const requestId = randomUUID()
-  const { reason, message } = refusal
-  const of = (answers: Readonly<Record<Reason, Answer>>) => answers[reason]
   if (request.headers['x-amz-target'] !== undefined) {
-    const [, code] = of(json)
+    const [, code] = json[reason]
     return inJson(400, code, message, requestId)
   }
   if (isForm(request) || operation(request) !== undefined) {
-    const [status, code] = of(service === 'ec2' ? ec2 : query)
+    const [status, code] = (service === 'ec2' ? ec2 : query)[reason]
     const error = `<Code>${code}</Code><Message>${escapeXml(message)}</Message>`
     return inXml(
       status,
@@ -121,15 +122,15 @@ export function refuse(request: AwsRequest, service: string | undefined, refusal
     )
   }
   if ((service ?? (isEksPath(request.url) ? 'eks' : 's3')) === 's3') {
-    const [status, code] = of(s3)
+    const [status, code] = s3[reason]
     const error = `<Code>${code}</Code><Message>${escapeXml(message)}</Message><RequestId>${requestId}</RequestId>`
     return inXml(status, `<Error>${error}</Error>`, requestId)
   }
-  const [status, code] = of(json)
+  const [status, code] = json[reason]
   return inJson(status, code, message, requestId)
 }
 
-/** Whether an unsigned request without an operation looks like one to EKS; S3 gets all others, as with moto. */
+/** Whether an unsigned request without an operation has a path of EKS. As in moto, all others belong to S3. */
 function isEksPath(url: string): boolean {
   return /^\/(clusters|addons|access-policies|cluster-versions|tags)(\/|\?|$)/.test(url)
 }

@@ -1,9 +1,9 @@
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { withServicesOff } from './services.ts'
+import { withServicesOff } from './debian-services.ts'
 
-/** Directories of a machine, empty but for `files`, and programs that record how they were called. */
+/** A root directory with `files`, and programs that record their calls. */
 function machine(t: Test, files: Record<string, unknown>) {
   const root = t.testdir({
     bin: {},
@@ -28,7 +28,7 @@ function machine(t: Test, files: Record<string, unknown>) {
 
 const systemd = { run: { systemd: { system: {} } } }
 
-t.test('with systemd, units are masked while they are installed and disabled afterwards', async (t) => {
+t.test('with systemd, units are masked during the installation and disabled afterwards', async (t) => {
   const { root, env, calls, policy } = machine(t, systemd)
   await withServicesOff(
     ['containerd', 'redis-server'],
@@ -45,7 +45,7 @@ t.test('with systemd, units are masked while they are installed and disabled aft
   t.notOk(existsSync(policy))
 })
 
-t.test('without systemd, a policy forbids every start while the packages are installed', async (t) => {
+t.test('without systemd, policy-rc.d forbids every start during the installation', async (t) => {
   const { root, env, calls, policy } = machine(t, { etc: { 'init.d': { 'redis-server': '' } } })
   await withServicesOff(
     ['containerd', 'redis-server'],
@@ -56,16 +56,16 @@ t.test('without systemd, a policy forbids every start while the packages are ins
     root,
   )
   t.notOk(existsSync(policy))
-  t.strictSame(calls(), ['update-rc.d redis-server disable'], 'containerd has no script to start it by')
+  t.strictSame(calls(), ['update-rc.d redis-server disable'], 'containerd has no init script')
 })
 
-t.test('a policy that was there before stays as it is', async (t) => {
+t.test('an existing policy-rc.d is left unchanged', async (t) => {
   const { root, env, policy } = machine(t, { usr: { sbin: { 'policy-rc.d': 'mine' } } })
   await withServicesOff(['redis-server'], async () => {}, env, root)
   t.equal(readFileSync(policy, 'utf8'), 'mine')
 })
 
-t.test("PostgreSQL's package makes no database of its own", async (t) => {
+t.test("PostgreSQL's package does not create a database cluster", async (t) => {
   const { root, env, noCluster } = machine(t, systemd)
   await withServicesOff(
     ['postgresql'],
@@ -78,7 +78,7 @@ t.test("PostgreSQL's package makes no database of its own", async (t) => {
   t.notOk(existsSync(noCluster))
 })
 
-t.test('an installation that fails leaves nothing of it behind', async (t) => {
+t.test('a failed installation leaves nothing behind', async (t) => {
   const { root, env, calls, noCluster } = machine(t, systemd)
   await t.rejects(
     withServicesOff(['postgresql'], () => Promise.reject(new Error('no space left')), env, root),
@@ -88,7 +88,7 @@ t.test('an installation that fails leaves nothing of it behind', async (t) => {
   t.match(calls().at(-1), /^systemctl unmask /)
 })
 
-t.test('packages without services need none of it', async (t) => {
+t.test('packages without services are installed as they are', async (t) => {
   const { root, env, calls, policy } = machine(t, {})
   await withServicesOff(
     [],

@@ -4,12 +4,11 @@ import { dirname, join } from 'node:path'
 import { execa } from 'execa'
 
 /**
- * Runs an installation whose packages bring services of their own, and keeps those off. Debian starts and
- * enables them while a package is configured; the box runs programs of its own, so none may run beside them.
- * Nothing of what keeps them off stays: whoever wants one for something else simply enables it.
+ * Installs packages without starting or enabling their services. Debian would do both, but the box runs the programs
+ * itself. Only the services stay disabled, nothing else changes: whoever needs one for another purpose can enable it.
  *
- * @param services names of the services that the installation brings.
- * @param root the file system that is installed to.
+ * @param services names of the services in the packages.
+ * @param root the file system to install to.
  */
 export async function withServicesOff(
   services: readonly string[],
@@ -24,11 +23,11 @@ export async function withServicesOff(
   try {
     if (systemd && units.length > 0) {
       undo.push(() => run('systemctl', ['unmask', '--runtime', ...units]))
-      // Masked, a unit cannot be started by anything.
+      // Nothing can start a masked unit.
       await run('systemctl', ['mask', '--runtime', ...units])
     }
     if (!systemd && services.length > 0) {
-      // Debian's policy for machines without systemd: 101 forbids what a package wants to do to a service.
+      // Debian's mechanism without systemd: exit code 101 forbids packages to start their services.
       const policy = join(root, 'usr/sbin/policy-rc.d')
       if (!existsSync(policy)) {
         undo.push(() => rm(policy, { force: true }))
@@ -36,7 +35,7 @@ export async function withServicesOff(
       }
     }
     if (services.includes('postgresql')) {
-      // Besides its service, the server's package makes a database of its own.
+      // The server's package would also create a database cluster.
       const file = join(root, 'etc/postgresql-common/createcluster.d/eks-box.conf')
       undo.push(() => rm(file, { force: true }))
       await mkdir(dirname(file), { recursive: true })
