@@ -618,11 +618,7 @@ await t.test('one archive holds the logs, the status, and what the cluster says'
 await t.test('wrong input is one line with the cause and one with the next step', async (t) => {
   const wrong: [target: string, input: Record<string, string>, cause: RegExp][] = [
     ['deploy', { ENV: 'production' }, /error: ENV is "production", but there is no such environment/],
-    [
-      'push',
-      { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' },
-      /error: ENV=dev needs AWS credentials/,
-    ],
+    ['push', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
     ['plan', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
     ['plan', { STACK: 'everything' }, /error: STACK is "everything", but there is no such stack/],
     ['apply', { ENV: 'prod', CI: '' }, /error: this would change production/],
