@@ -16,8 +16,7 @@ export async function contract(): Promise<string> {
     loadConfig({ LOG_LEVEL: 'silent', LOAD_ENDPOINTS_ENABLED: 'true' }),
     destination(1),
   )
-  await app.ready()
-  const document = app.swagger()
+  const document = (await app.inject('/openapi.json')).json()
   await app.close()
   return `${JSON.stringify(document, null, 2)}\n`
 }

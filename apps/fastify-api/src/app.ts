@@ -3,11 +3,11 @@ import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { DestinationStream } from 'pino'
+import { buildSerializer, buildValidator } from './compilers.ts'
 import type { Config } from './config.ts'
 import { createLog } from './log.ts'
 import { refuseConnection, refuseRoute } from './plugins/errors.ts'
 import { RequestLog, requestId } from './request-log.ts'
-import { buildValidator } from './validation.ts'
 
 /**
  * Builds the service, not yet listening, with its log going to `logDestination`: all plugins (what every request
@@ -25,7 +25,7 @@ export async function buildApp(config: Config, logDestination: DestinationStream
     // Schemas are not held against JSON Schema's own at each start: that takes a fifth of it. Strict mode still refuses
     // keywords that it does not know.
     ajv: { customOptions: { removeAdditional: false, meta: false, validateSchema: false } },
-    schemaController: { compilersFactory: { buildValidator } },
+    schemaController: { compilersFactory: { buildSerializer, buildValidator } },
     bodyLimit: 64 * 1024,
     // What is too long for a parameter, its schema says: the router would answer 414 for 100 characters.
     routerOptions: { maxParamLength: 16 * 1024 },

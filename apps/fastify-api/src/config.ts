@@ -1,6 +1,5 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { envSchema } from 'env-schema'
 import { type Static, Type } from 'typebox'
 
 export const ConfigSchema = Type.Object({
@@ -207,12 +206,48 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   }
 }
 
+/** The part of JSON Schema that the settings above use. */
+interface Setting {
+  type?: string
+  enum?: readonly string[]
+  minimum?: number
+  maximum?: number
+  minLength?: number
+  pattern?: string
+  default?: unknown
+}
+
+/**
+ * Not by a validator such as Ajv: it takes longer to compile this schema than the whole service takes to register
+ * its routes, and its messages would have to be rewritten.
+ */
 function validConfig(env: NodeJS.ProcessEnv): Config {
-  try {
-    return envSchema<Config>({ schema: ConfigSchema, data: env, env: false })
-  } catch (error) {
-    throw new ConfigError(describe(invalidVariables(error), env), { cause: error })
+  const config: Record<string, unknown> = {}
+  const problems: string[] = []
+  const settings: Record<string, Setting> = ConfigSchema.properties
+  for (const [name, setting] of Object.entries(settings)) {
+    const text = env[name]
+    const value = text === undefined ? setting.default : parse(text, setting)
+    if (text !== undefined && !isAllowed(value, setting)) problems.push(describe(name, text, setting))
+    else if (value !== undefined) config[name] = value
   }
+  if (problems.length > 0) throw new ConfigError(problems.join('; '))
+  return config as Config
+}
+
+/** The value that the text stands for; the text itself where it stands for none of the setting's type. */
+function parse(text: string, { type }: Setting): unknown {
+  if (type === 'integer' && text.trim() !== '' && Number.isInteger(Number(text))) return Number(text)
+  if (type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
+  return text
+}
+
+function isAllowed(value: unknown, setting: Setting): boolean {
+  const { type, enum: values, minimum = -Infinity, maximum = Infinity, minLength = 0, pattern = '' } = setting
+  if (type === 'integer') return typeof value === 'number' && minimum <= value && value <= maximum
+  if (type === 'boolean') return typeof value === 'boolean'
+  const text = String(value)
+  return values?.includes(text) ?? (text.length >= minLength && new RegExp(pattern).test(text))
 }
 
 /** URLs that ask for a connection which verified certificates would be no use for. */
@@ -258,33 +293,13 @@ export function trustedCertificates(
   }
 }
 
-type Variable = keyof Config
-
-function invalidVariables(error: unknown): Set<Variable> {
-  const { errors } = error as { errors: { instancePath: string }[] }
-  return new Set(errors.map(({ instancePath }) => instancePath.slice(1) as Variable))
+function describe(name: string, text: string, setting: Setting): string {
+  // URLs carry passwords.
+  const value = setting.pattern === undefined ? `=${JSON.stringify(text)}` : ''
+  return `${name}${value} must be ${allowed(setting)}`
 }
 
-function describe(variables: Set<Variable>, env: NodeJS.ProcessEnv): string {
-  return [...variables]
-    .map((name) => {
-      const limits: Limits = ConfigSchema.properties[name]
-      // URLs carry passwords.
-      const value = limits.pattern === undefined ? `=${JSON.stringify(env[name])}` : ''
-      return `${name}${value} must be ${allowed(limits)}`
-    })
-    .join('; ')
-}
-
-interface Limits {
-  enum?: readonly string[]
-  type?: string
-  minimum?: number
-  maximum?: number
-  pattern?: string
-}
-
-function allowed({ enum: values, type, minimum, maximum, pattern }: Limits): string {
+function allowed({ enum: values, type, minimum, maximum, pattern }: Setting): string {
   if (values !== undefined) return `one of ${values.join(', ')}`
   if (type === 'boolean') return 'true or false'
   if (type === 'integer') {

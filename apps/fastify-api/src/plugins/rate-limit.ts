@@ -1,4 +1,3 @@
-import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import type { Config } from '../config.ts'
 import { HttpProblem } from './errors.ts'
@@ -7,6 +6,7 @@ import { HttpProblem } from './errors.ts'
 export default fp<{ config: Config }>(
   async (app, { config }) => {
     if (config.RATE_LIMIT_PER_MINUTE === 0) return
+    const { default: rateLimit } = await import('@fastify/rate-limit')
     await app.register(rateLimit, {
       // By a hook for all requests: the plugin's own are those of routes, which a 404 does not have.
       global: false,
