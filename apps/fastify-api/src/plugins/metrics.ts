@@ -1,5 +1,5 @@
 import * as client from '@prometheus-io/client'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import metricsModule, { type IMetricsPluginOptions } from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import packageJson from '../../package.json' with { type: 'json' }
@@ -8,10 +8,15 @@ import type { Config } from '../config.ts'
 // Compiled to CommonJS without an export for ES modules: its default is one level deeper.
 const fastifyMetrics = metricsModule.default
 
+const TIMERS = Symbol('timers')
+
 declare module 'fastify' {
   interface FastifyInstance {
     /** Where every plugin keeps its metrics; the management server shows them. */
     metricsRegistry: client.Registry
+  }
+  interface FastifyRequest {
+    [TIMERS]: object | null
   }
 }
 
@@ -25,11 +30,39 @@ const DURATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 
 /** The label of requests that match no route: the path they ask for is not bounded. */
 const UNMATCHED = 'unmatched'
 
+/** Starts a timer for less CPU time than the library's, which makes two arrays and copies the labels. */
+class DurationHistogram<Label extends string = never> extends client.Histogram<Label> {
+  override startTimer() {
+    const start = performance.now()
+    return (labels?: client.LabelValues<Label>) => {
+      const seconds = (performance.now() - start) / 1_000
+      if (labels === undefined) this.observe(seconds)
+      else this.observe(labels, seconds)
+      return seconds
+    }
+  }
+}
+
 /** fastify-metrics works on the client's global registry; two apps in one process (tests) must stay apart. */
 const withRegistry = (register: client.Registry): IMetricsPluginOptions['promClient'] => ({
   ...client,
   register,
+  Histogram: DurationHistogram,
 })
+
+/**
+ * Lets fastify-metrics keep the timers of a request on the request. It keeps them in a WeakMap, which costs 0.9 µs a
+ * request, half of it for the garbage collector. The field is private to the library; a test notices if it changes.
+ */
+function keepTimersOnRequest(app: FastifyInstance): void {
+  app.decorateRequest(TIMERS, null)
+  Reflect.set(app.metrics, 'metricStorage', {
+    get: (request: FastifyRequest) => request[TIMERS],
+    set: (request: FastifyRequest, timers: object) => {
+      request[TIMERS] = timers
+    },
+  })
+}
 
 /**
  * Prometheus metrics: those of Node, those of the build, and the duration of each request by method, route template
@@ -66,6 +99,7 @@ export default fp<{ config: Config }>(
         },
       },
     })
+    keepTimersOnRequest(app)
   },
   { name: 'metrics' },
 )
