@@ -25,7 +25,7 @@ await build({
   entryPoints: [
     'src/server.ts',
     'src/migrate.ts',
-    ...globSync('src/{plugins,routes}/*.ts').filter((file) => !file.endsWith('.test.ts')),
+    ...globSync('src/{plugins/*,routes}/*.ts').filter((file) => !file.endsWith('.test.ts')),
   ],
   outdir: 'dist',
   outbase: 'src',

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { destination } from 'pino'
 import { buildApp } from './src/app.ts'
 import { ConfigSchema, loadConfig } from './src/config.ts'
-import { PROBLEMS } from './src/plugins/errors.ts'
+import { PROBLEMS } from './src/problems/catalogue.ts'
 
 const docs = join(import.meta.dirname, '..', '..', 'docs')
 export const CONTRACT = join(docs, 'openapi.json')

@@ -3,11 +3,12 @@ import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { DestinationStream } from 'pino'
-import { buildSerializer, buildValidator } from './compilers.ts'
 import type { Config } from './config.ts'
-import { createLog } from './log.ts'
-import { refuseConnection, refuseRoute } from './plugins/errors.ts'
-import { RequestLog, requestId } from './request-log.ts'
+import { requestId } from './http/request-id.ts'
+import { buildSerializer, buildValidator } from './http/schema-compilers.ts'
+import { createLog } from './logging/log.ts'
+import { RequestLog } from './logging/request-log.ts'
+import { refuseConnection, refuseRoute } from './problems/refusals.ts'
 
 /**
  * Builds the service, not yet listening, with its log going to `logDestination`: all plugins (what every request

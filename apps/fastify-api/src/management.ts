@@ -1,6 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import { Connections } from './connections.ts'
-import { exposeMetrics } from './plugins/metrics.ts'
+import { Connections } from './http/connections.ts'
+import { exposeMetrics } from './plugins/external/metrics.ts'
 
 /** Far more than scrapers open. */
 const MOST_CONNECTIONS = 100

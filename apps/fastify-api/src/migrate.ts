@@ -9,7 +9,7 @@
  *   migration that is under way, in milliseconds; 60000 by default.
  */
 import { ConfigError, trustedCertificates } from './config.ts'
-import { MigrationFailed, migrate } from './tasks/schema.ts'
+import { MigrationFailed, migrate } from './postgres/migrations.ts'
 
 const DEFAULT_TIMEOUT_MS = 60_000
 

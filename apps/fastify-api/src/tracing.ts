@@ -6,7 +6,8 @@ import { detectResources, envDetector, resourceFromAttributes } from '@opentelem
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node'
 import type { FastifyBaseLogger } from 'fastify'
 import packageJson from '../package.json' with { type: 'json' }
-import { pathOf, traceIdOf } from './request-log.ts'
+import { traceIdOf } from './http/request-id.ts'
+import { pathOf } from './logging/request-log.ts'
 
 /** How long the last spans have to reach the collector when the service stops, in milliseconds. */
 const LAST_SPANS_MS = 3_000

@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { HttpProblem, problems } from '../plugins/errors.ts'
-import { serveUnderPressure } from '../plugins/pressure.ts'
+import { serveUnderPressure } from '../plugins/external/pressure.ts'
+import { HttpProblem } from '../problems/http-problem.ts'
+import { problems } from '../problems/problem.ts'
 
 /** The probes: no line in the log while they are well, no place in the metrics, an answer under pressure. */
 const health: FastifyPluginAsyncTypebox = async (app) => {

@@ -3,7 +3,8 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Config } from '../config.ts'
-import { HttpProblem, problems } from '../plugins/errors.ts'
+import { HttpProblem } from '../problems/http-problem.ts'
+import { problems } from '../problems/problem.ts'
 
 /** Largest payload to order, in bytes: a page with its pictures. */
 const MAX_PAYLOAD_BYTES = 1024 * 1024

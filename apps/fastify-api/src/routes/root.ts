@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import packageJson from '../../package.json' with { type: 'json' }
 import type { Config } from '../config.ts'
-import { problems } from '../plugins/errors.ts'
+import { problems } from '../problems/problem.ts'
 
 const Identity = Type.Object({
   name: Type.String(),

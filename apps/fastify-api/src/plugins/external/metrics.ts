@@ -2,8 +2,8 @@ import * as client from '@prometheus-io/client'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import metricsModule, { type IMetricsPluginOptions } from 'fastify-metrics'
 import fp from 'fastify-plugin'
-import packageJson from '../../package.json' with { type: 'json' }
-import type { Config } from '../config.ts'
+import packageJson from '../../../package.json' with { type: 'json' }
+import type { Config } from '../../config.ts'
 
 // Compiled to CommonJS without an export for ES modules: its default is one level deeper.
 const fastifyMetrics = metricsModule.default

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { HttpProblem } from './errors.ts'
+import { HttpProblem } from '../../problems/http-problem.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

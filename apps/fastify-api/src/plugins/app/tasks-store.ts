@@ -1,9 +1,9 @@
 import { Gauge } from '@prometheus-io/client'
 import fp from 'fastify-plugin'
-import type { Config } from '../config.ts'
-import { Dependency } from '../readiness.ts'
-import { memoryTaskRepository } from '../tasks/memory.ts'
-import type { TaskRepository } from '../tasks/repository.ts'
+import type { Config } from '../../config.ts'
+import { Dependency } from '../../readiness.ts'
+import { memoryTaskRepository } from '../../tasks/memory.ts'
+import type { TaskRepository } from '../../tasks/repository.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -19,7 +19,7 @@ export default fp<{ config: Config }>(
       return
     }
     // Loaded only where it is used: the driver costs a start without a database 20 ms.
-    const { postgresTaskRepository } = await import('../tasks/postgres.ts')
+    const { postgresTaskRepository } = await import('../../tasks/postgres.ts')
     const tasks = postgresTaskRepository({
       url: config.DATABASE_URL,
       poolSize: config.DATABASE_POOL_SIZE,

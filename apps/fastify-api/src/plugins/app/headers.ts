@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import { REQUEST_ID_HEADER, traceIdOf } from '../request-log.ts'
+import { REQUEST_ID_HEADER, traceIdOf } from '../../http/request-id.ts'
 
 /**
  * What an API tells browsers: nothing here is a page, nothing is to be kept, and all is what its type says. A

@@ -1,9 +1,9 @@
 import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { migrate } from '../tasks/schema.ts'
-import { build, metric } from '../testing/app.ts'
-import { startPostgres } from '../testing/postgres-server.ts'
-import { RedisServer } from '../testing/redis-server.ts'
+import { migrate } from '../../postgres/migrations.ts'
+import { build, metric } from '../../testing/app.ts'
+import { startPostgres } from '../../testing/postgres-server.ts'
+import { RedisServer } from '../../testing/redis-server.ts'
 
 const task = { method: 'POST', url: '/api/v1/tasks', payload: { title: 'a task' } } as const
 

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
-import type { Config } from '../config.ts'
-import { Connections } from '../connections.ts'
+import type { Config } from '../../config.ts'
+import { Connections } from '../../http/connections.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,7 +1,7 @@
 import { getHeapStatistics } from 'node:v8'
 import underPressure from '@fastify/under-pressure'
 import fp from 'fastify-plugin'
-import type { Config } from '../config.ts'
+import type { Config } from '../../config.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
-import type { Config } from '../config.ts'
-import { HttpProblem } from './errors.ts'
+import type { Config } from '../../config.ts'
+import { HttpProblem } from '../../problems/http-problem.ts'
 
 /** A limit on what one client may ask of this process, where wanted: answers of every kind count. */
 export default fp<{ config: Config }>(

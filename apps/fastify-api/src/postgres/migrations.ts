@@ -4,7 +4,7 @@ import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, DatabaseError } from 'pg'
 import Postgrator from 'postgrator'
-import { connectionConfig } from './postgres-connections.ts'
+import { connectionConfig } from './connections.ts'
 
 /** Any number will do, as long as nothing else locks the same one in this database. */
 const ADVISORY_LOCK = 7_240_531

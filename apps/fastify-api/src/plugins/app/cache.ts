@@ -1,8 +1,8 @@
 import { Counter, Gauge } from '@prometheus-io/client'
 import fp from 'fastify-plugin'
-import type { Cache, CacheEvents } from '../cache/cache.ts'
-import { memoryCache } from '../cache/memory.ts'
-import type { Config } from '../config.ts'
+import type { Cache, CacheEvents } from '../../cache/cache.ts'
+import { memoryCache } from '../../cache/memory.ts'
+import type { Config } from '../../config.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -50,7 +50,7 @@ export default fp<{ config: Config }>(
         this.set(up)
       },
     })
-    const { redisCache } = await import('../cache/redis.ts')
+    const { redisCache } = await import('../../cache/redis.ts')
     serve(redisCache({ url: config.REDIS_URL, ca: config.REDIS_CA, maxBytes: MAX_BYTES }, events))
   },
   // After the tasks, so that it closes before them: what it loads comes from there.

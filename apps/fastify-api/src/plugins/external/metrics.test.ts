@@ -2,7 +2,7 @@ import * as client from '@prometheus-io/client'
 import Fastify from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import t from 'tap'
-import { build } from '../testing/app.ts'
+import { build } from '../../testing/app.ts'
 
 const FIELD = 'metricStorage'
 

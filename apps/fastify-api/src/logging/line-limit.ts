@@ -1,0 +1,53 @@
+/** Kinds that are told apart; messages are constants here, but those of a library's errors need not be. */
+const MOST_KINDS = 100
+
+const SECOND_MS = 1_000
+
+interface Kind {
+  written: number
+  leftOut: number
+}
+
+/** Limits how many lines of each kind are written in a second, and counts those that are left out. */
+export class LineLimit {
+  readonly #perSecond: number
+  readonly #kinds = new Map<string, Kind>()
+
+  /** @param perSecond - lines of one kind */
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond
+  }
+
+  /** Whether a line of this kind may be written now. If not, it counts as left out. */
+  hasRoom(name: string): boolean {
+    const kind = this.#kind(name)
+    if (kind.written < this.#perSecond) return true
+    kind.leftOut++
+    return false
+  }
+
+  /**
+   * Takes the room of one line.
+   *
+   * @returns how many lines of this kind were left out since the last one; undefined if there is no room
+   */
+  take(name: string): number | undefined {
+    if (!this.hasRoom(name)) return undefined
+    const kind = this.#kind(name)
+    // A timer for each second with lines, so that no line has to read the clock.
+    if (kind.written === 0) setTimeout(() => (kind.written = 0), SECOND_MS).unref()
+    kind.written++
+    const { leftOut } = kind
+    kind.leftOut = 0
+    return leftOut
+  }
+
+  #kind(name: string): Kind {
+    const known = this.#kinds.get(name)
+    if (known !== undefined) return known
+    if (this.#kinds.size >= MOST_KINDS) return this.#kind('other')
+    const kind = { written: 0, leftOut: 0 }
+    this.#kinds.set(this.#kinds.size === MOST_KINDS - 1 ? 'other' : name, kind)
+    return kind
+  }
+}

@@ -1,0 +1,87 @@
+import { STATUS_CODES } from 'node:http'
+import { type Static, type TSchema, Type } from 'typebox'
+import { PROBLEMS, type ProblemName } from './catalogue.ts'
+
+export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
+
+/** A URN, not a URL: the same wherever the service is reached. */
+const TYPE_PREFIX = 'urn:problem-type:fastify-api:'
+
+/** The problem that a status stands for when nothing more is known: the first in the catalogue that has it. */
+const NAME_OF_STATUS = new Map<number, ProblemName>(
+  Object.entries(PROBLEMS)
+    .toReversed()
+    .map(([name, { status }]) => [status, name as ProblemName]),
+)
+
+export const Problem = Type.Object(
+  {
+    type: Type.String({
+      format: 'uri-reference',
+      description: `${TYPE_PREFIX}<name>, for machines: ${Object.keys(PROBLEMS).join(', ')}.`,
+      examples: [`${TYPE_PREFIX}task-changed`],
+    }),
+    title: Type.String({ examples: [PROBLEMS['task-changed'].title] }),
+    status: Type.Integer({ minimum: 400, maximum: 599 }),
+    detail: Type.Optional(Type.String()),
+    errors: Type.Optional(
+      Type.Array(
+        Type.Object({
+          in: Type.Enum(['body', 'querystring', 'params', 'headers']),
+          pointer: Type.String({ description: 'JSON pointer to the value; empty for all of it.' }),
+          detail: Type.String(),
+        }),
+        { description: 'What is wrong with the input.' },
+      ),
+    ),
+    requestId: Type.Optional(Type.String()),
+  },
+  {
+    $id: 'Problem',
+    description: 'RFC 9457 problem details; `about:blank` where the status says everything.',
+  },
+)
+
+/** A schema that is known by its `$id`: one component of the OpenAPI document, however often it is used. */
+export function reference<Schema extends TSchema>(schema: Schema & { $id?: string }) {
+  return Type.Unsafe<Static<Schema>>({ $ref: `${schema.$id}#` })
+}
+
+const RETRY_AFTER = { 'retry-after': Type.Integer({ description: 'Seconds to wait.', examples: [2] }) }
+
+/** Headers of refusals that pass. */
+const HEADERS: Record<number, Record<string, TSchema>> = {
+  429: {
+    ...RETRY_AFTER,
+    'x-ratelimit-limit': Type.Integer({ description: 'Requests a minute that this client may send.' }),
+    'x-ratelimit-remaining': Type.Integer({ description: 'Requests that are left of them.' }),
+    'x-ratelimit-reset': Type.Integer({ description: 'Seconds until they are as many again.' }),
+  },
+  503: RETRY_AFTER,
+}
+
+/** Answers with each of these statuses are problems. */
+export function problems<Status extends number>(...statuses: Status[]) {
+  const response = (status: number) => ({
+    description: STATUS_CODES[status],
+    ...(status in HEADERS && { headers: HEADERS[status] }),
+    content: { [PROBLEM_MEDIA_TYPE]: { schema: reference(Problem) } },
+  })
+  return Object.fromEntries(statuses.map((status) => [status, response(status)])) as Record<
+    Status,
+    ReturnType<typeof response>
+  >
+}
+
+export type ProblemDetails = Static<typeof Problem>
+
+/** The body of a problem; by default of the problem that the status stands for. */
+export function problem(
+  status: number,
+  more: Partial<ProblemDetails> = {},
+  name = NAME_OF_STATUS.get(status),
+): ProblemDetails {
+  return name === undefined
+    ? { type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, ...more }
+    : { type: TYPE_PREFIX + name, title: PROBLEMS[name].title, status, ...more }
+}
