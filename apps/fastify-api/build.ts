@@ -3,8 +3,8 @@ import { cpSync, globSync, rmSync, writeFileSync } from 'node:fs'
 import { build, type Plugin } from 'esbuild'
 
 /**
- * Loads Node's own modules with `require`. An ES import of `node:http` reads all of the module's properties, which
- * loads undici (fetch, WebSocket): a tenth of the start, for code that the service never runs.
+ * Loads Node's own modules with `require`. An ES import of `node:http` reads all properties of the module, which loads
+ * undici (fetch, WebSocket). That took a tenth of the start, for code that the service never runs.
  */
 const requireBuiltins: Plugin = {
   name: 'require-builtins',
@@ -20,8 +20,8 @@ const requireBuiltins: Plugin = {
 
 rmSync('dist', { recursive: true, force: true })
 await build({
-  // Plugins and routes are files of their own, so that the bundle finds them as the source does. What several of
-  // them use is in one chunk, and what is only loaded on demand (driver, traces) in another.
+  // Plugins and routes are separate files, so that autoload finds them as in the source. Shared code is in common
+  // chunks; code that is loaded on demand (database driver, traces) has its own.
   entryPoints: [
     'src/server.ts',
     'src/migrate.ts',
@@ -38,11 +38,11 @@ await build({
   minifyWhitespace: true,
   minifySyntax: true,
   lineLimit: 120,
-  // Dependencies that are CommonJS call require() for Node's own modules; an ES module has none.
+  // CommonJS dependencies call require() for Node's modules, which ES modules do not have.
   banner: {
     js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
   },
-  // Part of `pg`, which uses it where it is installed.
+  // An optional dependency of `pg`.
   external: ['pg-native'],
   plugins: [requireBuiltins],
   sourcemap: true,

@@ -5,21 +5,21 @@ type Compile = ReturnType<BuildCompilerFromPool>
 type Validate = ReturnType<Compile>
 type AjvOptions = Extract<Parameters<BuildCompilerFromPool>[1], { mode?: never }>
 
-/** The part of a route that has one schema. The declared type is that of the schema alone; Fastify passes this. */
+/** What Fastify passes to a validator compiler; the declared type is only the schema. */
 interface RoutePart {
   httpPart: string
   schema: { properties: Record<string, { type?: string }> }
 }
 
-/** Ajv reads any number of JavaScript's, "1e3", "0x10" and "+1.0" included; in a URL there is one way to write one. */
+/** Integers in a URL have one spelling. Ajv would also accept "1e3", "0x10" and "+1.0". */
 const INTEGER = /^(0|-?[1-9]\d*)$/
 
 const compilers = AjvCompiler()
 
 /**
- * Validates requests against the schemas of their route. Texts in a URL or a header become the numbers they stand
- * for; JSON has types of its own, so a body is taken as it is. A schema is compiled for the first request that needs
- * it: compiling all of them takes a fifth of the start.
+ * Validates requests against the schemas of their route. Numbers in a URL or a header are converted from text; a JSON
+ * body is not converted. Each schema is compiled for the first request that needs it, because compiling all of them
+ * would take a fifth of the start.
  */
 export const buildValidator: BuildCompilerFromPool = (schemas, options) => {
   const { customOptions, ...more } = options as AjvOptions
@@ -52,8 +52,8 @@ function integerNames({ properties }: RoutePart['schema']): string[] {
 }
 
 /**
- * Serialises answers by the schemas of their route, each compiled for the first answer that needs it. Most never are:
- * every route declares several problems, which `sendProblem` serialises itself.
+ * Serialises answers by the schemas of their route. Each schema is compiled for the first answer that needs it. Most
+ * are never needed: every route declares several problems, which `sendProblem` serialises itself.
  */
 export const buildSerializer: SerializerFactory = (schemas, options) => {
   const compile = serializerSelector()(schemas, options)

@@ -1,4 +1,4 @@
-/** Kinds that are told apart; messages are constants here, but those of a library's errors need not be. */
+/** Most kinds with a limit of their own, because messages of library errors may be unbounded. */
 const MOST_KINDS = 100
 
 const SECOND_MS = 1_000
@@ -8,7 +8,7 @@ interface Kind {
   leftOut: number
 }
 
-/** Limits how many lines of each kind are written in a second, and counts those that are left out. */
+/** Limits the lines of each kind in a second, and counts those that are left out. */
 export class LineLimit {
   readonly #perSecond: number
   readonly #kinds = new Map<string, Kind>()
@@ -18,7 +18,7 @@ export class LineLimit {
     this.#perSecond = perSecond
   }
 
-  /** Whether a line of this kind may be written now. If not, it counts as left out. */
+  /** Whether a line of this kind may be written now. If not, it is counted as left out. */
   hasRoom(name: string): boolean {
     const kind = this.#kind(name)
     if (kind.written < this.#perSecond) return true
@@ -27,14 +27,14 @@ export class LineLimit {
   }
 
   /**
-   * Takes the room of one line.
+   * Counts one line as written.
    *
-   * @returns how many lines of this kind were left out since the last one; undefined if there is no room
+   * @returns the number of lines of this kind left out since the last one, or undefined if the limit is reached
    */
   take(name: string): number | undefined {
     if (!this.hasRoom(name)) return undefined
     const kind = this.#kind(name)
-    // A timer for each second with lines, so that no line has to read the clock.
+    // A timer ends each second, so that no line has to read the clock.
     if (kind.written === 0) setTimeout(() => (kind.written = 0), SECOND_MS).unref()
     kind.written++
     const { leftOut } = kind

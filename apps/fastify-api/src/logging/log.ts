@@ -5,11 +5,11 @@ import { LineLimit } from './line-limit.ts'
 import { withLightRequestLoggers } from './request-logger.ts'
 
 declare module 'fastify' {
-  /** What this service's loggers, which are Pino's, have beyond Fastify's own interface. */
+  /** This service's loggers are Pino's, which have more methods than Fastify's interface. */
   interface FastifyBaseLogger extends Pick<Logger, 'isLevelEnabled' | 'setBindings'> {}
 }
 
-/** Where secrets could stand in a logged error or object; the libraries of others put them there. */
+/** Fields of logged errors and objects in which libraries may put secrets. */
 const SECRETS = ['url', 'connectionString', 'password', 'authorization', 'cookie'].flatMap((name) => [
   name,
   `err.${name}`,
@@ -17,16 +17,16 @@ const SECRETS = ['url', 'connectionString', 'password', 'authorization', 'cookie
 ])
 
 /**
- * Most warnings and errors with the same message in a second. When something breaks, every request says the same:
- * these show what it is, `leftOut` and the metrics show how often.
+ * Most warnings and errors with the same message in a second. In an outage every request logs the same message: these
+ * lines show the cause, `leftOut` and the metrics show how often.
  */
 const TROUBLE_LINES_PER_SECOND = 10
 
-/** Pino's numbers of these levels. */
+/** Pino's numeric levels. */
 const WARN = 40
 const FATAL = 60
 
-/** The service's log, and the limit on its warnings and errors. */
+/** Creates the service's log, and the limit on its warnings and errors. */
 export function createLog(
   config: Pick<Config, 'LOG_LEVEL'>,
   destination: DestinationStream,
@@ -35,7 +35,7 @@ export function createLog(
   const logger = pino(
     {
       level: config.LOG_LEVEL,
-      base: null, // Process id and host name: the container's are 1 and the pod, which the collector knows.
+      base: null, // No process id and host name: in a container they are 1 and the pod's name, which collectors add.
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: SECRETS,

@@ -1,23 +1,22 @@
 import { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import { LineLimit } from './line-limit.ts'
 
-/** One kind of line each: no kind can use up the room of another. */
+/** Each message has its own limit, so that none suppresses the others. */
 const COMPLETED = 'request completed'
 const REFUSED = 'request refused'
 const FAILED = 'request failed'
 
 /**
- * Writes one line a request, when it has been answered: what Fastify logs by itself (a line on arrival, one
- * on the answer, one on the error) costs throughput and says no more. A busy process leaves lines out and says how
- * many.
+ * Writes one line for each request, when it has been answered. Fastify's own lines (on arrival, answer and error) cost
+ * throughput without more information. A busy process leaves lines out and logs how many.
  */
 export class RequestLog extends LogController {
   readonly #completed: LineLimit
   readonly #trouble: LineLimit
 
   /**
-   * @param linesPerSecond - about requests that went well
-   * @param trouble - the log's limit on warnings and errors: a line without room is not even made
+   * @param linesPerSecond - most lines about successful requests
+   * @param trouble - the log's limit on warnings and errors; lines over the limit are not formatted
    */
   constructor(linesPerSecond: number, trouble: LineLimit) {
     super()
@@ -45,7 +44,7 @@ export class RequestLog extends LogController {
   }
 }
 
-/** The path that the client asked for, without the query: it may hold secrets, which do not belong in a log. */
+/** The requested path without the query, which may contain secrets. */
 export function pathOf({ originalUrl }: Pick<FastifyRequest, 'originalUrl'>): string {
   const query = originalUrl.indexOf('?')
   return query === -1 ? originalUrl : originalUrl.slice(0, query)

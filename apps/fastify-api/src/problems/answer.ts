@@ -5,22 +5,22 @@ import { PROBLEM_MEDIA_TYPE, type ProblemDetails, problem } from './problem.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The unexpected error that this request ended in; it is logged, never shown to the client. */
+    /** The unexpected error of this request. It is logged, but never sent to the client. */
     failure: FastifyError | null
   }
 }
 
 /**
- * Answers an error as problem details. A client's mistake is explained; what went wrong inside is kept for
- * the log, and the client gets the request id to ask with.
+ * Answers an error as problem details. Client errors are explained. Internal errors go to the log only; the client
+ * gets the request id to report.
  */
 export function sendProblem(error: FastifyError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const { status, details, type } = describe(error)
-  // Refusing in time, by this service's own decision, is no fault: a stack trace would only add to the load.
+  // Deliberate refusals are not defects, so they are logged without a stack trace, which would add to the load.
   const decided = error instanceof HttpProblem || error.code === 'FST_UNDER_PRESSURE'
   if (status >= 500 && !decided) request.failure = error
   if (error instanceof HttpProblem) reply.headers(error.headers)
-  // Serialised here: no route's schema knows the answers that come before or instead of it.
+  // Serialised here, because errors also occur before a route and its schemas are known.
   return reply
     .code(status)
     .type(PROBLEM_MEDIA_TYPE)
@@ -42,7 +42,7 @@ function describe(error: FastifyError): Description {
       pointer: instancePath,
       detail: keyword === 'additionalProperties' ? `has no "${params['additionalProperty']}"` : message,
     }))
-    // A body that can be read and makes no sense is 422; what addresses the resource wrongly is 400.
+    // An invalid body is 422; invalid parameters are 400.
     const type = place === 'body' ? 'invalid-body' : 'invalid-parameters'
     return { status: PROBLEMS[type].status, details: { detail: error.message, errors }, type }
   }

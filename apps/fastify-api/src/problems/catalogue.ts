@@ -25,7 +25,7 @@ export const PROBLEMS = {
   'idempotency-key-reused': {
     status: 422,
     title: 'Idempotency Key Reused',
-    help: 'The key was used for another task: use a new one.',
+    help: 'The key was used for a different task: use a new key.',
   },
   'if-match-missing': { status: 428, title: 'Precondition Required', help: 'Send the `ETag` as `If-Match`.' },
   'rate-limited': { status: 429, title: 'Too Many Requests', help: 'Wait as long as `Retry-After` says.' },

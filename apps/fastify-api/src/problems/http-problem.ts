@@ -1,11 +1,10 @@
 import type { ProblemName } from './catalogue.ts'
 
 /**
- * An answer that is no success, decided by a route.
+ * An error answer that a route or plugin chose.
  *
- * @param detail - says to the client what to do about it
- * @param options - `type`: which of the problems of this status it is, if there are several; `headers` go with
- *   the answer
+ * @param detail - tells the client the reason and what to do
+ * @param options - `type`: the problem, if several have this status; `headers`: headers of the answer
  */
 export class HttpProblem extends Error {
   override readonly name = 'HttpProblem'

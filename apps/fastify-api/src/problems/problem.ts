@@ -4,7 +4,7 @@ import { PROBLEMS, type ProblemName } from './catalogue.ts'
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
 
-/** A URN, not a URL: the same wherever the service is reached. */
+/** A URN instead of a URL, so that it does not depend on the service's address. */
 const TYPE_PREFIX = 'urn:problem-type:fastify-api:'
 
 /** The problem that a status stands for when nothing more is known: the first in the catalogue that has it. */
@@ -28,39 +28,43 @@ export const Problem = Type.Object(
       Type.Array(
         Type.Object({
           in: Type.Enum(['body', 'querystring', 'params', 'headers']),
-          pointer: Type.String({ description: 'JSON pointer to the value; empty for all of it.' }),
+          pointer: Type.String({
+            description: 'JSON pointer to the invalid value; empty for the whole input.',
+          }),
           detail: Type.String(),
         }),
-        { description: 'What is wrong with the input.' },
+        { description: 'Errors in the input.' },
       ),
     ),
     requestId: Type.Optional(Type.String()),
   },
   {
     $id: 'Problem',
-    description: 'RFC 9457 problem details; `about:blank` where the status says everything.',
+    description: 'RFC 9457 problem details. `type` is `about:blank` if the status is the only information.',
   },
 )
 
-/** A schema that is known by its `$id`: one component of the OpenAPI document, however often it is used. */
+/** A reference to a schema by its `$id`, so that it is one component of the OpenAPI document. */
 export function reference<Schema extends TSchema>(schema: Schema & { $id?: string }) {
   return Type.Unsafe<Static<Schema>>({ $ref: `${schema.$id}#` })
 }
 
-const RETRY_AFTER = { 'retry-after': Type.Integer({ description: 'Seconds to wait.', examples: [2] }) }
+const RETRY_AFTER = {
+  'retry-after': Type.Integer({ description: 'Seconds to wait before a retry.', examples: [2] }),
+}
 
-/** Headers of refusals that pass. */
+/** Headers of temporary refusals. */
 const HEADERS: Record<number, Record<string, TSchema>> = {
   429: {
     ...RETRY_AFTER,
-    'x-ratelimit-limit': Type.Integer({ description: 'Requests a minute that this client may send.' }),
-    'x-ratelimit-remaining': Type.Integer({ description: 'Requests that are left of them.' }),
-    'x-ratelimit-reset': Type.Integer({ description: 'Seconds until they are as many again.' }),
+    'x-ratelimit-limit': Type.Integer({ description: 'Requests a minute that a client may send.' }),
+    'x-ratelimit-remaining': Type.Integer({ description: 'Requests that remain in this minute.' }),
+    'x-ratelimit-reset': Type.Integer({ description: 'Seconds until the limit is reset.' }),
   },
   503: RETRY_AFTER,
 }
 
-/** Answers with each of these statuses are problems. */
+/** Response schemas that declare a problem for each status. */
 export function problems<Status extends number>(...statuses: Status[]) {
   const response = (status: number) => ({
     description: STATUS_CODES[status],

@@ -4,15 +4,15 @@ import type { ConnectionError, FastifyError, FastifyReply, FastifyRequest } from
 import { HttpProblem } from './http-problem.ts'
 import { PROBLEM_MEDIA_TYPE, problem } from './problem.ts'
 
-/** Requests that the router refused, and why. */
+/** The errors of requests that the router refused. */
 const refusals = new WeakMap<IncomingMessage, FastifyError>()
 
-/** A path that no route has. */
+/** A path without a route. */
 const UNROUTED = '/refused'
 
 /**
- * Answers what the router refuses, such as a path that cannot be decoded. Such a request meets no hook, so it is
- * routed again as one that matches no route: it is limited, counted, logged and answered like every other.
+ * Answers requests that the router refuses, such as a path that cannot be decoded. No hook runs for them, so they are
+ * routed again to a path without a route. Then they are limited, counted, logged and answered like all others.
  */
 export function refuseRoute(error: FastifyError, { raw, server }: FastifyRequest, reply: FastifyReply): void {
   refusals.set(raw, error)
@@ -25,7 +25,7 @@ export function whyUnrouted(request: FastifyRequest): FastifyError {
   return refusals.get(request.raw) ?? new HttpProblem(404, `There is no ${request.method} ${request.url}`)
 }
 
-/** Answers what never became a request (not HTTP, too slow, headers too large) and drops the connection. */
+/** Answers input that never became a request (not HTTP, too slow, headers too large) and closes the connection. */
 export function refuseConnection(error: ConnectionError, socket: Socket): void {
   if (socket.writable) {
     const status = { ERR_HTTP_REQUEST_TIMEOUT: 408, HPE_HEADER_OVERFLOW: 431 }[error.code] ?? 400

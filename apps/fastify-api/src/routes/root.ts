@@ -8,11 +8,11 @@ import { problems } from '../problems/problem.ts'
 const Identity = Type.Object({
   name: Type.String(),
   version: Type.String(),
-  commit: Type.String({ description: 'That the running build was made from.' }),
-  hostname: Type.String({ description: 'In Kubernetes, the name of the pod that answered.' }),
+  commit: Type.String({ description: 'Commit of the running build.' }),
+  hostname: Type.String({ description: 'Host name; in Kubernetes, the name of the pod that answered.' }),
 })
 
-/** Says who answers. */
+/** Identifies the service and the process. */
 const root: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config }) => {
   const identity = {
     name: packageJson.name,
@@ -27,7 +27,7 @@ const root: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
       schema: {
         tags: ['service'],
         operationId: 'identify',
-        summary: 'Who answers',
+        summary: 'Identify the service',
         response: { 200: Identity, ...problems(400, 429, 503) },
       },
     },

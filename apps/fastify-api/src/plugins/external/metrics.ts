@@ -12,7 +12,7 @@ const TIMERS = Symbol('timers')
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Where every plugin keeps its metrics; the management server shows them. */
+    /** The registry of all metrics; the management server exposes it. */
     metricsRegistry: client.Registry
   }
   interface FastifyRequest {
@@ -21,16 +21,16 @@ declare module 'fastify' {
 }
 
 /**
- * Upper bounds of the duration histogram, in seconds. Below 100 ms: the service itself. 100 to 300 ms: one to
- * three periods of the kernel's CPU quota (100 ms), the steps in which a throttled pod gets slower. 500 ms
- * and 1 s: where users notice. 10 s: the longest that /api/v1/delay waits.
+ * Upper bounds of the duration histogram, in seconds. Below 100 ms: the service itself. 100 to 300 ms: one to three
+ * periods of the kernel's CPU quota (100 ms), because throttling delays requests in such steps. 500 ms and 1 s: delays
+ * that users notice. 10 s: the longest wait of /api/v1/delay.
  */
 const DURATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 5, 10]
 
-/** The label of requests that match no route: the path they ask for is not bounded. */
+/** The route label of requests without a route; their paths would make the number of series unbounded. */
 const UNMATCHED = 'unmatched'
 
-/** Starts a timer for less CPU time than the library's, which makes two arrays and copies the labels. */
+/** Times requests with less CPU time than the library's timer, which makes two arrays and copies the labels. */
 class DurationHistogram<Label extends string = never> extends client.Histogram<Label> {
   override startTimer() {
     const start = performance.now()
@@ -43,7 +43,7 @@ class DurationHistogram<Label extends string = never> extends client.Histogram<L
   }
 }
 
-/** fastify-metrics works on the client's global registry; two apps in one process (tests) must stay apart. */
+/** fastify-metrics uses the client's global registry, but two apps in one process (tests) need separate ones. */
 const withRegistry = (register: client.Registry): IMetricsPluginOptions['promClient'] => ({
   ...client,
   register,
@@ -65,8 +65,8 @@ function keepTimersOnRequest(app: FastifyInstance): void {
 }
 
 /**
- * Prometheus metrics: those of Node, those of the build, and the duration of each request by method, route template
- * and status. There is no summary: quantiles of several pods cannot be added up, histograms can.
+ * Collects Prometheus metrics: Node's default metrics, the build, and the duration of requests by method, route
+ * template and status. There is no summary, because quantiles of several pods cannot be aggregated; histograms can.
  */
 export default fp<{ config: Config }>(
   async (app, { config }) => {
@@ -90,11 +90,11 @@ export default fp<{ config: Config }>(
         overrides: {
           labels: { getRouteLabel: ({ routeOptions }) => routeOptions.url ?? UNMATCHED },
           histogram: {
-            help: 'Time from the arrival of a request until its answer has been sent.',
+            help: 'Time from the arrival of a request until its response has been sent.',
             buckets: DURATION_BUCKETS,
             registers: [registry],
           },
-          // Created even where it is not enabled.
+          // The library creates it even if it is disabled.
           summary: { registers: [] },
         },
       },

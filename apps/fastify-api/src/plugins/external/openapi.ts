@@ -14,7 +14,7 @@ function withoutDefaults(querystring: unknown) {
   return { querystring: { ...more, properties, required: needed } }
 }
 
-/** The OpenAPI document of these routes, as JSON. They are registered again on a server that never listens. */
+/** Generates the OpenAPI document of these routes as JSON, by registering them on an app that never listens. */
 async function describe(routes: readonly RouteOptions[], schemas: Record<string, unknown>): Promise<string> {
   const { default: swagger } = await import('@fastify/swagger')
   const app = Fastify({ exposeHeadRoutes: false })
@@ -27,10 +27,10 @@ async function describe(routes: readonly RouteOptions[], schemas: Record<string,
         version: packageJson.version,
         license: { name: packageJson.license, identifier: packageJson.license },
       },
-      servers: [{ url: '/', description: 'Wherever this document was served.' }],
+      servers: [{ url: '/', description: 'The server of this document.' }],
       tags: [
         { name: 'tasks', description: 'A task list.' },
-        { name: 'load', description: 'Load to order; switched off in production.' },
+        { name: 'load', description: 'Load on demand; disabled in production.' },
         { name: 'service', description: 'The service itself.' },
       ],
     },
@@ -51,8 +51,8 @@ async function describe(routes: readonly RouteOptions[], schemas: Record<string,
 }
 
 /**
- * Serves the contract: an OpenAPI 3.1 document made from the schemas of the routes. It is made for the first request,
- * because most processes are never asked for it and @fastify/swagger takes a tenth of the start to load.
+ * Serves the contract: an OpenAPI 3.1 document generated from the schemas of the routes. It is generated for the first
+ * request, because few processes ever serve it and @fastify/swagger would take a tenth of the start to load.
  */
 export default fp(
   async (app) => {
