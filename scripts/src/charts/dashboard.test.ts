@@ -8,9 +8,10 @@ import { buildApp } from '../../../apps/fastify-api/src/app.ts'
 import { loadConfig } from '../../../apps/fastify-api/src/config.ts'
 import { buildManagement } from '../../../apps/fastify-api/src/management.ts'
 // The service loads its plugins by folder, so their type augmentations must be imported explicitly.
-import type {} from '../../../apps/fastify-api/src/plugins/methods.ts'
-import type {} from '../../../apps/fastify-api/src/plugins/metrics.ts'
-import type {} from '../../../apps/fastify-api/src/plugins/openapi.ts'
+import type {} from '../../../apps/fastify-api/src/plugins/app/errors.ts'
+import type {} from '../../../apps/fastify-api/src/plugins/app/method-not-allowed.ts'
+import type {} from '../../../apps/fastify-api/src/plugins/external/metrics.ts'
+import type {} from '../../../apps/fastify-api/src/plugins/external/openapi.ts'
 import { renderChart } from './chart.ts'
 
 const CHART = join(REPOSITORY_ROOT, 'helm', 'fastify-app')

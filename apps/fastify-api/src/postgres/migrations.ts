@@ -4,33 +4,33 @@ import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, DatabaseError } from 'pg'
 import Postgrator from 'postgrator'
-import { connectionConfig } from './postgres-connections.ts'
+import { connectionConfig } from './connections.ts'
 
-/** Any number will do, as long as nothing else locks the same one in this database. */
+/** An arbitrary number that no other program locks in this database. */
 const ADVISORY_LOCK = 7_240_531
 
-/** What waits for a table's lock holds up the service behind it: rather fail, and try again at a quieter time. */
+/** A migration that waits for a table lock blocks the service, so it fails after this time and can be retried. */
 const LOCK_TIMEOUT_MS = 5_000
 
 const CONNECT_TIMEOUT_MS = 5_000
 const RETRY_PAUSE_MS = 500
 
-/** A server says so while it starts (57P03) or has no connection to spare (53300); nothing else passes by itself. */
-const PASSES = new Set(['57P03', '53300'])
+/** Temporary errors: the server is starting (57P03) or has no free connection (53300). */
+const TEMPORARY = new Set(['57P03', '53300'])
 
-const BESIDE_BUNDLE = join(import.meta.dirname, 'migrations')
-/* c8 ignore next 3 - the tests run the source, which has none beside it */
-const FOLDER = existsSync(BESIDE_BUNDLE) ? BESIDE_BUNDLE : join(import.meta.dirname, '../../migrations')
+const NEXT_TO_BUNDLE = join(import.meta.dirname, 'migrations')
+/* c8 ignore next 3 - tests run the source, which has no migrations next to it */
+const FOLDER = existsSync(NEXT_TO_BUNDLE) ? NEXT_TO_BUNDLE : join(import.meta.dirname, '../../migrations')
 
-/** The schema may not be the one that the service needs. The message is one line that ends with what to do. */
+/** The database may not have the schema that the service needs. The message is one line with the next step. */
 export class MigrationFailed extends Error {
   override readonly name = 'MigrationFailed'
 }
 
 export interface Migrated {
-  /** Names of the files that were applied now, in order. */
+  /** Names of the files applied now, in order. */
   applied: string[]
-  /** Of the newest migration that the database has; newer than any file here after a rollback of the service. */
+  /** The newest migration in the database; after a rollback of the service, newer than any file here. */
   version: number
 }
 
@@ -40,14 +40,14 @@ export interface MigrateOptions {
 }
 
 /**
- * Brings the database to the newest schema: all migrations that are due, in one transaction. Several at once are
- * safe: one does it, the others wait for it and find nothing left to do.
+ * Migrates the database to the newest schema, in one transaction. Concurrent runs are safe: one migrates, the others
+ * wait and find nothing to do.
  *
  * @param url - as `DATABASE_URL`
- * @param timeoutMs - how long to wait for a server that does not accept connections yet, and then how long for
- *   another migration, in milliseconds
- * @param options - `ca`: certificates that the server's must come from, as in `DATABASE_CA`; `onWait`: called once,
- *   when the first attempt to connect has failed and more will follow
+ * @param timeoutMs - how long to wait for the server to accept connections, and then for a concurrent migration, in
+ *   milliseconds
+ * @param options - `ca`: certificate authorities of the server, as in `DATABASE_CA`; `onWait`: called once, when the
+ *   first attempt to connect has failed and will be retried
  * @throws {@link MigrationFailed}
  */
 export async function migrate(
@@ -86,7 +86,7 @@ async function applyDue(client: Client, timeoutMs: number): Promise<Migrated> {
     await client.query('COMMIT')
     return { applied: applied.map(({ filename }) => basename(filename)), version }
   } catch (error) {
-    throw failed(step, error, 'all that were due are undone; put it right and run this again')
+    throw failed(step, error, 'all due migrations are rolled back; fix the cause and run this again')
   }
 }
 
@@ -100,12 +100,12 @@ async function connect(url: string, timeoutMs: number, { ca, onWait }: MigrateOp
         keepAlive: true,
         application_name: 'fastify-api-migrate',
       })
-      // A connection that is lost later fails the next statement.
+      // If the connection is lost later, the next statement fails.
       client.on('error', () => {})
       await client.connect()
       return client
     } catch (error) {
-      if (!passes(error) || performance.now() > deadline) {
+      if (!isTemporary(error) || performance.now() > deadline) {
         throw failed('cannot connect to the database', error, 'check DATABASE_URL and the server')
       }
       if (attempt === 1) onWait?.(describe(error))
@@ -114,16 +114,16 @@ async function connect(url: string, timeoutMs: number, { ca, onWait }: MigrateOp
   }
 }
 
-function passes(error: unknown): boolean {
-  if (error instanceof DatabaseError) return PASSES.has(String(error.code))
-  return !(error instanceof TypeError || error instanceof URIError) // A URL that is none.
+function isTemporary(error: unknown): boolean {
+  if (error instanceof DatabaseError) return TEMPORARY.has(String(error.code))
+  return !(error instanceof TypeError || error instanceof URIError) // The URL is invalid.
 }
 
 function failed(what: string, cause: unknown, next: string): MigrationFailed {
   return new MigrationFailed(`${what}: ${describe(cause)}; ${next}`, { cause })
 }
 
-/** One line. A name with several addresses, none of which answers, has an error with a code and no message. */
+/** The message in one line. If no address of a host answers, the error has only a code. */
 function describe(error: unknown): string {
   const { message, code } = error as NodeJS.ErrnoException
   return (message || String(code)).replaceAll(/\s+/g, ' ')

@@ -1,23 +1,23 @@
 import fp from 'fastify-plugin'
-import type { Config } from '../config.ts'
-import { Connections } from '../connections.ts'
+import type { Config } from '../../config.ts'
+import { Connections } from '../../http/connections.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Whether new requests are welcome: the server listens, has what it needs and is not about to stop. */
+    /** Whether the process should receive requests: it listens, its dependencies work, and it is not draining. */
     isReady(): boolean
-    /** What keeps new requests away; nothing where the process is ready. */
+    /** Names of the readiness conditions that do not hold; empty if the process is ready. */
     unready(): string[]
-    /** One more condition of readiness, by the name of what it depends on. */
+    /** Adds a readiness condition, by the name of the dependency. */
     addReadiness(dependency: string, condition: () => boolean): void
-    /** Turns readiness off and asks every client to reconnect elsewhere; all requests are still served. */
+    /** Makes the process unready and asks clients to reconnect elsewhere; all requests are still served. */
     startDraining(): void
     /** Whether {@link FastifyInstance.startDraining} has been called. */
     isDraining(): boolean
   }
 }
 
-/** Lets connections end without losing a request; when to drain and when to close is the server's decision. */
+/** Ends connections without losing requests. shutdown.ts decides when to drain and when to close. */
 export default fp<{ config: Config }>(
   async (app, { config }) => {
     const connections = new Connections(app, config.MAX_CONNECTIONS)

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
-import { build } from './testing/app.ts'
+import { build } from '../testing/app.ts'
 
 t.test('closing waits for answers, and not for requests that never arrive', async (t) => {
   const { app } = await build(t)

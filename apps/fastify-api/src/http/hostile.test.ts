@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { start } from './testing/server.ts'
+import { start } from '../testing/server.ts'
 
 const server = await start(t)
 const metrics = async () => (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text()

@@ -1,9 +1,9 @@
 import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { migrate } from '../tasks/schema.ts'
-import { build, metric } from '../testing/app.ts'
-import { startPostgres } from '../testing/postgres-server.ts'
-import { RedisServer } from '../testing/redis-server.ts'
+import { migrate } from '../../postgres/migrations.ts'
+import { build, metric } from '../../testing/app.ts'
+import { startPostgres } from '../../testing/postgres-server.ts'
+import { RedisServer } from '../../testing/redis-server.ts'
 
 const task = { method: 'POST', url: '/api/v1/tasks', payload: { title: 'a task' } } as const
 
@@ -57,7 +57,11 @@ t.test(
     await until(async () => (await metric(app, 'database_up')) === 0)
     for (let count = 0; count < 20; count++) t.equal((await app.inject('/api/v1/tasks')).statusCode, 503)
     const reports = () => lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the database'))
-    t.strictSame(reports(), ['the database fails: calls are repeated, then refused'], 'one line an outage')
+    t.strictSame(
+      reports(),
+      ['the database does not work: calls are retried, then refused'],
+      'one line an outage',
+    )
 
     await postgres.start()
     await until(async () => (await app.inject(task)).statusCode === 201)

@@ -1,10 +1,10 @@
 import fp from 'fastify-plugin'
-import { REQUEST_ID_HEADER, traceIdOf } from '../request-log.ts'
+import { REQUEST_ID_HEADER, traceIdOf } from '../../http/request-id.ts'
 
 /**
- * What an API tells browsers: nothing here is a page, nothing is to be kept, and all is what its type says. A
- * balancer that ends TLS adds Strict-Transport-Security for the name it serves. Not by @fastify/helmet, which
- * takes as long as the rest of a request to say the same (docs/performance.md).
+ * Security headers of an API: no page may embed an answer, caches must not store it, and browsers must not guess its
+ * type. The load balancer that terminates TLS adds Strict-Transport-Security. @fastify/helmet is not used, because it
+ * takes as much CPU time as the rest of a request (docs/performance.md).
  */
 const SECURITY_HEADERS = {
   'cache-control': 'no-store',
@@ -12,12 +12,12 @@ const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',
 }
 
-/** What every answer carries: how to treat it, and the id under which its request is logged. */
+/** Adds the security headers and the request id to every answer. */
 export default fp(
   async (app) => {
     app.addHook('onRequest', (request, reply, done) => {
       reply.headers(SECURITY_HEADERS).header(REQUEST_ID_HEADER, request.id)
-      // Here and not in a hook on sending: one hook less for each request.
+      // Set here instead of in an onSend hook, which would be one more hook for each request.
       if (app.isDraining()) reply.header('connection', 'close')
       if (request.headers['traceparent'] !== undefined) {
         const traceId = traceIdOf(request.headers)

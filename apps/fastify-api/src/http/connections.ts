@@ -3,24 +3,24 @@ import type { Socket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 
-/** Connections that the kernel completes and queues for one listener: Node's default for `backlog`. */
+/** Connections that the kernel queues for a listener: Node's default `backlog`. */
 const ACCEPT_QUEUE_LENGTH = 511
 
 /**
- * How long a request that has begun to arrive, or a connection accepted just before the listener closed, has until
- * the request is complete, in milliseconds: many round trips inside a region, little of the shutdown budget.
+ * Milliseconds after the listener has closed in which a partial request, or the first request of a new connection, must
+ * arrive completely: many round trips within a region, but a small part of the shutdown timeout.
  */
 const ARRIVAL_GRACE_MS = 1_000
 
-/** The answer that a socket is waiting for or receiving, of a request whose headers have arrived. */
+/** The response in progress on a socket, once the request's headers have arrived. */
 function answerOn(socket: Socket): ServerResponse<IncomingMessage> | undefined {
-  // Node has no public way from a socket to its answer, and a listener for every request would cost each of them.
+  // Node has no public way from a socket to its response, and a listener would make every request slower.
   return '_httpMessage' in socket && socket._httpMessage instanceof ServerResponse
     ? socket._httpMessage
     : undefined
 }
 
-/** The connections of a server: bounded while it serves, ended in order when it closes. */
+/** Limits the connections of a server while it serves, and ends them gracefully when it closes. */
 export class Connections {
   readonly #app: FastifyInstance
   readonly #sockets = new Set<Socket>()
@@ -28,8 +28,8 @@ export class Connections {
   #accepted = 0
 
   /**
-   * @param app - a server that does not listen yet; its closing waits for what arrived in time, and for nothing else
-   * @param most - connections that are open at a time; for one more, the oldest that awaits no answer is closed
+   * @param app - a server that does not listen yet; closing it waits only for requests that arrived in time
+   * @param most - most open connections; one more closes the oldest idle connection
    */
   constructor(app: FastifyInstance, most: number) {
     this.#app = app
@@ -38,7 +38,7 @@ export class Connections {
     app.addHook('preClose', () => this.#close())
   }
 
-  /** Asks the clients whose requests are being answered to connect elsewhere for the next one. */
+  /** Sends `Connection: close` with all responses in progress, so that clients reconnect elsewhere. */
   announceClose(): void {
     for (const socket of this.#sockets) {
       const answer = answerOn(socket)
@@ -57,22 +57,18 @@ export class Connections {
       this.#sockets.delete(candidate)
       break
     }
-    this.#app.log.warn(
-      { most: this.#most },
-      'too many connections: the oldest that awaits no answer is closed',
-    )
+    this.#app.log.warn({ most: this.#most }, 'too many connections: the oldest idle connection is closed')
   }
 
   async #close(): Promise<void> {
-    // Closing a listener resets the connections that nobody has accepted yet, and Node accepts one in a turn
-    // of the event loop. So turns are taken until one brings no connection; under constant arrival, until
-    // all that were waiting have had theirs.
+    // Closing a listener resets connections that have not been accepted yet, and Node accepts one in each turn of the
+    // event loop. So wait until a turn brings no connection, or until all connections in the queue had their turn.
     for (let before = -1, turns = 0; this.#accepted !== before && turns < ACCEPT_QUEUE_LENGTH; turns++) {
       before = this.#accepted
       await setImmediate()
     }
-    // Node ends connections that are idle between requests, but waits for ever for one that was never used, and for
-    // a request that never arrives in full.
+    // Node closes connections that are idle between requests, but waits forever for an unused connection and for an
+    // incomplete request.
     setTimeout(() => {
       for (const socket of this.#sockets) if (answerOn(socket)?.req.complete !== true) socket.destroy()
     }, ARRIVAL_GRACE_MS).unref()

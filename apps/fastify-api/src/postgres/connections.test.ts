@@ -3,11 +3,11 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { Client } from 'pg'
 import t, { type Test } from 'tap'
+import { type PostgresOptions, postgresTaskRepository } from '../tasks/postgres.ts'
 import { Authority } from '../testing/certificates.ts'
 import { startPgBouncer } from '../testing/pgbouncer.ts'
 import { startPostgres } from '../testing/postgres-server.ts'
-import { type PostgresOptions, postgresTaskRepository } from './postgres.ts'
-import { migrate } from './schema.ts'
+import { migrate } from './migrations.ts'
 
 const PATIENCE_MS = 300_000
 t.setTimeout(PATIENCE_MS)

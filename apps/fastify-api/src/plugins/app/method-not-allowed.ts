@@ -1,15 +1,15 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { HttpProblem } from './errors.ts'
+import { HttpProblem } from '../../problems/http-problem.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** To be called once, when all routes are there: tells a path that has other methods from one that has none. */
+    /** Adds the 405 routes. Call it once, after all routes have been added. */
     refuseOtherMethods(): void
   }
 }
 
-/** Answers 405 with `Allow`, where the router would say that there is nothing. */
+/** Answers 405 with `Allow` if a path exists for other methods, where the router would answer 404. */
 export default fp(
   async (app) => {
     const methods = new Map<string, Set<string>>()
@@ -22,13 +22,13 @@ export default fp(
       for (const [url, known] of [...methods]) {
         const allow = [...known].sort().join(', ')
         const refuse = async (request: FastifyRequest) => {
-          throw new HttpProblem(405, `${request.method} is not possible here`, { headers: { allow } })
+          throw new HttpProblem(405, `${request.method} is not allowed here`, { headers: { allow } })
         }
         app.route({
           url,
           method: app.supportedMethods.filter((name) => !known.has(name)),
           schema: { hide: true },
-          // Before the body is read: there is nothing it could be for.
+          // Refused before the body is read.
           onRequest: refuse,
           handler: refuse,
         })

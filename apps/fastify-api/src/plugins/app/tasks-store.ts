@@ -1,9 +1,9 @@
 import { Gauge } from '@prometheus-io/client'
 import fp from 'fastify-plugin'
-import type { Config } from '../config.ts'
-import { Dependency } from '../readiness.ts'
-import { memoryTaskRepository } from '../tasks/memory.ts'
-import type { TaskRepository } from '../tasks/repository.ts'
+import type { Config } from '../../config.ts'
+import { Dependency } from '../../readiness.ts'
+import { memoryTaskRepository } from '../../tasks/memory.ts'
+import type { TaskRepository } from '../../tasks/repository.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -11,20 +11,21 @@ declare module 'fastify' {
   }
 }
 
-/** Tasks are kept in PostgreSQL where there is one, and readiness follows it; else in this process's memory. */
+/** Provides the task store: PostgreSQL, which readiness depends on, or else the memory of this process. */
 export default fp<{ config: Config }>(
   async (app, { config }) => {
     if (config.DATABASE_URL === undefined) {
       app.decorate('tasks', memoryTaskRepository())
       return
     }
-    // Loaded only where it is used: the driver costs a start without a database 20 ms.
-    const { postgresTaskRepository } = await import('../tasks/postgres.ts')
+    // Loaded only with a database, because the driver adds 20 ms to the start.
+    const { postgresTaskRepository } = await import('../../tasks/postgres.ts')
     const tasks = postgresTaskRepository({
       url: config.DATABASE_URL,
       poolSize: config.DATABASE_POOL_SIZE,
       ca: config.DATABASE_CA,
-      onDown: (error) => app.log.warn({ err: error }, 'the database fails: calls are repeated, then refused'),
+      onDown: (error) =>
+        app.log.warn({ err: error }, 'the database does not work: calls are retried, then refused'),
       onUp: (failures) => app.log.info({ failures }, 'the database answers again'),
     })
     app.decorate('tasks', tasks)
@@ -35,7 +36,7 @@ export default fp<{ config: Config }>(
 
     new Gauge({
       name: 'database_up',
-      help: 'Whether the database answered last time.',
+      help: 'Whether the last check of the database succeeded.',
       registers: [app.metricsRegistry],
       collect() {
         this.set(database.answering ? 1 : 0)
@@ -43,7 +44,7 @@ export default fp<{ config: Config }>(
     })
     new Gauge({
       name: 'database_pool_connections',
-      help: 'Connections of the pool, and calls that wait for one.',
+      help: 'Connections of the pool by state, and calls that wait for one.',
       labelNames: ['state'],
       registers: [app.metricsRegistry],
       collect() {

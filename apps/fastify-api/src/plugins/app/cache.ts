@@ -1,8 +1,8 @@
 import { Counter, Gauge } from '@prometheus-io/client'
 import fp from 'fastify-plugin'
-import type { Cache, CacheEvents } from '../cache/cache.ts'
-import { memoryCache } from '../cache/memory.ts'
-import type { Config } from '../config.ts'
+import type { Cache, CacheEvents } from '../../cache/cache.ts'
+import { memoryCache } from '../../cache/memory.ts'
+import type { Config } from '../../config.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -10,15 +10,15 @@ declare module 'fastify' {
   }
 }
 
-/** Most memory that cached values take, in bytes: a thirtieth of a pod's 256 MiB. */
+/** Most memory for cached values, in bytes: 3 % of a pod's 256 MiB. */
 const MAX_BYTES = 8 * 1024 * 1024
 
-/** Shared by all pods where there is a Redis, else of this process alone. */
+/** Provides the cache: Redis, which all pods share, or else the memory of this process. */
 export default fp<{ config: Config }>(
   async (app, { config }) => {
     const requests = new Counter({
       name: 'cache_requests_total',
-      help: 'Reads through the cache, by how they were answered.',
+      help: 'Reads through the cache, by outcome.',
       labelNames: ['outcome'],
       registers: [app.metricsRegistry],
     })
@@ -26,7 +26,7 @@ export default fp<{ config: Config }>(
       onOutcome: (outcome) => requests.inc({ outcome }),
       onStoreDown: (error) => {
         up = 0
-        app.log.warn({ err: error }, 'the shared cache does not answer: reads go on without it')
+        app.log.warn({ err: error }, 'the shared cache does not answer: reads continue without it')
       },
       onStoreUp: () => {
         up = 1
@@ -50,9 +50,9 @@ export default fp<{ config: Config }>(
         this.set(up)
       },
     })
-    const { redisCache } = await import('../cache/redis.ts')
+    const { redisCache } = await import('../../cache/redis.ts')
     serve(redisCache({ url: config.REDIS_URL, ca: config.REDIS_CA, maxBytes: MAX_BYTES }, events))
   },
-  // After the tasks, so that it closes before them: what it loads comes from there.
+  // After the task store, so that the cache, which loads from the store, closes first.
   { name: 'cache', dependencies: ['metrics', 'tasks-store'] },
 )

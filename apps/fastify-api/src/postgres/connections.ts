@@ -2,73 +2,46 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createSecureContext } from 'node:tls'
 import {
   type ClientConfig,
-  DatabaseError,
+  type DatabaseError,
   Pool,
   type PoolClient,
   type QueryConfig,
   type QueryResultRow,
 } from 'pg'
-import { StoreUnavailable } from './repository.ts'
+import { StoreUnavailable } from '../tasks/repository.ts'
+import { AttemptFailed, jitter, judge, longer, RETRY_PAUSE_MS, unavailable } from './retry.ts'
 
-/**
- * Pauses between attempts: the first, and the longest; each is three times as long as the one before, less up to
- * half of it at random. With the retry budget of 1.5 s a call makes seven attempts at most.
- */
-const RETRY_PAUSE_MS = { first: 50, longest: 800 } as const
-
-/** After the server has refused a connection as one too many, no further one is asked for so long. */
+/** Pause before opening more connections after the server has refused one with "too many connections". */
 const FULL_SERVER_PAUSE_MS = 10_000
 
-/** What pg-pool says when all connections are in use for as long as a caller waits. */
+/** pg-pool's message when no connection became free while the caller waited. */
 const POOL_BUSY = 'timeout exceeded when trying to connect'
 
-/** A check that takes longer has failed. Probes wait for it. */
+/** Longest time for a check. Probes wait for it. */
 const CHECK_TIMEOUT_MS = 1_500
 
 /** `too_many_connections` */
 const SERVER_FULL = '53300'
 
-/**
- * What the server says when the same call may succeed on another connection, soon. In each case the statement
- * had no effect, or a repetition is told apart by the statements themselves.
- *
- * @see https://www.postgresql.org/docs/current/errcodes-appendix.html
- */
-const TRANSIENT = new Set([
-  '08P01', // protocol_violation: so PgBouncer reports that its server went away
-  '25006', // read_only_sql_transaction: the former primary, after a failover
-  '40001', // serialization_failure
-  '40P01', // deadlock_detected
-  '57P01', // admin_shutdown
-  '57P02', // crash_shutdown
-  '57P03', // cannot_connect_now: it starts or recovers
-])
-
-/**
- * What the server says when it cannot answer now, and a repetition would only add to its load: out of resources
- * (class 53), a fault below it (58), a statement that took too long (57014) or waited too long for a lock (55P03).
- */
-const UNAVAILABLE = /^(?:53|58|57014|55P03)/
-
 export interface ConnectionOptions {
   /** `postgres://user:password@host:port/database`, of a server or of a pooler such as PgBouncer. */
   url: string
   /**
-   * Certificates, as PEM, of the authorities that may vouch for the server. With them, connections are encrypted and
+   * PEM certificates of the authorities that sign the server's certificate. With them, connections are encrypted and
    * the server's certificate and name are verified, as with `sslmode=verify-full`.
    */
   ca?: string | undefined
-  /** Most connections at a time. */
+  /** Most open connections. */
   poolSize: number
-  /** How long to wait for a connection, a new one or one of the pool, in milliseconds. */
+  /** How long to wait for a new or pooled connection, in milliseconds. */
   connectTimeoutMs: number
-  /** How long a statement may take, waiting for locks included, in milliseconds. */
+  /** How long a statement may take, including waits for locks, in milliseconds. */
   statementTimeoutMs: number
-  /** After so long no further attempt of a call begins, in milliseconds. */
+  /** Milliseconds after which a call starts no further attempt. */
   retryBudgetMs: number
-  /** The database fails to do what it is asked for: called once per outage, not once per attempt. */
+  /** Called once per outage, not once per attempt. */
   onDown: (error: Error) => void
-  /** The outage is over: a check has succeeded, and nothing has failed since the check before. */
+  /** Called when an outage is over: a check succeeded, and no call has failed since the previous check. */
   onUp: (failures: number) => void
 }
 
@@ -79,7 +52,7 @@ export interface ConnectionOptions {
  */
 export function connectionConfig(url: string, ca: string | undefined): ClientConfig {
   if (ca === undefined) return { connectionString: url }
-  // What the URL says about TLS would replace `ssl`.
+  // TLS parameters in the URL would override `ssl`.
   const withoutTls = new URL(url)
   for (const name of ['ssl', 'sslmode', 'sslrootcert']) withoutTls.searchParams.delete(name)
   // One context for all connections: the certificates are parsed once.
@@ -97,37 +70,24 @@ export interface PoolState {
 export type Query = <Row extends QueryResultRow>(statement: QueryConfig) => Promise<Row[]>
 
 /**
- * Work on one connection; it must bear repetition. `repeated` tells that an earlier attempt got as far as the
- * server, which may have done everything and only failed to say so.
+ * Work on one connection; it must be idempotent. `repeated` is true when an earlier attempt reached the server, which
+ * may have executed it without being able to confirm it.
  */
 export type Work<T> = (query: Query, repeated: boolean) => Promise<T>
-
-/** An attempt that failed for want of a working connection or server. */
-class AttemptFailed extends Error {
-  override readonly name = 'AttemptFailed'
-  override readonly cause: Error
-  readonly transient: boolean
-
-  constructor(cause: Error, transient: boolean) {
-    super(cause.message)
-    this.cause = cause
-    this.transient = transient
-  }
-}
 
 /**
  * A pool of connections to PostgreSQL that survives restarts and failovers of the server.
  *
- * It asks for nothing that PgBouncer's transaction mode does not have: a statement and its timeout travel together
- * as one transaction, no statement is prepared under a name, and no setting outlives its transaction.
+ * It works with PgBouncer in transaction mode: a statement and its timeout are one transaction, no statement is
+ * prepared under a name, and no setting outlives its transaction.
  */
 export class Connections {
   readonly #pool: Pool
   readonly #options: ConnectionOptions
   readonly #calls = new Set<Promise<unknown>>()
-  /** The attempt to connect that all calls wait for while the server cannot be reached. */
+  /** The one attempt to connect, which all calls wait for while the server is unreachable. */
   #reconnection: Promise<void> | undefined
-  /** Since when the server cannot be reached; `undefined` while it can. */
+  /** When the server became unreachable; `undefined` while it is reachable. */
   #unreachableSince: number | undefined
   #restoring: NodeJS.Timeout | undefined
   #longestPauseMs: number = RETRY_PAUSE_MS.first
@@ -143,15 +103,15 @@ export class Connections {
       ...connectionConfig(url, ca),
       max: poolSize,
       connectionTimeoutMillis: connectTimeoutMs,
-      // The server's own limit needs a server that answers; this one is for when it, or the network, is gone.
+      // The server enforces its own timeout only while it answers. This one covers a lost server or network.
       query_timeout: statementTimeoutMs + 1_000,
-      // A transaction's statements are sent at once: one round trip, as if there were one statement.
+      // The statements of a transaction are sent together, in one round trip.
       pipeline: true,
       keepAlive: true,
       application_name: 'fastify-api',
     })
     this.#pool.on('error', (error) => this.#failed(error))
-    // A connection lost between two statements of a call: the next statement fails and reports it.
+    // When a connection is lost between two statements of a call, the next statement fails and reports it.
     this.#pool.on('connect', (client) => client.on('error', () => {}))
   }
 
@@ -161,10 +121,10 @@ export class Connections {
   }
 
   /**
-   * Does the work, again if need be, for as long as the retry budget lasts. In an outage that has already lasted
-   * that long, it joins one attempt to connect and fails with it.
+   * Does the work and retries it while the retry budget lasts. In an outage that has lasted longer than that, it waits
+   * for the one shared attempt to connect and fails with it.
    *
-   * @throws {@link StoreUnavailable} with its cause; any other error of the work as it is.
+   * @throws {@link StoreUnavailable} with its cause; other errors of the work are not wrapped
    */
   run<T>(work: Work<T>): Promise<T> {
     return this.#track(this.#repeat(work))
@@ -173,7 +133,7 @@ export class Connections {
   /**
    * Does the work once, within {@link CHECK_TIMEOUT_MS}.
    *
-   * @throws {@link StoreUnavailable} with its cause, whatever goes wrong.
+   * @throws {@link StoreUnavailable} with its cause, for any failure
    */
   async check(work: Work<unknown>): Promise<void> {
     const { promise: timeout, reject } = Promise.withResolvers<never>()
@@ -183,7 +143,7 @@ export class Connections {
       this.#passed()
     } catch (error) {
       if (error instanceof AttemptFailed) throw unavailable(error.cause)
-      // No answer in time, no schema, connections that are closed.
+      // The check timed out, the schema is missing, or the connections are closed.
       this.#failed(error as Error)
       throw unavailable(error)
     } finally {
@@ -217,7 +177,7 @@ export class Connections {
         })
       } catch (error) {
         if (!(error instanceof AttemptFailed)) throw error
-        // While the server cannot be reached, the attempt that all wait for has its own pause.
+        // While the server is unreachable, the shared attempt to connect has its own pause.
         const pauseMs = this.#unreachableSince === undefined ? jitter(longestPauseMs) : 0
         const deadline = Math.min(begun, this.#unreachableSince ?? begun) + this.#options.retryBudgetMs
         if (!error.transient || performance.now() + pauseMs > deadline) throw unavailable(error.cause)
@@ -242,21 +202,21 @@ export class Connections {
         }
       })
     } finally {
-      // After a failure a new connection is cheaper than to find out what state this one is in.
+      // After a failure, a new connection is cheaper than finding out the state of this one.
       client.release(failed)
     }
   }
 
-  /** Sends the statement as a transaction of its own; it has been committed when the promise resolves. */
+  /** Sends the statement as its own transaction, which is committed when the promise resolves. */
   async #transaction<Row extends QueryResultRow>(client: PoolClient, statement: QueryConfig): Promise<Row[]> {
     const timeout = `SET LOCAL statement_timeout = ${this.#options.statementTimeoutMs}`
     const results = [
       client.query(`BEGIN; ${timeout}`),
       client.query<Row>(statement),
-      // Of a transaction that has failed, the end is a rollback.
+      // In a failed transaction, COMMIT rolls back.
       client.query('COMMIT'),
     ] as const
-    // Not before the last has been answered: until then the connection is in use.
+    // The connection is in use until the last statement has been answered.
     await Promise.allSettled(results)
     const [, { rows }] = await Promise.all(results)
     return rows
@@ -271,15 +231,15 @@ export class Connections {
     } catch (error) {
       this.#failed(error as Error)
       const { message, code } = error as DatabaseError
-      // Whoever has waited for so long need not queue again.
+      // The call has already waited its full time in the queue, so it is not retried.
       if (message === POOL_BUSY) throw new AttemptFailed(error as Error, false)
-      if (code === SERVER_FULL && this.#pool.totalCount > 0) this.#makeDoWith(this.#pool.totalCount)
+      if (code === SERVER_FULL && this.#pool.totalCount > 0) this.#limitPool(this.#pool.totalCount)
       else this.#unreachableSince ??= performance.now()
       throw new AttemptFailed(error as Error, true)
     }
   }
 
-  /** One attempt to connect, after a pause, for all calls that wait for the server. */
+  /** Tries to connect once, after a pause, on behalf of all waiting calls. */
   #reconnect(): Promise<void> {
     this.#reconnection ??= this.#connectAfterPause().finally(() => {
       this.#reconnection = undefined
@@ -295,8 +255,8 @@ export class Connections {
     client.release()
   }
 
-  /** Calls wait for the connections that there are: the server, which others use too, has no more. */
-  #makeDoWith(connections: number): void {
+  /** Limits the pool to the open connections for a while, because the server has no more to give. */
+  #limitPool(connections: number): void {
     const { options } = this.#pool
     options.max = connections
     clearTimeout(this.#restoring)
@@ -321,22 +281,4 @@ export class Connections {
     this.#failures = 0
     this.#failuresAtLastCheck = 0
   }
-}
-
-/** At least half of it. */
-const jitter = (longestMs: number) => (longestMs * (1 + Math.random())) / 2
-
-const longer = (pauseMs: number) => Math.min(pauseMs * 3, RETRY_PAUSE_MS.longest)
-
-/** An error that the server has not reported is a lost connection. */
-function judge(error: Error): Error {
-  if (!(error instanceof DatabaseError)) return new AttemptFailed(error, true)
-  const code = String(error.code)
-  if (TRANSIENT.has(code)) return new AttemptFailed(error, true)
-  if (UNAVAILABLE.test(code)) return new AttemptFailed(error, false)
-  return error
-}
-
-function unavailable(cause: unknown): StoreUnavailable {
-  return new StoreUnavailable('PostgreSQL does not answer', { cause })
 }
