@@ -1,4 +1,4 @@
-# The rules that come with tflint; nothing is downloaded.
+# Only the rules built into tflint, so nothing is downloaded.
 plugin "terraform" {
   enabled = true
   preset  = "all"

@@ -1,12 +1,11 @@
-# What no role that CI creates can exceed, whatever policies CI attaches to it. Without it, a right to create
-# roles is a right to become administrator. The cluster's own roles need: machines, networks and balancers,
-# images, the queue of interruptions, the cluster's key. None of them writes IAM, reads a bucket or assumes a role.
+# The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary,
+# anyone who can create roles can become an administrator. It allows what the cluster's roles need: instances,
+# networks, load balancers, images, the interruption queue and the cluster's KMS key. None of these roles needs to
+# change IAM, apart from instance profiles and service-linked roles, to read a bucket or to assume another role.
 
 data "aws_iam_policy_document" "boundary" {
-  #checkov:skip=CKV_AWS_111: a boundary grants nothing, it limits what policies grant
-  #checkov:skip=CKV_AWS_356: as above
-  #checkov:skip=CKV_AWS_111: a boundary grants nothing; each role's own policy says on what
-  #checkov:skip=CKV_AWS_356: a boundary grants nothing; each role's own policy says on what
+  #checkov:skip=CKV_AWS_111: a boundary grants nothing; each role's own policy restricts the resources
+  #checkov:skip=CKV_AWS_356: a boundary grants nothing; each role's own policy restricts the resources
   statement {
     sid = "Cluster"
     actions = [
@@ -37,7 +36,7 @@ data "aws_iam_policy_document" "boundary" {
     ]
     resources = ["*"]
 
-    # Machines and keys of other regions are not the cluster's.
+    # The cluster uses instances and keys of its own region only.
     condition {
       test     = "StringEquals"
       variable = "aws:RequestedRegion"
@@ -45,7 +44,7 @@ data "aws_iam_policy_document" "boundary" {
     }
   }
 
-  # Services that answer from one region for all.
+  # Global services, which a condition on the region would exclude.
   statement {
     sid = "Global"
     actions = [
@@ -72,7 +71,7 @@ data "aws_iam_policy_document" "boundary" {
     resources = ["arn:${local.partition}:ssm:${var.region}::parameter/aws/service/*"]
   }
 
-  # Karpenter gives its machines the node role.
+  # Karpenter passes the node role to the instances that it launches.
   statement {
     sid       = "NodeRole"
     actions   = ["iam:PassRole"]
@@ -111,7 +110,7 @@ data "aws_iam_policy_document" "boundary" {
 }
 
 resource "aws_iam_policy" "boundary" {
-  # Not a name that starts with the cluster's: those are the ones that `apply` may change.
+  # The name must not start with the cluster's name, because `apply` can change resources with such names.
   name        = "${local.name}-boundary"
   description = "What no role that CI creates can exceed"
   policy      = data.aws_iam_policy_document.boundary.json

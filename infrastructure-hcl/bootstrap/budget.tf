@@ -6,7 +6,7 @@ resource "aws_budgets_budget" "monthly" {
   limit_unit   = "USD"
 
   dynamic "notification" {
-    # Forecast: there is still time to act. Actual: it has happened.
+    # The forecast leaves time to act. The actual cost confirms that the budget is spent.
     for_each = { FORECASTED = 80, ACTUAL = 100 }
 
     content {

@@ -1,9 +1,10 @@
-# apply: changes what the stacks manage, found by the cluster's name: as a name, a prefix, or the tag that the
-# cluster stack gives everything (part_of_tag). Not AdministratorAccess: it can change neither this stack nor
-# itself, nor hand out a right beyond the boundary. Two documents, since a policy ends at 6,144 characters.
+# apply: changes the resources of the stacks, which it identifies by the cluster's name: as their name, as a prefix,
+# or in the tag that the cluster stack gives to all its resources (part_of_tag). It does not have AdministratorAccess:
+# it cannot change this stack or itself, and cannot grant permissions beyond the boundary. There are two policies,
+# because a policy is limited to 6,144 characters.
 #
-# A right that depends on a tag is safe only where the role cannot tag a resource it did not create. EC2 offers
-# ec2:CreateAction for that. KMS has no such condition: see secrets-key.tf.
+# A permission that depends on a tag is safe only if the role cannot tag resources that it did not create. For EC2, the
+# condition ec2:CreateAction prevents that. KMS has no such condition: see secrets-key.tf.
 
 locals {
   part_of_tag = "app.kubernetes.io/part-of"
@@ -56,7 +57,7 @@ data "aws_iam_policy_document" "apply_cluster" {
       "events:TagResource",
       "events:UntagResource",
     ]
-    # Karpenter's module names them so.
+    # The prefix that Karpenter's module uses.
     resources = ["arn:${local.partition}:events:${local.here}:rule/Karpenter*"]
   }
 
@@ -107,7 +108,7 @@ data "aws_iam_policy_document" "apply_access" {
     }
   }
 
-  # The network a group is created in, and the rules, carry no tag of ours.
+  # The VPC of a new security group, and security group rules, do not have our tag.
   statement {
     sid = "InNetwork"
     actions = [
@@ -157,7 +158,7 @@ data "aws_iam_policy_document" "apply_access" {
     }
   }
 
-  # The subnets are somebody else's: only the tags by which controllers find them.
+  # The subnets belong to someone else, so this allows only the tags by which controllers find them.
   statement {
     sid       = "TagSubnets"
     actions   = ["ec2:CreateTags", "ec2:DeleteTags"]
@@ -169,7 +170,7 @@ data "aws_iam_policy_document" "apply_access" {
       values   = ["karpenter.sh/discovery", "kubernetes.io/*"]
     }
 
-    # Without it, a request that names no tag would meet "for all values", and delete every tag.
+    # Without this condition, a request without tag keys would satisfy ForAllValues, and delete all tags.
     condition {
       test     = "Null"
       variable = "aws:TagKeys"
@@ -177,7 +178,7 @@ data "aws_iam_policy_document" "apply_access" {
     }
   }
 
-  # EKS tries a node group's launch template in its caller's name.
+  # EKS tests a node group's launch template with the permissions of its caller.
   statement {
     sid       = "TryLaunchTemplate"
     actions   = ["ec2:RunInstances"]
@@ -251,7 +252,7 @@ data "aws_iam_policy_document" "apply_access" {
       "iam:UntagOpenIDConnectProvider",
       "iam:UpdateOpenIDConnectProviderThumbprint",
     ]
-    # Not GitHub's, through which CI itself comes in.
+    # Excludes the provider of GitHub, through which CI itself signs in.
     resources = ["arn:${local.partition}:iam:${local.global}:oidc-provider/oidc.eks.${var.region}.amazonaws.com/*"]
   }
 

@@ -1,4 +1,4 @@
-# deploy: finds the cluster and the image, no more. What it may do inside comes from the cluster stack's access entry.
+# deploy: finds the cluster and the image. The cluster stack's access entry defines its permissions in Kubernetes.
 
 data "aws_iam_policy_document" "deploy" {
   statement {

@@ -1,6 +1,6 @@
-# plan: reads what the stacks manage, and their state. It writes nothing, not even a lock: plans run with
-# -lock=false. Not AWS's ReadOnlyAccess, which reads data as well (every bucket's objects, queues, tables,
-# parameters): whoever may open a pull request may run code as this role.
+# plan: reads the resources of the stacks and their state. It writes nothing, not even a lock: plans run with
+# -lock=false. It does not use the AWS policy ReadOnlyAccess, which can also read data (objects in all buckets,
+# queues, tables, parameters): anyone who can open a pull request can run code with this role.
 
 data "aws_iam_policy_document" "read_stacks" {
   statement {
@@ -36,7 +36,7 @@ data "aws_iam_policy_document" "read_stacks" {
       "sqs:GetQueueUrl",
       "sqs:ListQueueTags",
     ]
-    # Most of these know no resource, and none shows data.
+    # Most of these actions do not support resource-level permissions, and none of them returns data.
     resources = ["*"]
   }
 
@@ -65,7 +65,7 @@ resource "aws_iam_policy" "read_stacks" {
   policy      = data.aws_iam_policy_document.read_stacks.json
 }
 
-# To apply is to plan first.
+# An apply begins with a plan.
 resource "aws_iam_role_policy_attachment" "read_stacks" {
   for_each = toset(["plan", "apply"])
 

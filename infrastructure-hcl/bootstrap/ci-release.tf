@@ -1,4 +1,4 @@
-# release: adds images to the one repository. It cannot delete one, and tags there are immutable.
+# release: adds images to one repository. It cannot delete images, and the repository's tags are immutable.
 
 data "aws_iam_policy_document" "release" {
   statement {

@@ -1,4 +1,4 @@
-# Who of GitHub may be whom here. What each may do stands in a file of its own: ci-<role>.tf.
+# The GitHub jobs that can assume each role. The files ci-<role>.tf define the roles' permissions.
 
 resource "aws_iam_openid_connect_provider" "github" {
   url            = "https://token.actions.githubusercontent.com"
@@ -6,9 +6,9 @@ resource "aws_iam_openid_connect_provider" "github" {
 }
 
 locals {
-  # GitHub names the repository in one of two ways: by names alone, or, since July 2026 in every new repository,
-  # with the ids added. Both are accepted, since the condition on repository_id holds for either: somebody who
-  # takes over a name that became free does not get in.
+  # GitHub identifies the repository in one of two formats: by name only or, in every repository created since July
+  # 2026, by name and id. The roles accept both, because the condition on repository_id applies to either: someone who
+  # takes over an abandoned name gets no access.
   subject_prefixes = [
     "repo:${var.repository.name}",
     format("repo:%s@%s/%s@%s",
@@ -17,10 +17,11 @@ locals {
     ),
   ]
 
-  # The jobs that may assume each role. Every role has a GitHub environment of its own, so a job that may roll an
-  # image out cannot assume the role that applies. A job in an environment has passed that environment's approval.
-  # The trust also names the branch, because an environment's own branch rule can be switched off in GitHub alone.
-  # `plan` serves pull requests, and the plan of `main` that is approved before it is applied.
+  # The jobs that can assume each role. Every role except `plan` has its own GitHub environment, so a job that can
+  # roll out an image cannot assume the role that applies. A job in an environment has passed that environment's
+  # approval. The trust policy also names the branch, because anyone who administers the GitHub repository can disable
+  # an environment's branch rule. `plan` serves pull requests, and the plan on the branch that is approved before it
+  # is applied.
   ci_roles = {
     plan    = { subjects = ["pull_request", "ref:refs/heads/${var.branch}"], branch_only = false, purpose = "Plans changes" }
     apply   = { subjects = ["environment:${var.environment}-infrastructure"], branch_only = true, purpose = "Applies the stacks" }
@@ -30,7 +31,7 @@ locals {
 }
 
 data "aws_iam_policy_document" "trust" {
-  #checkov:skip=CKV_AWS_358: the subject is compared whole, and the repository's id with it
+  #checkov:skip=CKV_AWS_358: the conditions compare the whole subject and the repository's id
   for_each = local.ci_roles
 
   statement {
@@ -75,7 +76,7 @@ resource "aws_iam_role" "ci" {
   depends_on = [aws_iam_openid_connect_provider.github]
   for_each   = local.ci_roles
 
-  # Not a name that starts with the cluster's: those are the ones that `apply` may change.
+  # The name must not start with the cluster's name, because `apply` can change resources with such names.
   name               = "${local.name}-${each.key}"
   description        = "${each.value.purpose} of ${var.repository.name}"
   assume_role_policy = data.aws_iam_policy_document.trust[each.key].json

@@ -1,13 +1,13 @@
-# The key that encrypts Kubernetes' Secrets. It belongs here and not to the cluster stack, because KMS cannot tell
-# tagging a new key from tagging an existing one: a role that may create and tag keys could tag any key of the
-# account, the state's included, and then change its policy.
+# The key that encrypts Kubernetes Secrets. This stack creates it instead of the cluster stack, because KMS cannot
+# distinguish tagging a new key from tagging an existing one. A role that can create and tag keys could tag any key in
+# the account, including the key of the state, and then change that key's policy.
 resource "aws_kms_key" "secrets" {
-  #checkov:skip=CKV2_AWS_64: the key's default policy leaves access to the account's IAM, which is what is meant
+  #checkov:skip=CKV2_AWS_64: the key's default policy delegates access to IAM, which is intended
   description             = "Kubernetes Secrets of ${var.cluster_name}"
   enable_key_rotation     = true
   deletion_window_in_days = 30
 
-  # Without it, the cluster cannot read its Secrets again.
+  # Without this key, the cluster cannot read its Secrets.
   lifecycle {
     prevent_destroy = true
   }
@@ -18,7 +18,7 @@ resource "aws_kms_alias" "secrets" {
   target_key_id = aws_kms_key.secrets.key_id
 }
 
-# EKS requests its use of the key in the name of whoever creates the cluster.
+# EKS obtains its grant on the key with the permissions of the role that creates the cluster.
 resource "aws_iam_role_policy" "lend_secrets_key" {
   name = "lend-secrets-key"
   role = aws_iam_role.ci["apply"].name

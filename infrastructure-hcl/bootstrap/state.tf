@@ -1,19 +1,18 @@
-# Where Terraform keeps its state. Locks are objects beside it (use_lockfile), so there is no table.
+# The bucket of the Terraform states. Locks are objects in the same bucket (use_lockfile), so no table is needed.
 
 locals {
-  # The name follows from account and region, so whoever knows both needs no other configuration to find the state.
+  # The name is derived from account and region, so the scripts find the bucket without further configuration.
   state_bucket = "${local.name}-state-${local.account}-${var.region}"
 
-  # The stacks that CI plans and applies. This one is not among them: CI must not change its own rights.
+  # The stacks that CI plans and applies. This stack is not among them, because CI must not change its own permissions.
   stacks     = ["cluster", "platform"]
   state_keys = [for stack in local.stacks : "${var.environment}/${stack}.tfstate"]
 }
 
-# A key of our own, not S3's: state holds whatever Terraform knows, and read access to every bucket is common
-# (AWS's ReadOnlyAccess has it). Without a right to this key it reads nothing.
+# A customer managed key. A state contains everything that Terraform knows, and permission to read all buckets is common
+# (the AWS policy ReadOnlyAccess includes it). Without permission to use this key, the objects stay unreadable.
 resource "aws_kms_key" "state" {
-  #checkov:skip=CKV2_AWS_64: AWS's default is meant: IAM policies decide
-  #checkov:skip=CKV2_AWS_64: the key's default policy leaves access to the account's IAM, which is what is meant
+  #checkov:skip=CKV2_AWS_64: the key's default policy delegates access to IAM, which is intended
   description             = "Terraform state in ${local.state_bucket}"
   enable_key_rotation     = true
   deletion_window_in_days = 30
@@ -29,12 +28,9 @@ resource "aws_kms_alias" "state" {
 }
 
 resource "aws_s3_bucket" "state" {
-  #checkov:skip=CKV_AWS_18: who reads state shows in CloudTrail, if the account records data events
-  #checkov:skip=CKV_AWS_144: versions are against mistakes; without its region, nothing is left that it describes
-  #checkov:skip=CKV2_AWS_62: nobody waits for a notification
-  #checkov:skip=CKV_AWS_18: who reads and writes state is in CloudTrail; a log bucket would need one itself
-  #checkov:skip=CKV2_AWS_62: nothing waits for a state to change
-  #checkov:skip=CKV_AWS_144: the clusters are in this region too, and versions undo a mistake
+  #checkov:skip=CKV_AWS_18: CloudTrail can record access to the objects; a log bucket would itself need another one
+  #checkov:skip=CKV2_AWS_62: nothing reacts to changes of a state
+  #checkov:skip=CKV_AWS_144: the clusters are in the same region, and versions protect against mistakes
   bucket = local.state_bucket
 
   lifecycle {
@@ -71,7 +67,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "state" {
   bucket = aws_s3_bucket.state.id
 
   rule {
-    # One request to KMS for many objects.
+    # Reduces the number of requests to KMS.
     bucket_key_enabled = true
 
     apply_server_side_encryption_by_default {
@@ -82,7 +78,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "state" {
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "state" {
-  # S3 refuses rules about old versions before there can be any.
+  # S3 refuses rules for noncurrent versions until versioning is enabled.
   depends_on = [aws_s3_bucket_versioning.state]
 
   bucket = aws_s3_bucket.state.id
@@ -93,7 +89,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "state" {
 
     filter {}
 
-    # The newest 20 stay however old they are: a stack that rests for a year can still be restored.
+    # Keep the 20 most recent versions regardless of their age, so that a stack unchanged for a year can be restored.
     noncurrent_version_expiration {
       noncurrent_days           = 90
       newer_noncurrent_versions = 20
@@ -117,7 +113,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "state" {
 }
 
 resource "aws_s3_bucket_policy" "state" {
-  # Two changes of a bucket's access at once conflict.
+  # Concurrent changes to a bucket's access settings conflict.
   depends_on = [aws_s3_bucket_public_access_block.state]
 
   bucket = aws_s3_bucket.state.id
@@ -143,7 +139,7 @@ data "aws_iam_policy_document" "state_bucket" {
     }
   }
 
-  # A backend with `encrypt = true` asks for S3's own key and would get it.
+  # A backend with `encrypt = true` requests encryption with S3's own key. Without this statement, S3 would accept that.
   statement {
     sid       = "NoOtherEncryption"
     effect    = "Deny"

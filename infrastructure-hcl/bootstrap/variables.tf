@@ -1,5 +1,5 @@
 variable "environment" {
-  description = "The environment this account holds, as GitHub knows it. An account holds one: cluster and image repository have the same name in each"
+  description = "Name of the environment in this account, as in GitHub. Each account holds one environment, because cluster and image repository have the same names in all of them"
   type        = string
 
   validation {
@@ -9,17 +9,17 @@ variable "environment" {
 }
 
 variable "region" {
-  description = "AWS region of the state and of everything CI may touch"
+  description = "AWS region of the state and of all resources that CI can change"
   type        = string
 
   validation {
     condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "region must be a region's code, such as eu-central-1."
+    error_message = "region must be the code of an AWS region, such as eu-central-1."
   }
 }
 
 variable "repository" {
-  description = "The GitHub repository whose workflows may assume the roles: owner/name, its id and its owner's id"
+  description = "GitHub repository with the workflows that can assume the roles: owner/name, the repository's id and the owner's id"
   type = object({
     name     = string
     id       = string
@@ -28,7 +28,7 @@ variable "repository" {
 
   validation {
     condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$", var.repository.name))
-    error_message = "repository.name must be owner/name, without a wildcard."
+    error_message = "repository.name must have the form owner/name, without wildcards."
   }
 
   validation {
@@ -38,18 +38,18 @@ variable "repository" {
 }
 
 variable "branch" {
-  description = "The branch that is released and deployed"
+  description = "Branch from which CI releases and deploys"
   type        = string
   default     = "main"
 
   validation {
     condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._/-]*$", var.branch))
-    error_message = "branch must be the name of one branch, without a wildcard."
+    error_message = "branch must be the name of a single branch, without wildcards."
   }
 }
 
 variable "cluster_name" {
-  description = "Name of the EKS cluster; CI may touch only what carries it as its name, prefix or tag"
+  description = "Name of the EKS cluster. CI can change only resources that have it as their name, name prefix or tag"
   type        = string
   default     = "fastify-eks-cluster"
 
@@ -60,42 +60,42 @@ variable "cluster_name" {
 
   validation {
     condition     = !startswith("${local.name}-", "${var.cluster_name}-")
-    error_message = "cluster_name must not be how the names of CI's own roles begin (${local.name}-): CI could then change its own rights."
+    error_message = "cluster_name must not be a prefix of the names of CI's own roles (${local.name}-): CI could then change its own permissions."
   }
 }
 
 variable "image_repository" {
-  description = "Name of the ECR repository"
+  description = "Name of the service's ECR repository"
   type        = string
   default     = "fastify-app"
 
   validation {
     condition     = can(regex("^[a-z0-9]+([._/-][a-z0-9]+)*$", var.image_repository))
-    error_message = "image_repository must be the name of one ECR repository, without registry and tag."
+    error_message = "image_repository must be the name of a single ECR repository, without registry or tag."
   }
 }
 
 variable "monthly_budget_usd" {
-  description = "What the account may cost a month before somebody hears of it, in US dollars"
+  description = "Monthly budget of the account in US dollars. AWS Budgets sends alerts at 80 % of it (forecast) and at 100 % (actual cost)"
   type        = number
 
   validation {
     condition     = var.monthly_budget_usd > 0
-    error_message = "monthly_budget_usd must be more than 0."
+    error_message = "monthly_budget_usd must be greater than 0."
   }
 }
 
 variable "budget_emails" {
-  description = "Who hears of it"
+  description = "E-mail addresses that receive the budget alerts"
   type        = set(string)
 
   validation {
     condition     = length(var.budget_emails) >= 1 && length(var.budget_emails) <= 10
-    error_message = "budget_emails must hold 1 to 10 addresses; AWS Budgets takes no more."
+    error_message = "budget_emails must contain 1 to 10 addresses, the maximum of AWS Budgets."
   }
 
   validation {
     condition     = alltrue([for address in var.budget_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
-    error_message = "budget_emails holds something that is no e-mail address."
+    error_message = "budget_emails contains an invalid e-mail address."
   }
 }

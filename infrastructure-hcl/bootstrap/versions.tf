@@ -8,7 +8,7 @@ terraform {
     }
   }
 
-  # Its own bucket, once that exists; docs/ci-cd.md shows the first apply.
+  # The bucket that this stack creates. docs/ci-cd.md describes the first apply.
   backend "s3" {}
 }
 

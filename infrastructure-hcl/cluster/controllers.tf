@@ -1,7 +1,7 @@
-# What the in-cluster controllers need of AWS; the platform stack installs the controllers themselves.
+# AWS resources for the controllers in the cluster. The platform stack installs the controllers.
 
 module "karpenter" {
-  #checkov:skip=CKV_TF_1: the version is exact, see module eks
+  #checkov:skip=CKV_TF_1: the version is exact: see module eks
   source  = "terraform-aws-modules/eks/aws//modules/karpenter"
   version = "21.19.0"
 
@@ -9,13 +9,13 @@ module "karpenter" {
 
   iam_role_name            = "${var.cluster_name}-karpenter"
   iam_role_use_name_prefix = false
-  # As a managed policy it would be longer than the 6,144 characters IAM allows.
+  # As a managed policy, it would exceed IAM's limit of 6,144 characters.
   enable_inline_policy = true
 
   iam_role_permissions_boundary_arn  = local.permissions_boundary
   node_iam_role_permissions_boundary = local.permissions_boundary
 
-  # Karpenter's EC2NodeClass names the role, so its name must not change.
+  # The name must be fixed, because Karpenter's EC2NodeClass refers to it.
   node_iam_role_name            = "${var.cluster_name}-karpenter-node"
   node_iam_role_use_name_prefix = false
 
@@ -25,7 +25,7 @@ module "karpenter" {
 }
 
 module "load_balancer_controller_role" {
-  #checkov:skip=CKV_TF_1: the version is exact, see module eks
+  #checkov:skip=CKV_TF_1: the version is exact: see module eks
   source  = "terraform-aws-modules/iam/aws//modules/iam-role-for-service-accounts"
   version = "6.5.0"
 
@@ -59,7 +59,8 @@ resource "aws_iam_role" "ebs_csi" {
   })
 }
 
-# This version reaches only volumes that the driver itself has tagged; the first one reaches those of the whole account.
+# This version of the policy covers only volumes that the driver has tagged. The first version covers all volumes of the
+# account.
 resource "aws_iam_role_policy_attachment" "ebs_csi" {
   role       = aws_iam_role.ebs_csi.name
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonEBSCSIDriverPolicyV2"

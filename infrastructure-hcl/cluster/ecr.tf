@@ -7,7 +7,7 @@ resource "aws_ecr_repository" "service" {
     scan_on_push = true
   }
 
-  # With no key given, AWS's own key for ECR: encrypted and audited, without a monthly price.
+  # Without a key, ECR uses the key that AWS manages: encryption and auditing without a monthly price.
   encryption_configuration {
     encryption_type = "KMS"
   }

@@ -2,7 +2,7 @@ data "aws_partition" "current" {}
 
 data "aws_caller_identity" "current" {}
 
-# Read for its check alone.
+# Only used for its postcondition.
 # tflint-ignore: terraform_unused_declarations
 data "aws_eks_cluster_versions" "standard" {
   version_status = "STANDARD_SUPPORT"
@@ -25,24 +25,24 @@ locals {
     "arn", data.aws_partition.current.partition, "iam", "", data.aws_caller_identity.current.account_id, "policy/${var.permissions_boundary}",
   ])
 
-  # EKS writes there and nowhere else.
+  # EKS chooses this name.
   control_plane_log_group = "/aws/eks/${var.cluster_name}/cluster"
 
   access_policies = "arn:${data.aws_partition.current.partition}:eks::aws:cluster-access-policy"
 
-  # The platform stack binds a role of the service's namespace to this group.
+  # The platform stack binds the deploy role in the service's namespace to this group.
   deploy_group = "fastify-app:deploy"
 
-  # The namespaces of the platform stack's releases. Helm keeps a release in Secrets of its namespace, so whoever
-  # plans that stack reads Secrets there: not those of the service.
+  # The namespaces of the platform stack's releases. Planners can read Secrets in them, because Helm stores releases
+  # there. They cannot read the service's Secrets.
   release_namespaces = ["kube-system", "monitoring"]
 
-  # Nodes of the managed group carry it; Karpenter and other controllers ask for it.
+  # Label of the managed group's nodes, which Karpenter and the other controllers select.
   system_node_labels = { "node.fastify-eks/role" = "system" }
 
-  # An elastic network interface of a t4g.small holds so few addresses that only 11 pods fit, and a node's own
-  # agents take four of them. With prefix delegation addresses no longer bound it; memory does: 20 pods leave
-  # each about 65 MiB of the 1.3 GiB that the kubelet has to give.
+  # The network interfaces of a t4g.small have addresses for only 11 pods, and the node's own agents use four of them.
+  # With prefix delegation, memory is the limit instead: with 20 pods, each has about 65 MiB of the 1.3 GiB that the
+  # kubelet can allocate.
   system_node_max_pods = 20
 }
 
@@ -52,8 +52,8 @@ data "aws_kms_key" "secrets" {
   key_id = each.key
 }
 
-# The control plane writes its last lines after it is deleted, and EKS makes the log group for them again. An apply
-# after a destroy takes such a group over; creating it would fail.
+# The control plane still writes logs while EKS deletes it, and EKS recreates the log group for them. An apply after a
+# destroy imports this group, because creating it would fail.
 data "aws_cloudwatch_log_groups" "control_plane" {
   log_group_name_prefix = local.control_plane_log_group
 }
@@ -65,7 +65,7 @@ import {
 }
 
 module "eks" {
-  #checkov:skip=CKV_TF_1: the version is exact, and the registry serves a version from one tag for good
+  #checkov:skip=CKV_TF_1: the version is exact, and the registry never changes a published version
   source  = "terraform-aws-modules/eks/aws"
   version = "21.19.0"
 
@@ -77,10 +77,11 @@ module "eks" {
 
   endpoint_private_access = true
   endpoint_public_access  = length(var.endpoint_public_access_cidrs) > 0
-  # EKS refuses an empty list, so emptying it later leaves the former list behind the closed endpoint.
+  # EKS refuses an empty list. If you empty the variable later, the closed endpoint keeps the previous list.
   endpoint_public_access_cidrs = length(var.endpoint_public_access_cidrs) > 0 ? var.endpoint_public_access_cidrs : null
 
-  # At the end of standard support EKS upgrades the cluster. The default, EXTENDED, costs six times as much instead.
+  # At the end of standard support, EKS upgrades the cluster. With the default, EXTENDED, the price rises sixfold
+  # instead.
   upgrade_policy = { support_type = "STANDARD" }
 
   encryption_config = {
@@ -89,7 +90,7 @@ module "eks" {
   }
   create_kms_key          = var.secrets_key == null
   enable_kms_key_rotation = true
-  # Without administrators, only the role that created the key could ever administer it.
+  # Without administrators, only the role that creates the key could administer it.
   kms_key_administrators = var.access.admins
 
   iam_role_permissions_boundary = local.permissions_boundary
@@ -100,21 +101,23 @@ module "eks" {
   authentication_mode = "API"
   access_entries      = local.access_entries
 
-  # AWS verifies the issuer by its own list of authorities; a pinned thumbprint would only be one more thing to expire.
+  # AWS verifies the issuer with its own list of authorities. A pinned thumbprint would be unnecessary, and could
+  # expire.
   include_oidc_root_ca_thumbprint = false
 
   addons = {
     for name, addon in local.addons : name => addon if name != "metrics-server" || var.metrics_server_addon
   }
 
-  # Exactly one group carries it, or Karpenter's nodes would get several and the load balancer controller none.
+  # Only one security group may have this tag. With several, Karpenter's nodes would get all of them, and the load
+  # balancer controller could not determine which one to open.
   node_security_group_tags = { "karpenter.sh/discovery" = var.cluster_name }
 
   eks_managed_node_groups = {
     system = {
       ami_type       = "AL2023_ARM_64_STANDARD"
       instance_types = [var.system_nodes.instance_type]
-      # A newer AMI is a decision, not a difference that appears in whatever plan comes next.
+      # Keep the AMI until ami_release_version changes. Otherwise, any plan could include an unrelated node upgrade.
       use_latest_ami_release_version = false
       ami_release_version            = var.system_nodes.ami_release_version
       capacity_type                  = "ON_DEMAND"
@@ -124,8 +127,7 @@ module "eks" {
       labels                         = local.system_node_labels
       update_config                  = { max_unavailable = 1 }
 
-      # EC2 does not hand a launch template's own tags on to instances, volumes and interfaces, and EKS does not
-      # pass on the node group's.
+      # Instances, volumes and network interfaces inherit neither the launch template's own tags nor the node group's.
       launch_template_tags = local.tags
 
       iam_role_name                 = "${var.cluster_name}-system"
@@ -165,7 +167,8 @@ module "eks" {
 }
 
 locals {
-  # Versions are EKS's default for the cluster's own: they change with kubernetes_version, not from one plan to the next.
+  # Each add-on uses the default version for the cluster's Kubernetes version, so it changes only with
+  # kubernetes_version.
   addons = {
     vpc-cni = {
       before_compute = true
@@ -182,10 +185,10 @@ locals {
     kube-proxy             = { most_recent = false }
     coredns                = { most_recent = false }
     metrics-server         = { most_recent = false }
-    # For the platform's StorageClass.
+    # Required by the platform's StorageClass.
     aws-ebs-csi-driver = {
       most_recent = false
-      # Volumes outlive the cluster when nobody deletes their claims; by this tag `make destroy` finds them.
+      # A volume outlives the cluster if its claim is not deleted. `make destroy` finds such volumes by this tag.
       configuration_values = jsonencode({
         controller = { extraVolumeTags = { "ebs.csi.aws.com/cluster-name" = var.cluster_name } }
       })

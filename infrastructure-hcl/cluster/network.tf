@@ -1,4 +1,4 @@
-# The VPC and its subnets belong to somebody else. They are looked up, checked and tagged, and otherwise left alone.
+# The VPC and its subnets belong to someone else. The stack reads, checks and tags them, and changes nothing else.
 
 data "aws_vpc" "this" {
   id = var.vpc_id
@@ -36,14 +36,14 @@ locals {
 
   subnets = merge(data.aws_subnet.private, data.aws_subnet.public)
 
-  # The load balancer controller finds subnets by their role. Karpenter's EC2NodeClass names its subnets by id: a
-  # subnet can carry the tag it would look for, karpenter.sh/discovery, for one cluster only.
+  # The load balancer controller finds subnets by their role. Karpenter's EC2NodeClass lists its subnets by id,
+  # because a subnet can have the tag karpenter.sh/discovery for only one cluster.
   subnet_roles = merge(
     { for id in var.public_subnet_ids : id => "kubernetes.io/role/elb" },
     { for id in var.private_subnet_ids : id => "kubernetes.io/role/internal-elb" },
   )
 
-  # No other cluster's: the name is part of the key.
+  # The key contains the cluster's name, so it cannot conflict with another cluster's tag.
   cluster_tag = "kubernetes.io/cluster/${var.cluster_name}"
 
   subnet_tags = merge(
@@ -52,8 +52,9 @@ locals {
   )
 }
 
-# A role that the subnet had before this stack is its owner's: it is neither changed nor removed with the cluster.
-# The answer is kept from the first apply on, because later the subnet carries this stack's own tags as well.
+# If a subnet had a role tag before the first apply, the tag belongs to the subnet's owner: the stack neither changes
+# it nor removes it with the cluster. The first apply records this, because afterwards the subnet also has this
+# stack's tags.
 resource "terraform_data" "subnet_had_role" {
   for_each = local.subnet_roles
 
@@ -64,7 +65,7 @@ resource "terraform_data" "subnet_had_role" {
   }
 }
 
-# One resource per tag, so that the owner's other tags stay.
+# One resource per tag, so that the owner's other tags are preserved.
 resource "aws_ec2_tag" "subnet" {
   for_each = local.subnet_tags
 

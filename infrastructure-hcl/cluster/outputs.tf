@@ -14,7 +14,7 @@ output "cluster_endpoint" {
 }
 
 output "cluster_certificate_authority_data" {
-  description = "Certificate authority of the Kubernetes API, base64"
+  description = "Certificate authority of the Kubernetes API, in base64"
   value       = module.eks.cluster_certificate_authority_data
 }
 
@@ -29,27 +29,27 @@ output "node_subnet_ids" {
 }
 
 output "control_plane_log_group" {
-  description = "Log group of the control plane, which EKS can create again after the cluster is gone"
+  description = "Log group of the control plane, which EKS can recreate after the cluster has been deleted"
   value       = local.control_plane_log_group
 }
 
 output "karpenter_queue_name" {
-  description = "Queue of interruption messages"
+  description = "Name of Karpenter's interruption queue"
   value       = module.karpenter.queue_name
 }
 
 output "karpenter_node_role_name" {
-  description = "Role of the nodes Karpenter launches"
+  description = "Name of the IAM role of the nodes that Karpenter launches"
   value       = module.karpenter.node_iam_role_name
 }
 
 output "load_balancer_controller_role_arn" {
-  description = "Role of the load balancer controller's service account"
+  description = "ARN of the IAM role of the load balancer controller's service account"
   value       = module.load_balancer_controller_role.arn
 }
 
 output "metrics_server_addon" {
-  description = "Whether metrics-server is there as an EKS add-on"
+  description = "Whether metrics-server is installed as an EKS add-on"
   value       = var.metrics_server_addon
 }
 
@@ -59,11 +59,11 @@ output "deploy_group" {
 }
 
 output "ecr_repository_url" {
-  description = "Where the service's images are pushed to and pulled from"
+  description = "URL of the service's image repository"
   value       = aws_ecr_repository.service.repository_url
 }
 
 output "kubeconfig_command" {
-  description = "Ready to run: adds the cluster to your kubeconfig"
+  description = "Command that adds the cluster to your kubeconfig"
   value       = "aws eks update-kubeconfig --region ${var.region} --name ${module.eks.cluster_name}"
 }

@@ -9,29 +9,30 @@ variable "environment" {
 }
 
 variable "region" {
-  description = "AWS region the VPC is in"
+  description = "AWS region of the VPC"
   type        = string
 
   validation {
     condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "region must be a region's code, such as eu-central-1."
+    error_message = "region must be the code of an AWS region, such as eu-central-1."
   }
 }
 
 variable "cluster_name" {
-  description = "Name of the EKS cluster; part of the names of its roles, queue and tags"
+  description = "Name of the EKS cluster, also used in the names of its roles and queue and in its tags"
   type        = string
   default     = "fastify-eks-cluster"
 
   validation {
-    # The module names the cluster's role <name>-cluster- and lets IAM add 26 characters; prefixes end at 38.
+    # The module uses <name>-cluster- as a name prefix for the cluster's role. IAM limits name prefixes to 38
+    # characters.
     condition     = can(regex("^[a-z][a-z0-9-]{0,28}$", var.cluster_name))
     error_message = "cluster_name must be at most 29 lower-case letters, digits and dashes, starting with a letter."
   }
 }
 
 variable "kubernetes_version" {
-  description = "Minor version of Kubernetes, one that EKS has in standard support"
+  description = "Minor version of Kubernetes. Must be in standard support on EKS"
   type        = string
   default     = "1.35"
 
@@ -42,27 +43,27 @@ variable "kubernetes_version" {
 }
 
 variable "vpc_id" {
-  description = "The existing VPC"
+  description = "Id of the existing VPC"
   type        = string
 
   validation {
     condition     = can(regex("^vpc-([0-9a-f]{8}|[0-9a-f]{17})$", var.vpc_id))
-    error_message = "vpc_id must be the id of a VPC: vpc- and 8 or 17 hexadecimal digits."
+    error_message = "vpc_id must be the id of a VPC: vpc- followed by 8 or 17 hexadecimal digits."
   }
 }
 
 variable "private_subnet_ids" {
-  description = "Existing subnets for nodes, pods and the control plane's interfaces, in at least two availability zones"
+  description = "Ids of existing subnets for nodes, pods and the control plane's network interfaces, in at least two availability zones"
   type        = list(string)
 
   validation {
     condition     = alltrue([for id in var.private_subnet_ids : can(regex("^subnet-([0-9a-f]{8}|[0-9a-f]{17})$", id))])
-    error_message = "private_subnet_ids must be ids of subnets: subnet- and 8 or 17 hexadecimal digits."
+    error_message = "private_subnet_ids must be ids of subnets: subnet- followed by 8 or 17 hexadecimal digits."
   }
 
   validation {
     condition     = length(distinct(var.private_subnet_ids)) == length(var.private_subnet_ids)
-    error_message = "private_subnet_ids names a subnet twice."
+    error_message = "private_subnet_ids contains a subnet twice."
   }
 
   validation {
@@ -72,17 +73,17 @@ variable "private_subnet_ids" {
 }
 
 variable "public_subnet_ids" {
-  description = "Existing subnets for internet-facing load balancers, in at least two availability zones"
+  description = "Ids of existing subnets for internet-facing load balancers, in at least two availability zones"
   type        = list(string)
 
   validation {
     condition     = alltrue([for id in var.public_subnet_ids : can(regex("^subnet-([0-9a-f]{8}|[0-9a-f]{17})$", id))])
-    error_message = "public_subnet_ids must be ids of subnets: subnet- and 8 or 17 hexadecimal digits."
+    error_message = "public_subnet_ids must be ids of subnets: subnet- followed by 8 or 17 hexadecimal digits."
   }
 
   validation {
     condition     = length(distinct(var.public_subnet_ids)) == length(var.public_subnet_ids)
-    error_message = "public_subnet_ids names a subnet twice."
+    error_message = "public_subnet_ids contains a subnet twice."
   }
 
   validation {
@@ -92,12 +93,12 @@ variable "public_subnet_ids" {
 
   validation {
     condition     = length(setintersection(var.public_subnet_ids, var.private_subnet_ids)) == 0
-    error_message = "A subnet is either public or private: public_subnet_ids and private_subnet_ids overlap."
+    error_message = "public_subnet_ids and private_subnet_ids overlap: a subnet is either public or private."
   }
 }
 
 variable "endpoint_public_access_cidrs" {
-  description = "Networks that may reach the public API endpoint; with none there is only the private endpoint"
+  description = "Networks that can reach the public API endpoint. If empty, the cluster has only a private endpoint"
   type        = list(string)
   default     = []
 
@@ -113,18 +114,18 @@ variable "endpoint_public_access_cidrs" {
 }
 
 variable "secrets_key" {
-  description = "Alias of the KMS key that encrypts Kubernetes' Secrets, as bootstrap creates it; without one, the cluster gets a key of its own"
+  description = "Alias of the KMS key that encrypts Kubernetes Secrets, which the bootstrap stack creates. If null, the cluster stack creates a key"
   type        = string
   default     = null
 
   validation {
     condition     = var.secrets_key == null || can(regex("^alias/[A-Za-z0-9/_-]+$", var.secrets_key))
-    error_message = "secrets_key must be a key's alias, such as alias/fastify-eks-secrets."
+    error_message = "secrets_key must be the alias of a key, such as alias/fastify-eks-secrets."
   }
 }
 
 variable "access" {
-  description = "IAM principals by what they may do in the cluster: administer it, deploy the service, plan (reads Secrets where Helm keeps the platform's releases), read"
+  description = "IAM principals with access to the cluster: admins, deployers of the service, planners (who can read Secrets in the namespaces of the platform's releases, because Helm stores releases there), readers"
   type = object({
     admins    = list(string)
     deployers = optional(list(string), [])
@@ -134,7 +135,7 @@ variable "access" {
 
   validation {
     condition     = length(var.access.admins) > 0
-    error_message = "access.admins is empty: nobody could administer the cluster, its creator included."
+    error_message = "access.admins is empty: no one, not even the cluster's creator, could administer the cluster."
   }
 
   validation {
@@ -142,30 +143,30 @@ variable "access" {
       for arn in flatten(values(var.access)) :
       can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/[\\w+=,.@/-]+$", arn))
     ])
-    error_message = "access holds something other than the ARN of an IAM role or user (an assumed-role ARN of STS is not one)."
+    error_message = "access must contain only ARNs of IAM roles and users, not assumed-role ARNs of STS."
   }
 
   validation {
     condition     = length(distinct(flatten(values(var.access)))) == length(flatten(values(var.access)))
-    error_message = "access names a principal twice; EKS takes one access entry for each."
+    error_message = "access contains a principal twice, but EKS allows only one access entry per principal."
   }
 }
 
 variable "permissions_boundary" {
-  description = "Name of the IAM policy no role of the cluster may exceed, as bootstrap creates it; none where nobody but administrators applies"
+  description = "Name of the permissions boundary of the cluster's roles, which the bootstrap stack creates. Can be null if only administrators apply this stack"
   type        = string
   default     = null
 }
 
 variable "system_nodes" {
-  description = "The managed node group for what must not run on nodes that Karpenter manages, Karpenter first of all"
+  description = "Managed node group for pods that must not run on Karpenter's nodes, above all Karpenter itself"
   type = object({
     instance_type = optional(string, "t4g.small")
     min_size      = optional(number, 2)
     max_size      = optional(number, 3)
     desired_size  = optional(number, 2)
     disk_gib      = optional(number, 20)
-    # The newest at creation unless given; `aws ssm get-parameter` tells of newer ones (docs/infrastructure.md).
+    # If null, EKS uses the newest release at creation. docs/infrastructure.md explains how to find newer ones.
     ami_release_version = optional(string)
   })
   default = {}
@@ -176,7 +177,7 @@ variable "system_nodes" {
       var.system_nodes.min_size <= var.system_nodes.desired_size &&
       var.system_nodes.desired_size <= var.system_nodes.max_size
     )
-    error_message = "system_nodes needs 1 <= min_size <= desired_size <= max_size."
+    error_message = "system_nodes requires 1 <= min_size <= desired_size <= max_size."
   }
 
   validation {
@@ -186,29 +187,29 @@ variable "system_nodes" {
 }
 
 variable "log_retention_days" {
-  description = "How long CloudWatch keeps the control plane's logs"
+  description = "Days for which CloudWatch keeps the control plane's logs"
   type        = number
   default     = 30
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], var.log_retention_days)
-    error_message = "log_retention_days must be a period CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545 or 731."
+    error_message = "log_retention_days must be a period that CloudWatch Logs supports: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545 or 731."
   }
 }
 
 variable "log_types" {
-  description = "Logs the control plane writes to CloudWatch"
+  description = "Types of logs that the control plane writes to CloudWatch"
   type        = set(string)
   default     = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 
   validation {
     condition     = length(setsubtract(var.log_types, ["api", "audit", "authenticator", "controllerManager", "scheduler"])) == 0
-    error_message = "log_types must be of api, audit, authenticator, controllerManager and scheduler."
+    error_message = "log_types can contain only api, audit, authenticator, controllerManager and scheduler."
   }
 }
 
 variable "images" {
-  description = "The service's ECR repository: how many tagged images it keeps, and whether destroy may delete images"
+  description = "The service's ECR repository: number of tagged images to keep, and whether a destroy can delete images"
   type = object({
     kept         = optional(number, 5)
     force_delete = optional(bool, false)
@@ -217,18 +218,18 @@ variable "images" {
 
   validation {
     condition     = var.images.kept >= 2 && floor(var.images.kept) == var.images.kept
-    error_message = "images.kept must be a whole number of at least 2: the image that runs and the one to roll back to."
+    error_message = "images.kept must be a whole number of at least 2: the running image and the one to roll back to."
   }
 }
 
 variable "deletion_protection" {
-  description = "Whether EKS refuses to delete the cluster; needs a provider of version 6"
+  description = "Whether EKS refuses to delete the cluster. Requires version 6 of the AWS provider"
   type        = bool
   default     = false
 }
 
 variable "metrics_server_addon" {
-  description = "Whether metrics-server comes as an EKS add-on; the platform stack installs it otherwise"
+  description = "Whether to install metrics-server as an EKS add-on. If false, the platform stack installs it"
   type        = bool
   default     = true
 }

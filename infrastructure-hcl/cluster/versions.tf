@@ -4,12 +4,13 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # The modules ask for 6.28 or newer themselves; this stack holds on the last 5.x as well.
+      # The modules themselves require 6.28 or later. The stack also works with the last 5.x, which the stand-ins can
+      # use.
       version = ">= 5.95, < 7.0"
     }
   }
 
-  # Bucket and key come from the environment, see ../environments.
+  # The caller sets the bucket and the key: see ../environments.
   backend "s3" {}
 }
 

@@ -9,12 +9,12 @@ resource "helm_release" "cluster_baseline" {
     monitoring  = var.monitoring.enabled
   })]
 
-  # A deployment of the service that came first has made the service's namespace.
+  # If the service was deployed first, its namespace already exists.
   take_ownership  = true
   atomic          = var.wait
   wait            = var.wait
   cleanup_on_fail = true
-  # Removing the namespace of the monitoring waits until its volume is gone.
+  # Deleting the monitoring namespace waits until its volume is deleted.
   timeout     = 300
   max_history = 5
 }

@@ -1,4 +1,4 @@
-# Its chart holds the definitions as well, but Helm never upgrades what is in a chart's crds folder.
+# Karpenter's chart also contains the definitions, but Helm never upgrades those in a chart's crds directory.
 resource "helm_release" "karpenter_crd" {
   name       = "karpenter-crd"
   namespace  = "kube-system"
@@ -6,7 +6,7 @@ resource "helm_release" "karpenter_crd" {
   chart      = local.charts.karpenter-crd.chart
   version    = local.charts.karpenter-crd.version
 
-  # Definitions that something else has installed stay where they are and are upgraded from here on.
+  # Adopt definitions that are already installed, and upgrade them from now on.
   take_ownership  = true
   atomic          = var.wait
   wait            = var.wait
@@ -66,10 +66,10 @@ resource "helm_release" "karpenter_nodes" {
   atomic          = var.wait
   wait            = var.wait
   cleanup_on_fail = true
-  # Destroying it waits until the nodes are drained and gone: their grace period of 10 minutes, and some.
+  # A destroy waits until the nodes are drained and terminated: their grace period of 10 minutes, plus a margin.
   timeout     = 780
   max_history = 5
 
-  # Karpenter has to outlive its nodes, or nobody terminates them.
+  # Karpenter must outlive its nodes: without it, nothing terminates them.
   depends_on = [helm_release.karpenter]
 }

@@ -1,5 +1,5 @@
-# Helm never upgrades what is in a chart's crds folder, and nobody publishes these definitions as a chart. So they
-# are read from the controller's own chart, at its version, and become a release that is upgraded with it.
+# Helm never upgrades definitions in a chart's crds directory, and these definitions are not published as a separate
+# chart. This data source reads them from the controller's chart, at the same version, for a release of their own.
 data "helm_template" "load_balancer_controller" {
   name       = "aws-load-balancer-controller"
   namespace  = "kube-system"
@@ -8,7 +8,8 @@ data "helm_template" "load_balancer_controller" {
   version    = local.charts.aws-load-balancer-controller.version
 
   include_crds = true
-  # Definitions come regardless; of the rest only what has no secrets, as everything rendered ends in the state.
+  # include_crds applies regardless of show_only. Everything rendered is stored in the state, so render only one
+  # template without secrets.
   show_only = ["templates/serviceaccount.yaml"]
   values    = [yamlencode({ clusterName = local.cluster.cluster_name })]
 }
@@ -21,7 +22,7 @@ resource "helm_release" "load_balancer_controller_crds" {
 
   values = [yamlencode({ definitions = data.helm_template.load_balancer_controller.crds })]
 
-  # Definitions that something else has installed stay where they are and are upgraded from here on.
+  # Adopt definitions that are already installed, and upgrade them from now on.
   take_ownership  = true
   atomic          = var.wait
   wait            = var.wait
@@ -53,7 +54,7 @@ resource "helm_release" "load_balancer_controller" {
   timeout         = 300
   max_history     = 5
 
-  # No other release waits for this one: its webhooks concern Ingresses and target groups, which none of them has.
+  # No other release depends on this one: its webhooks apply to Ingresses and target groups, which no other release has.
   depends_on = [
     helm_release.load_balancer_controller_crds,
     helm_release.prometheus_operator_crds,

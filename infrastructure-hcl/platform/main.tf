@@ -19,11 +19,11 @@ locals {
     karpenter-crd                = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }
     kube-prometheus-stack        = { repository = "https://prometheus-community.github.io/helm-charts", version = "88.5.3" }
     metrics-server               = { repository = "https://kubernetes-sigs.github.io/metrics-server", version = "3.13.1" }
-    # Holds the definitions of the operator that kube-prometheus-stack brings: raise the two together.
+    # Contains the definitions for the operator in kube-prometheus-stack: upgrade the two together.
     prometheus-operator-crds = { repository = "https://prometheus-community.github.io/helm-charts", version = "31.0.1" }
   }
 
-  # A registry is asked for name and version; in a directory, or on a web server, the package is a file.
+  # In a registry, a chart has a name and a version. In a directory or on a web server, it is a file.
   mirror_is_registry = startswith(coalesce(var.chart_mirror, "-"), "oci://")
   mirror_of_files    = local.mirror_is_registry ? null : var.chart_mirror
 
@@ -41,8 +41,8 @@ locals {
     karpenter-nodes             = "${path.module}/../../helm/karpenter-nodes"
   }
 
-  # Helm's provider looks at nothing but a chart's version. As a release's description this makes each change of
-  # our own charts a change of the release.
+  # The Helm provider detects only a new version of a chart. With the digest of its files in the release's
+  # description, it also detects changes in our own charts.
   own_chart_digests = {
     for name, path in local.own_charts : name => "files ${substr(sha256(join("\n", [
       for file in sort(fileset(path, "**")) : "${file} ${filesha256("${path}/${file}")}"

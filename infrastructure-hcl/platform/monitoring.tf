@@ -1,4 +1,4 @@
-# The published chart of the operator's definitions, all of them templates: Helm upgrades them with its version.
+# The published chart of the operator's definitions. All of them are templates, so Helm upgrades them.
 resource "helm_release" "prometheus_operator_crds" {
   for_each = toset(var.monitoring.enabled ? ["prometheus-operator-crds"] : [])
 
@@ -8,7 +8,7 @@ resource "helm_release" "prometheus_operator_crds" {
   chart      = local.charts[each.key].chart
   version    = local.charts[each.key].version
 
-  # Definitions that something else has installed stay where they are and are upgraded from here on.
+  # Adopt definitions that are already installed, and upgrade them from now on.
   take_ownership  = true
   atomic          = var.wait
   wait            = var.wait
@@ -35,7 +35,7 @@ resource "helm_release" "kube_prometheus_stack" {
   atomic          = var.wait
   wait            = var.wait
   cleanup_on_fail = true
-  # It begins with the launch of a node.
+  # Includes the launch of a node.
   timeout     = 600
   max_history = 5
 

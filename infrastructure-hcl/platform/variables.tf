@@ -1,5 +1,5 @@
 variable "environment" {
-  description = "Name of the environment, for the tags of nodes"
+  description = "Name of the environment, used in the tags of nodes"
   type        = string
 
   validation {
@@ -9,7 +9,7 @@ variable "environment" {
 }
 
 variable "cluster_state" {
-  description = "Where the cluster stack keeps its state: kind of backend, and its settings (bucket, key, region; or path)"
+  description = "Location of the cluster stack's state: type of backend, and its settings (bucket, key and region, or path)"
   type = object({
     backend = string
     config  = map(string)
@@ -22,34 +22,34 @@ variable "cluster_state" {
 }
 
 variable "chart_mirror" {
-  description = "Where all third-party charts come from instead of their publishers: a directory or URL with <name>-<version>.tgz, or an oci:// registry"
+  description = "Mirror of all third-party charts: a directory or URL with <name>-<version>.tgz, or an oci:// registry. If null, the charts come from their publishers"
   type        = string
   default     = null
 
   validation {
     condition     = var.chart_mirror == null || can(regex("^(oci://|https://|/).*[^/]$", var.chart_mirror))
-    error_message = "chart_mirror must be an absolute directory, an https:// URL or an oci:// URL, without a slash at its end."
+    error_message = "chart_mirror must be an absolute path, an https:// URL or an oci:// URL, without a trailing slash."
   }
 }
 
 variable "wait" {
-  description = "Whether a release counts only once its pods are ready, and is undone otherwise. False is for clusters that cannot pull the images"
+  description = "Whether to wait until a release's pods are ready, and to roll the release back otherwise. Set to false for clusters that cannot pull the images"
   type        = bool
   default     = true
 }
 
 variable "controller_replicas" {
-  description = "Replicas of Karpenter and of the load balancer controller, each on a system node of its own"
+  description = "Replicas of Karpenter and of the load balancer controller. Each replica of Karpenter needs its own system node"
   type        = number
 
   validation {
     condition     = contains([1, 2], var.controller_replicas)
-    error_message = "controller_replicas must be 1 or 2: one leads, a second takes over, a third has nothing to do."
+    error_message = "controller_replicas must be 1 or 2: one replica leads, the second takes over if it fails, and a third would be idle."
   }
 }
 
 variable "node_limits" {
-  description = "What all nodes that Karpenter launches may have together: vCPUs, and memory such as 16Gi"
+  description = "Total vCPUs and memory (such as 16Gi) of all nodes that Karpenter launches"
   type = object({
     cpu    = number
     memory = string
@@ -57,7 +57,7 @@ variable "node_limits" {
 
   validation {
     condition     = var.node_limits.cpu >= 2 && floor(var.node_limits.cpu) == var.node_limits.cpu
-    error_message = "node_limits.cpu must be a whole number of at least 2, the vCPUs of one t4g.small."
+    error_message = "node_limits.cpu must be a whole number of at least 2, the number of vCPUs of a t4g.small."
   }
 
   validation {
@@ -67,7 +67,7 @@ variable "node_limits" {
 }
 
 variable "monitoring" {
-  description = "Whether Prometheus and Grafana run in the cluster, for how many days metrics are kept, and on how large a volume"
+  description = "Whether to install Prometheus and Grafana, the retention of metrics in days, and the size of their volume"
   type = object({
     enabled        = bool
     retention_days = optional(number, 7)
@@ -76,6 +76,6 @@ variable "monitoring" {
 
   validation {
     condition     = var.monitoring.retention_days >= 1 && var.monitoring.volume_gib >= 5
-    error_message = "monitoring needs a retention_days of at least 1 and a volume_gib of at least 5."
+    error_message = "monitoring requires retention_days of at least 1 and volume_gib of at least 5."
   }
 }

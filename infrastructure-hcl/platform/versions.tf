@@ -8,19 +8,19 @@ terraform {
     }
   }
 
-  # Bucket and key come from the environment, see ../environments.
+  # The caller sets the bucket and the key: see ../environments.
   backend "s3" {}
 }
 
-# The only provider that talks to the cluster. What is no third party's chart (namespaces, storage class, deploy
-# role) is one of our own: planning it asks the cluster nothing, and no second provider has to sign in.
+# The only provider that connects to the cluster. Objects that are not part of a third-party chart (namespaces,
+# storage class, deploy role) are in a chart of our own, so that no second provider needs to sign in to the cluster.
 provider "helm" {
   kubernetes = {
     host                   = local.cluster.cluster_endpoint
     cluster_ca_certificate = base64decode(local.cluster.cluster_certificate_authority_data)
 
-    # EKS's tokens are good for 15 minutes, less than an apply or a destroy may take: the provider asks for a new one
-    # when the last has expired.
+    # Tokens of EKS are valid for 15 minutes, but an apply or a destroy can take longer. The provider therefore
+    # requests a new one when the last has expired.
     exec = {
       api_version = "client.authentication.k8s.io/v1beta1"
       command     = "aws"

@@ -1,5 +1,5 @@
 import { KubeConfig } from '@kubernetes/client-node'
-import { ActionableError } from 'eks-box/errors'
+import { ActionableError } from 'shared/errors'
 import t, { type Test } from 'tap'
 import { Cluster } from './cluster.ts'
 import { type FakeCluster, kubeconfig, startCluster } from './test-servers.ts'

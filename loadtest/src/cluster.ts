@@ -9,8 +9,7 @@ import {
   type V2HorizontalPodAutoscalerSpec,
   type V2HorizontalPodAutoscalerStatus,
 } from '@kubernetes/client-node'
-import { ActionableError } from 'eks-box/errors'
-import { rootCause } from './environment.ts'
+import { ActionableError, rootCause } from 'shared/errors'
 import type { ReplicaSample } from './timeline.ts'
 
 /** Milliseconds between two looks at the cluster, and how long one may take. */

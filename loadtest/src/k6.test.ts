@@ -2,15 +2,15 @@ import { execFile } from 'node:child_process'
 import { chmodSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { readConfig } from 'eks-box/config'
 import { programPath } from 'eks-box/tools'
+import { readBoxConfig } from 'shared/box'
 import t from 'tap'
 import { parsePoint, runK6 } from './k6.ts'
 import { LOADS } from './load.ts'
 import { thresholds } from './slo.ts'
 import { startService } from './test-servers.ts'
 
-const k6 = programPath(readConfig(process.env), 'k6')
+const k6 = programPath(readBoxConfig(process.env), 'k6')
 if (!existsSync(k6)) t.bailout(`these tests need k6, which is not built (${k6}): run \`make tools\``)
 
 const script = (scenario: string) => join(import.meta.dirname, 'scenarios', `${scenario}.ts`)

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { ActionableError } from 'eks-box/errors'
+import { ActionableError } from 'shared/errors'
 
 /** One measurement of k6; times are milliseconds since the epoch. */
 export type Point =

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { ActionableError } from 'eks-box/errors'
+import { ActionableError } from 'shared/errors'
 import type { Autoscaler, Cluster } from './cluster.ts'
 import { runK6 } from './k6.ts'
 import type { Load } from './load.ts'

@@ -3,15 +3,16 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { Argument, Command, InvalidArgumentError } from 'commander'
-import { readConfig } from 'eks-box/config'
-import { ActionableError, reportFailure } from 'eks-box/errors'
 import { programPath } from 'eks-box/tools'
+import { loadKubeConfig } from 'shared/cluster-access'
+import { readEnvironment } from 'shared/environment'
+import { ActionableError, reportFailure } from 'shared/errors'
 import { Cluster } from './cluster.ts'
-import { checkLoadRoutes, checkReady, readBaseUrl, readCluster } from './environment.ts'
 import { LOADS, type Load } from './load.ts'
 import { record } from './recorder.ts'
 import { formatMarkdown, formatSummary, type Report } from './report.ts'
 import { type ScenarioName, SLO } from './slo.ts'
+import { checkLoadRoutes, checkReady, readBaseUrl } from './target.ts'
 
 interface Options {
   cluster: boolean
@@ -75,9 +76,9 @@ async function run(scenario: ScenarioName, options: Options): Promise<void> {
   if (options.untilScaledDown && !options.cluster) {
     throw new ActionableError('--until-scaled-down needs a cluster to watch', 'leave out --no-cluster')
   }
-  const box = readConfig(process.env)
+  const environment = readEnvironment(process.env)
   const load = planLoad(scenario)
-  const baseUrl = readBaseUrl(process.env, box)
+  const baseUrl = readBaseUrl(environment, process.env)
   const reportFile = prepareReportFile(scenario, options.summary)
   await checkReady(baseUrl)
   if (scenario === 'scaling') await checkLoadRoutes(baseUrl)
@@ -85,9 +86,9 @@ async function run(scenario: ScenarioName, options: Options): Promise<void> {
     scenario,
     load,
     baseUrl,
-    k6: programPath(box, 'k6'),
+    k6: programPath(environment.box, 'k6'),
     cluster: options.cluster
-      ? new Cluster(readCluster(process.env, box), options.namespace, options.release)
+      ? new Cluster(loadKubeConfig(environment.access), options.namespace, options.release)
       : null,
     untilScaledDown: options.untilScaledDown,
     settleSeconds: options.settleTimeout,

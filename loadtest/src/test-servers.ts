@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { LOAD_ROUTE_PROBE } from './environment.ts'
+import { LOAD_ROUTE_PROBE } from './target.ts'
 
 /** What is asked before the load. */
 const probes = ['/readyz', LOAD_ROUTE_PROBE]

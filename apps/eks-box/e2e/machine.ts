@@ -2,7 +2,7 @@ import { existsSync, globSync, statSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { listCgroups } from '../src/cgroups.ts'
+import { listCgroups } from '../src/node/cgroups.ts'
 
 /** What a box could leave behind on the machine, seen from outside its namespaces. */
 export interface Traces {

@@ -8,14 +8,14 @@ import { mkdtemp, readFile, rm, statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import { boxPaths } from '../src/component.ts'
+import { kubeconfigPath, readBoxConfig } from 'shared/box'
 import { cgroupRoot } from '../src/components/kubelet.ts'
-import { kubeconfigPath, readConfig } from '../src/config.ts'
+import { boxPaths } from '../src/state-directory.ts'
 import { programPath } from '../src/tools.ts'
 import { traces } from './machine.ts'
 
 const repository = resolve(import.meta.dirname, '../../..')
-const config = readConfig(process.env)
+const config = readBoxConfig(process.env)
 const cgroups = '/sys/fs/cgroup'
 /** Of the kernel's linux/magic.h. */
 const CGROUP2_SUPER_MAGIC = 0x63677270

@@ -6,6 +6,10 @@ import { pipeline } from 'node:stream/promises'
 import { Argument, Command, Option } from 'commander'
 import { execa } from 'execa'
 import { Listr, type ListrTask } from 'listr2'
+import { awsEnvironment, type BoxConfig, kubeconfigPath, readBoxConfig } from 'shared/box'
+import { readEnvironment, requireBox } from 'shared/environment'
+import { ActionableError, reportFailure } from 'shared/errors'
+import { COMPONENT_NAMES, type ComponentName } from './components/component.ts'
 import {
   awaitReady,
   boxEnvironment,
@@ -18,13 +22,11 @@ import {
   runningBox,
   startBox,
   stopBox,
-} from './box.ts'
-import { boxPaths, COMPONENT_NAMES, type ComponentName } from './component.ts'
-import { awsEnvironment, type BoxConfig, kubeconfigPath, readConfig, requireBox } from './config.ts'
-import { ActionableError, reportFailure } from './errors.ts'
-import { exportLogs } from './export.ts'
+} from './lifecycle/box.ts'
+import { exportLogs } from './lifecycle/log-export.ts'
+import { type BoxStatus, readStatus } from './lifecycle/status.ts'
 import { BOX_PACKAGES, PACKAGES, type Package } from './packages.ts'
-import { type BoxStatus, readStatus } from './status.ts'
+import { boxPaths } from './state-directory.ts'
 import { buildCache } from './tools/go.ts'
 import { elapsed, prepareTasks } from './tools/prepare.ts'
 import { markUsed, removeUnused } from './tools/unused.ts'
@@ -98,7 +100,7 @@ function interruption(): AbortSignal {
 }
 
 async function up(config: BoxConfig): Promise<void> {
-  requireBox(process.env)
+  requireBox(readEnvironment(process.env))
   const interrupt = interruption()
   const running = await runningBox(config)
   const reusable = running !== undefined && running.phase !== 'stopping' && isCurrent(config, running)
@@ -265,7 +267,7 @@ const program = new Command('eks-box')
 const withConfig =
   <Args extends unknown[]>(action: (config: BoxConfig, ...args: Args) => unknown) =>
   async (...args: Args) => {
-    await action(readConfig(process.env), ...args)
+    await action(readBoxConfig(process.env), ...args)
   }
 
 program.command('up').description('build what is missing and start the box').action(withConfig(up))

@@ -1,15 +1,13 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { type BoxConfig, REGION } from 'shared/box'
 
 /**
  * What the box's cluster looks like. Where EKS fixes a value that its users cannot change, it is EKS's.
  */
 
-/** The project's cluster and region; the same names in the box and on AWS. */
+/** The project's cluster; the same name in the box and on AWS. */
 export const CLUSTER_NAME = 'fastify-eks-cluster'
-export const REGION = 'eu-central-1'
-
-/** The account the AWS documentation and emulators use for examples. */
-export const ACCOUNT = '123456789012'
 
 /** The IAM user the box's operator is. */
 export const OPERATOR = 'operator'
@@ -35,8 +33,18 @@ export const CACHE_HOST = 'fastify-app.box.ng.0001.euc1.cache.amazonaws.com'
 /** Database and user of the service. */
 export const DATABASE = 'fastify_app'
 
-/** Name of the secret in Secrets Manager that holds the service's connection URLs. */
-export const CONNECTION_SECRET = 'fastify-app/local'
+/** NodePort that `ports.service` of the box leads to; `helm/fastify-app/values-local.yaml` asks for it. */
+export const SERVICE_NODE_PORT = 30080
+
+/**
+ * The issuer of the cluster's service account tokens, an OIDC provider for IAM. Its name has the form that EKS uses,
+ * because Terraform's provider cannot compare one with a port. Nothing answers there; the API server serves the keys
+ * (`/openid/v1/jwks`).
+ */
+export function oidcIssuer({ name }: Pick<BoxConfig, 'name'>): string {
+  const id = createHash('sha256').update(name).digest('hex').slice(0, 32).toUpperCase()
+  return `https://oidc.eks.${REGION}.amazonaws.com/id/${id}`
+}
 
 /** Ports inside the box's own network namespace; nothing else listens there. */
 export const PORTS = {

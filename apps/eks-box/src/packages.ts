@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, globSync, statSync } from 'node:fs'
 import { delimiter, isAbsolute, join } from 'node:path'
 import { ExecaError, execa } from 'execa'
-import { ActionableError } from './errors.ts'
+import { ActionableError } from 'shared/errors'
 import { withServicesOff } from './services.ts'
 
 /** A Debian package the box or the repository's checks need. */

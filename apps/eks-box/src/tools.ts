@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { BoxConfig } from './config.ts'
-import { ActionableError } from './errors.ts'
+import type { BoxConfig } from 'shared/box'
+import { ActionableError } from 'shared/errors'
 
 interface ToolModule {
   /** Programs the module installs, under the names they have afterwards. */

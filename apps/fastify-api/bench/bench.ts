@@ -205,7 +205,7 @@ const MANIFEST_TYPES = [
 /** The compressed layers of this checkout's image in the box's registry, in MB; undefined where it is not there. */
 async function imageMegabytes(): Promise<number | undefined> {
   try {
-    const script = join(repository, 'scripts', 'src', 'image.ts')
+    const script = join(repository, 'scripts', 'src', 'image', 'image.ts')
     const { stdout } = await run(process.execPath, [script, 'reference'], {
       env: { ...process.env, IMAGE_REPOSITORY: 'fastify-app' },
     })

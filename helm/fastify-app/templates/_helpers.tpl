@@ -1,15 +1,15 @@
-{{/* Name of every object: the release's, which Helm keeps to 53 characters, so that a suffix fits. */}}
+{{/* Name of all objects: the release's name. Helm limits it to 53 characters, which leaves room for a suffix. */}}
 {{- define "fastify-app.name" -}}
 {{- .Release.Name -}}
 {{- end -}}
 
-{{/* Labels that select the pods. They are immutable on a Deployment, so nothing here may change with a version. */}}
+{{/* Labels that select the pods. A Deployment's selector is immutable, so they must not depend on a version. */}}
 {{- define "fastify-app.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels of the pods that migrate and that test: none of them may match the selector above. */}}
+{{/* Labels of the migration's and the test's pods. They must not match the selector above. */}}
 {{- define "fastify-app.migrationLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}-migration
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -20,7 +20,7 @@ app.kubernetes.io/name: {{ .Chart.Name }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels of every object except pods, which would be replaced by each new chart version. */}}
+{{/* Labels of all objects except pods: on pods, they would cause a rollout with each new version of the chart. */}}
 {{- define "fastify-app.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
 {{ include "fastify-app.selectorLabels" . }}
@@ -39,8 +39,8 @@ app.kubernetes.io/version: {{ . | quote }}
 {{- end -}}
 
 {{/*
-Environment of the service without secrets. The ports are constants of the service's image. The service trusts
-X-Forwarded-For only from the load balancer or gateway that the release itself puts in front.
+The service's environment variables, without secrets. The image fixes the ports. The service trusts X-Forwarded-For only
+if the release creates a load balancer or a route in front of it.
 */}}
 {{- define "fastify-app.environment" -}}
 HOST: 0.0.0.0
@@ -67,17 +67,17 @@ PRESSURE_MAX_HEAP_USED_PERCENT: {{ .maxHeapUsedPercent | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Name of the Secret with the connection strings; empty when the service runs without one. */}}
+{{/* Name of the Secret with the connection strings. Empty if the service runs without one. */}}
 {{- define "fastify-app.secretName" -}}
 {{- ternary (include "fastify-app.name" .) .Values.secret.name .Values.externalSecret.enabled -}}
 {{- end -}}
 
-{{/* Whether pods get the variable `key` from the Secret: "true" or empty. Takes a dict of root and key. */}}
+{{/* "true" if the pods get the variable `key` from the Secret, otherwise empty. Takes a dict of root and key. */}}
 {{- define "fastify-app.hasSecretKey" -}}
 {{- if and (include "fastify-app.secretName" .root) (has .key .root.Values.secret.keys) -}}true{{- end -}}
 {{- end -}}
 
-{{/* One environment variable from the Secret. Not optional: a pod waits for it rather than run without. */}}
+{{/* One environment variable from the Secret. It is not optional: a pod waits for it instead of starting without it. */}}
 {{- define "fastify-app.secretVariable" -}}
 - name: {{ .key }}
   valueFrom:
@@ -86,7 +86,7 @@ PRESSURE_MAX_HEAP_USED_PERCENT: {{ .maxHeapUsedPercent | quote }}
       key: {{ .key }}
 {{- end -}}
 
-{{/* Variables that name the files of the authorities' certificates; the mount and the volume that bring them. */}}
+{{/* Variables with the paths of the CA certificates; the mount and the volume that provide the files follow below. */}}
 {{- define "fastify-app.caVariables" -}}
 {{- range $variable, $key := dict "DATABASE_CA_FILE" .Values.ca.databaseKey "REDIS_CA_FILE" .Values.ca.redisKey }}
 {{- if $key }}
@@ -119,9 +119,9 @@ PRESSURE_MAX_HEAP_USED_PERCENT: {{ .maxHeapUsedPercent | quote }}
 {{- end -}}
 
 {{/*
-Text that changes with the Secret, so that the pods are replaced. secret.version when it is set; otherwise the hash of
-what pods take from the Secret in the cluster. Empty when Helm cannot see the Secret (`helm template`, Argo CD, a dry
-run on the client) or when it does not exist yet.
+Text that changes with the Secret, so that the pods are replaced: secret.version if it is set, otherwise a hash of the keys
+that the pods read. Empty if Helm cannot read the Secret (`helm template`, Argo CD, a client-side dry run) or if the Secret
+does not exist yet.
 */}}
 {{- define "fastify-app.secretChecksum" -}}
 {{- $name := include "fastify-app.secretName" . -}}
@@ -135,13 +135,13 @@ run on the client) or when it does not exist yet.
 {{- end -}}
 
 {{/*
-The most pods that can run at a time, rollouts aside. Without a database each of them keeps tasks of its own.
+Maximum number of pods, not counting rollouts. Without a database, each of them keeps its own tasks.
 */}}
 {{- define "fastify-app.maxReplicas" -}}
 {{- ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled -}}
 {{- end -}}
 
-{{/* Where pods run, and how they get their image: the same for service, migration and test. */}}
+{{/* Scheduling and image pull secrets of all pods: service, migration and test. */}}
 {{- define "fastify-app.scheduling" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
@@ -164,19 +164,19 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* Whether there is a migration to run: "true" or empty. */}}
+{{/* "true" if the release runs a migration, otherwise empty. */}}
 {{- define "fastify-app.migrates" -}}
 {{- if .Values.migration.enabled -}}
 {{- include "fastify-app.hasSecretKey" (dict "root" . "key" "DATABASE_URL") -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Seconds from SIGTERM until the service has nothing left to do. */}}
+{{/* Seconds from SIGTERM until the service has finished. */}}
 {{- define "fastify-app.serviceShutdownSeconds" -}}
 {{- add .Values.shutdown.drainDelaySeconds .Values.shutdown.timeoutSeconds -}}
 {{- end -}}
 
-{{/* Pod and container settings that the restricted Pod Security Standard asks for. */}}
+{{/* Pod and container settings that the restricted Pod Security Standard requires. */}}
 {{- define "fastify-app.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532

@@ -1,4 +1,4 @@
-{{/* Name of the NodePool and of its EC2NodeClass: the release's. */}}
+{{/* Name of the NodePool and of its EC2NodeClass: the release's name. */}}
 {{- define "karpenter-nodes.name" -}}
 {{- .Release.Name | trunc 58 | trimSuffix "-" -}}
 {{- end -}}
@@ -10,7 +10,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
-{{/* What Karpenter finds the security group by, and subnets too when no ids are given. */}}
+{{/* Tag by which Karpenter selects the security group, and the subnets if subnetIds is empty. */}}
 {{- define "karpenter-nodes.discovery" -}}
 - tags:
     karpenter.sh/discovery: {{ required "clusterName is empty: set it to the name of the EKS cluster" .Values.clusterName | quote }}

@@ -1,5 +1,5 @@
-# What the stack promises about who gets in and how far. No request leaves: every run is a plan, and what only
-# AWS knows is given.
+# Tests who can assume CI's roles and what these roles can do. No run contacts AWS: every run is a plan, and overrides
+# provide what only AWS knows.
 
 provider "aws" {
   region                      = "eu-central-1"
@@ -46,12 +46,12 @@ run "only_this_repository_gets_in" {
         statement.Condition.StringEquals["token.actions.githubusercontent.com:aud"] == "sts.amazonaws.com"
       ])
     ])
-    error_message = "every role must ask for the repository's id and for the audience"
+    error_message = "every trust policy must check the repository's id and the audience"
   }
 
   assert {
     condition     = alltrue([for document in data.aws_iam_policy_document.trust : !strcontains(document.json, "StringLike")])
-    error_message = "no trust policy may match by pattern"
+    error_message = "no trust policy may use patterns"
   }
 }
 
@@ -65,18 +65,18 @@ run "pull_requests_only_plan" {
       "repo:example/service:pull_request", "repo:example@123/service@456:pull_request",
       "repo:example/service:ref:refs/heads/main", "repo:example@123/service@456:ref:refs/heads/main",
     ])
-    error_message = "plan must be for pull requests and for the branch, in both forms that GitHub writes the subject in"
+    error_message = "plan must accept pull requests and the branch, in both formats of GitHub's subject"
   }
 
   assert {
     condition = alltrue([for role in ["apply", "release", "deploy"] :
       !strcontains(data.aws_iam_policy_document.trust[role].json, "pull_request")
     ])
-    error_message = "no other role may be for pull requests"
+    error_message = "no other role may accept pull requests"
   }
 }
 
-run "changes_come_from_the_branch_through_an_environment_of_their_own" {
+run "other_roles_require_the_branch_and_their_own_environment" {
   command = plan
 
   variables {
@@ -93,7 +93,7 @@ run "changes_come_from_the_branch_through_an_environment_of_their_own" {
         toset(["repo:example/service:environment:${name}", "repo:example@123/service@456:environment:${name}"])
       ])
     ])
-    error_message = "apply, release and deploy must each ask for an environment of their own and for the branch"
+    error_message = "apply, release and deploy must each require their own environment and the branch"
   }
 }
 
@@ -109,19 +109,20 @@ run "plan_writes_nothing" {
         ]
       ]
     ]))
-    error_message = "plan may only read: not even the objects that lock its state are its to write or delete"
+    error_message = "plan may only read: it must not write or delete anything, not even a lock"
   }
 
   assert {
     condition     = !strcontains(data.aws_iam_policy_document.read_stacks.json, "bootstrap.tfstate")
-    error_message = "this stack's own state is not CI's to read"
+    error_message = "CI must not read this stack's own state"
   }
 }
 
-run "apply_takes_no_key_over" {
+run "apply_cannot_take_over_a_key" {
   command = plan
 
-  # A right to tag keys, or one that depends on a key's tag or alias, would be a way to the policy of any key.
+  # With permission to tag keys, or with permissions that depend on a key's tag or alias, apply could change any key's
+  # policy.
   assert {
     condition = alltrue(flatten([
       for policy in [
@@ -149,7 +150,7 @@ run "apply_takes_no_key_over" {
         ]
       ]
     ]))
-    error_message = "apply may read what keys are, use the state's key through S3 and lend the Secrets' key to EKS, and no more"
+    error_message = "apply may only read metadata of keys, use the state's key through S3 and grant EKS the use of the Secrets key"
   }
 }
 
@@ -164,7 +165,7 @@ run "apply_creates_roles_only_within_the_boundary" {
         "iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy",
       ])) > 0
     ])
-    error_message = "what gives a role rights must ask for the boundary"
+    error_message = "every statement that grants a role permissions must require the boundary"
   }
 
   assert {
@@ -172,7 +173,7 @@ run "apply_creates_roles_only_within_the_boundary" {
       for document in [data.aws_iam_policy_document.apply_access, data.aws_iam_policy_document.apply_cluster] :
       !strcontains(document.json, "DeleteRolePermissionsBoundary") && !strcontains(document.json, "iam:*")
     ])
-    error_message = "apply must not be able to take the boundary off"
+    error_message = "apply must not be able to remove the boundary"
   }
 
   assert {
@@ -185,11 +186,11 @@ run "apply_creates_roles_only_within_the_boundary" {
         ])
       ] if anytrue([for action in flatten([statement.Action]) : startswith(action, "iam:")])
     ]))
-    error_message = "apply must reach no role, policy or identity provider but the cluster's: not its own, not GitHub's"
+    error_message = "apply must have access only to the cluster's roles, policies and identity provider: not to its own role or GitHub's provider"
   }
 }
 
-run "the_boundary_gives_no_way_out" {
+run "the_boundary_prevents_escalation" {
   command = plan
 
   assert {
@@ -197,7 +198,7 @@ run "the_boundary_gives_no_way_out" {
       "\"(iam:(\\*|Create(Role|Policy|User|AccessKey)|Attach|Put|Update)|s3:|sts:|secretsmanager:|kms:(\\*|PutKeyPolicy|CreateGrant))",
       data.aws_iam_policy_document.boundary.json,
     ))
-    error_message = "the boundary must not let a role write IAM, read buckets or secrets, become another role or open keys"
+    error_message = "the boundary must not let a role change IAM, read buckets or secrets, assume another role or change key policies"
   }
 }
 
@@ -209,7 +210,7 @@ run "release_pushes_to_one_repository" {
       for statement in jsondecode(data.aws_iam_policy_document.release.json).Statement :
       statement.Resource if statement.Action != "ecr:GetAuthorizationToken"
     ]) == toset(["arn:aws:ecr:eu-central-1:123456789012:repository/fastify-app"])
-    error_message = "release must reach the service's repository only"
+    error_message = "release must have access only to the service's repository"
   }
 
   assert {
@@ -228,7 +229,7 @@ run "deploy_finds_one_cluster_and_one_repositorys_images" {
       "arn:aws:eks:eu-central-1:123456789012:cluster/fastify-eks-cluster" = toset(["eks:DescribeCluster"])
       "arn:aws:ecr:eu-central-1:123456789012:repository/fastify-app"      = toset(["ecr:DescribeImages", "ecr:DescribeRepositories"])
     }
-    error_message = "deploy must be able to find the cluster and the image, and no more"
+    error_message = "deploy must only be able to find the cluster and the image"
   }
 }
 
@@ -237,7 +238,7 @@ run "state_is_private_encrypted_and_kept" {
 
   assert {
     condition     = aws_s3_bucket.state.bucket == "fastify-eks-state-123456789012-eu-central-1"
-    error_message = "the bucket's name must follow from account and region: Terraform's runner computes it"
+    error_message = "the bucket's name must be derived from account and region, because the scripts compute it"
   }
 
   assert {
@@ -256,7 +257,7 @@ run "state_is_private_encrypted_and_kept" {
       aws_s3_bucket_public_access_block.state.ignore_public_acls,
       aws_s3_bucket_public_access_block.state.restrict_public_buckets,
     ])
-    error_message = "all four switches against public access must be on"
+    error_message = "all four public access blocks must be enabled"
   }
 
   assert {
@@ -264,12 +265,12 @@ run "state_is_private_encrypted_and_kept" {
       for rule in aws_s3_bucket_server_side_encryption_configuration.state.rule :
       rule.apply_server_side_encryption_by_default[0].kms_master_key_id == aws_kms_key.state.arn
     ])
-    error_message = "state must be encrypted with its own key"
+    error_message = "the state must be encrypted with its own key"
   }
 
   assert {
     condition     = aws_s3_bucket_versioning.state.versioning_configuration[0].status == "Enabled"
-    error_message = "the bucket must keep old versions"
+    error_message = "versioning of the bucket must be enabled"
   }
 }
 
@@ -279,11 +280,11 @@ run "the_budget_warns_before_and_after" {
   assert {
     condition = { for notification in aws_budgets_budget.monthly.notification :
     notification.notification_type => notification.threshold } == { FORECASTED = 80, ACTUAL = 100 }
-    error_message = "alerts must come at 80 % forecast and at 100 % spent"
+    error_message = "alerts must be sent at 80 % forecast and at 100 % actual cost"
   }
 }
 
-run "policies_fit_into_what_iam_allows" {
+run "policies_stay_within_iams_size_limit" {
   command = plan
 
   assert {
@@ -295,6 +296,6 @@ run "policies_fit_into_what_iam_allows" {
         data.aws_iam_policy_document.read_stacks,
       ] : length(document.minified_json) <= 6144
     ])
-    error_message = "a managed policy ends at 6,144 characters"
+    error_message = "a managed policy is limited to 6,144 characters"
   }
 }

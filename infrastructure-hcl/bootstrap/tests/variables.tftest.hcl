@@ -1,4 +1,4 @@
-# Wrong input ends at the plan, in the words of variables.tf.
+# Invalid variables fail at the plan, with the messages in variables.tf.
 
 mock_provider "aws" {
   override_during = plan
@@ -43,7 +43,7 @@ run "a_branch_is_not_a_pattern" {
   }
 }
 
-run "an_environment_is_one" {
+run "an_environment_is_a_single_name" {
   command         = plan
   expect_failures = [var.environment]
 
@@ -61,7 +61,7 @@ run "a_region_is_a_code" {
   }
 }
 
-run "the_cluster_does_not_lend_its_name_to_ci" {
+run "the_cluster_name_is_not_a_prefix_of_cis_roles" {
   command         = plan
   expect_failures = [var.cluster_name]
 
@@ -70,7 +70,7 @@ run "the_cluster_does_not_lend_its_name_to_ci" {
   }
 }
 
-run "an_image_repository_is_one" {
+run "an_image_repository_is_a_single_name" {
   command         = plan
   expect_failures = [var.image_repository]
 
@@ -88,7 +88,7 @@ run "a_budget_is_an_amount" {
   }
 }
 
-run "somebody_hears_of_it" {
+run "a_budget_has_recipients" {
   command         = plan
   expect_failures = [var.budget_emails]
 
@@ -97,7 +97,7 @@ run "somebody_hears_of_it" {
   }
 }
 
-run "somebody_has_an_address" {
+run "a_recipient_is_an_email_address" {
   command         = plan
   expect_failures = [var.budget_emails]
 

@@ -1,4 +1,4 @@
-# What the stack promises of what it creates itself; what the modules create is asked of AWS in the end-to-end test.
+# Tests the resources that the stack creates itself. The end-to-end test checks those of the modules.
 
 mock_provider "aws" {
   override_during = plan
@@ -19,7 +19,7 @@ run "images_cannot_be_swapped_and_are_scanned" {
 
   assert {
     condition     = aws_ecr_repository.service.image_tag_mutability == "IMMUTABLE"
-    error_message = "A tag must never come to mean another image."
+    error_message = "A tag must always identify the same image."
   }
 
   assert {
@@ -34,7 +34,7 @@ run "images_cannot_be_swapped_and_are_scanned" {
 
   assert {
     condition     = !aws_ecr_repository.service.force_delete
-    error_message = "Images must not be deleted with the repository unless an environment says so."
+    error_message = "A destroy must not delete images unless the environment allows it."
   }
 }
 
@@ -50,7 +50,7 @@ run "old_images_expire" {
       for rule in jsondecode(aws_ecr_lifecycle_policy.service.policy).rules :
       rule.selection.tagStatus == "tagged" && rule.selection.countType == "imageCountMoreThan" && rule.selection.countNumber == 7
     ])
-    error_message = "The newest images, as many as asked for, must be kept and no more."
+    error_message = "Only the requested number of newest images must be kept."
   }
 
   assert {
@@ -66,17 +66,17 @@ run "subnets_are_found_by_their_tags" {
 
   assert {
     condition     = toset([for tag in aws_ec2_tag.subnet : tag.resource_id if tag.key == "kubernetes.io/role/elb"]) == toset(var.public_subnet_ids)
-    error_message = "Internet-facing load balancers belong into the public subnets."
+    error_message = "Internet-facing load balancers must be in the public subnets."
   }
 
   assert {
     condition     = toset([for tag in aws_ec2_tag.subnet : tag.resource_id if tag.key == "kubernetes.io/role/internal-elb"]) == toset(var.private_subnet_ids)
-    error_message = "Internal load balancers belong into the private subnets."
+    error_message = "Internal load balancers must be in the private subnets."
   }
 
   assert {
     condition     = output.node_subnet_ids == var.private_subnet_ids
-    error_message = "Karpenter's nodes belong into the private subnets."
+    error_message = "Karpenter's nodes must be in the private subnets."
   }
 }
 
@@ -98,12 +98,12 @@ run "another_clusters_tags_are_left_alone" {
 
   assert {
     condition     = [for tag in aws_ec2_tag.subnet : tag.key if tag.resource_id == "subnet-0000000000000000a"] == ["kubernetes.io/cluster/fastify-eks-cluster"]
-    error_message = "A role that the subnet had before is its owner's, and the discovery tag belongs to the other cluster."
+    error_message = "An existing role tag belongs to the subnet's owner, and the discovery tag to the other cluster."
   }
 
   assert {
     condition     = length([for tag in aws_ec2_tag.subnet : tag if tag.resource_id == "subnet-0000000000000000b"]) == 2
-    error_message = "A subnet without a role still gets one."
+    error_message = "A subnet without a role tag must get one."
   }
 }
 
@@ -125,7 +125,7 @@ run "tags_of_an_earlier_apply_stay" {
 
   assert {
     condition     = length([for tag in aws_ec2_tag.subnet : tag if tag.resource_id == "subnet-0000000000000000a"]) == 2
-    error_message = "The cluster's own tag says that this stack has given the role."
+    error_message = "The cluster's own tag shows that this stack added the role tag."
   }
 }
 
@@ -164,7 +164,7 @@ run "the_secrets_key_can_be_bootstraps" {
 
   assert {
     condition     = keys(data.aws_kms_key.secrets) == ["alias/some-key"]
-    error_message = "The key is found by its alias."
+    error_message = "The stack must look up the key by its alias."
   }
 }
 
@@ -182,6 +182,6 @@ run "roles_stay_within_the_boundary" {
 
   assert {
     condition     = jsondecode(aws_iam_role.ebs_csi.assume_role_policy).Statement[0].Principal.Service == "pods.eks.amazonaws.com"
-    error_message = "Only pods may take the role on."
+    error_message = "Only pods may assume the role."
   }
 }

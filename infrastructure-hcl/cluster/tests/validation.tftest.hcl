@@ -1,4 +1,4 @@
-# Every input that cannot work is refused at plan, before anything is created.
+# The plan refuses invalid variables before anything is created.
 
 mock_provider "aws" {
   override_during = plan
@@ -14,7 +14,7 @@ variables {
   access             = { admins = ["arn:aws:iam::123456789012:role/admin"] }
 }
 
-run "good_inputs_are_taken" {
+run "accepts_valid_inputs" {
   command = plan
 }
 
@@ -28,7 +28,7 @@ run "refuses_environment_without_letters" {
   expect_failures = [var.environment]
 }
 
-run "refuses_region_that_is_none" {
+run "refuses_invalid_region" {
   command = plan
 
   variables {
@@ -38,7 +38,7 @@ run "refuses_region_that_is_none" {
   expect_failures = [var.region]
 }
 
-run "refuses_cluster_name_too_long" {
+run "refuses_long_cluster_name" {
   command = plan
 
   variables {
@@ -48,7 +48,7 @@ run "refuses_cluster_name_too_long" {
   expect_failures = [var.cluster_name]
 }
 
-run "takes_a_cluster_name_as_long_as_iam_allows" {
+run "accepts_cluster_name_at_iams_limit" {
   command = plan
 
   variables {
@@ -56,7 +56,7 @@ run "takes_a_cluster_name_as_long_as_iam_allows" {
   }
 }
 
-run "refuses_cluster_name_longer_than_that" {
+run "refuses_cluster_name_above_iams_limit" {
   command = plan
 
   variables {
@@ -66,7 +66,7 @@ run "refuses_cluster_name_longer_than_that" {
   expect_failures = [var.cluster_name]
 }
 
-run "refuses_secrets_key_that_is_no_alias" {
+run "refuses_secrets_key_without_alias_prefix" {
   command = plan
 
   variables {
@@ -96,7 +96,7 @@ run "refuses_kubernetes_version_that_eks_does_not_offer" {
   expect_failures = [data.aws_eks_cluster_versions.standard]
 }
 
-run "refuses_vpc_id_malformed" {
+run "refuses_malformed_vpc_id" {
   command = plan
 
   variables {
@@ -106,7 +106,7 @@ run "refuses_vpc_id_malformed" {
   expect_failures = [var.vpc_id]
 }
 
-run "refuses_private_subnet_malformed" {
+run "refuses_malformed_private_subnet" {
   command = plan
 
   variables {
@@ -116,7 +116,7 @@ run "refuses_private_subnet_malformed" {
   expect_failures = [var.private_subnet_ids]
 }
 
-run "refuses_private_subnet_twice" {
+run "refuses_duplicate_private_subnet" {
   command = plan
 
   variables {
@@ -126,7 +126,7 @@ run "refuses_private_subnet_twice" {
   expect_failures = [var.private_subnet_ids]
 }
 
-run "refuses_only_one_private_subnet" {
+run "refuses_a_single_private_subnet" {
   command = plan
 
   variables {
@@ -136,7 +136,7 @@ run "refuses_only_one_private_subnet" {
   expect_failures = [var.private_subnet_ids]
 }
 
-run "refuses_public_subnet_malformed" {
+run "refuses_malformed_public_subnet" {
   command = plan
 
   variables {
@@ -146,7 +146,7 @@ run "refuses_public_subnet_malformed" {
   expect_failures = [var.public_subnet_ids]
 }
 
-run "refuses_public_subnet_twice" {
+run "refuses_duplicate_public_subnet" {
   command = plan
 
   variables {
@@ -156,7 +156,7 @@ run "refuses_public_subnet_twice" {
   expect_failures = [var.public_subnet_ids]
 }
 
-run "refuses_only_one_public_subnet" {
+run "refuses_a_single_public_subnet" {
   command = plan
 
   variables {
@@ -166,7 +166,7 @@ run "refuses_only_one_public_subnet" {
   expect_failures = [var.public_subnet_ids]
 }
 
-run "refuses_a_subnet_both_public_and_private" {
+run "refuses_a_subnet_that_is_public_and_private" {
   command = plan
 
   variables {
@@ -176,7 +176,7 @@ run "refuses_a_subnet_both_public_and_private" {
   expect_failures = [var.public_subnet_ids]
 }
 
-run "refuses_cidr_that_is_none" {
+run "refuses_invalid_cidr" {
   command = plan
 
   variables {
@@ -186,7 +186,7 @@ run "refuses_cidr_that_is_none" {
   expect_failures = [var.endpoint_public_access_cidrs]
 }
 
-run "refuses_endpoint_open_to_the_world" {
+run "refuses_endpoint_open_to_the_internet" {
   command = plan
 
   variables {
@@ -196,7 +196,7 @@ run "refuses_endpoint_open_to_the_world" {
   expect_failures = [var.endpoint_public_access_cidrs]
 }
 
-run "refuses_nobody_administers" {
+run "refuses_no_administrators" {
   command = plan
 
   variables {
@@ -206,7 +206,7 @@ run "refuses_nobody_administers" {
   expect_failures = [var.access]
 }
 
-run "refuses_session_of_a_role_as_principal" {
+run "refuses_assumed_role_as_principal" {
   command = plan
 
   variables {
@@ -216,7 +216,7 @@ run "refuses_session_of_a_role_as_principal" {
   expect_failures = [var.access]
 }
 
-run "refuses_principal_twice" {
+run "refuses_duplicate_principal" {
   command = plan
 
   variables {

@@ -1,7 +1,7 @@
-# The network this environment's cluster goes into. Replace these ids with your own: they are well formed but made up.
+# The network of this environment's cluster. Replace these ids with your own: they are valid, but invented.
 vpc_id             = "vpc-00000000000000000"
 public_subnet_ids  = ["subnet-00000000000000001", "subnet-00000000000000002"]
 private_subnet_ids = ["subnet-00000000000000003", "subnet-00000000000000004"]
 
-# The key for Kubernetes' Secrets, which bootstrap creates once for the account.
+# The KMS key for Kubernetes Secrets. The bootstrap stack creates it once per account.
 secrets_key = "alias/fastify-eks-secrets"

@@ -1,4 +1,4 @@
-# Bucket and key are given by whoever runs Terraform: they follow from account, region and stack.
+# The caller sets the bucket and the key, because they depend on the account, the region and the stack.
 region       = "eu-central-1"
 use_lockfile = true
-# Not `encrypt = true`: it asks S3 for its own key instead of the bucket's default, which is ours.
+# Do not set `encrypt = true`: it selects S3's own key instead of the bucket's default, our KMS key.

@@ -3,7 +3,7 @@ region      = "eu-central-1"
 
 endpoint_public_access_cidrs = ["203.0.113.0/24"]
 
-# Put in your own account and people; the roles named fastify-eks-* are bootstrap's.
+# Replace the account number and the principals. The bootstrap stack creates the roles named fastify-eks-*.
 access = {
   admins    = ["arn:aws:iam::000000000000:role/platform-admin", "arn:aws:iam::000000000000:role/fastify-eks-apply"]
   deployers = ["arn:aws:iam::000000000000:role/fastify-eks-deploy"]

@@ -1,5 +1,5 @@
-# What reaches the releases from the cluster stack and from the environment. Whether the charts take it is seen
-# only against a cluster.
+# Tests the values that the releases get from the cluster stack and the environment. Only a cluster can show whether the
+# charts accept them.
 
 mock_provider "helm" {
   mock_data "helm_template" {
@@ -36,7 +36,7 @@ variables {
   monitoring          = { enabled = true }
 }
 
-run "karpenter_knows_its_cluster_and_stays_off_its_own_nodes" {
+run "karpenter_gets_its_cluster_and_avoids_its_own_nodes" {
   command = plan
 
   assert {
@@ -44,7 +44,7 @@ run "karpenter_knows_its_cluster_and_stays_off_its_own_nodes" {
       clusterName       = "checked-cluster"
       interruptionQueue = "checked-queue"
     }
-    error_message = "Karpenter needs the cluster's name, and the queue that tells of interruptions."
+    error_message = "Karpenter must get the cluster's name and the interruption queue."
   }
 
   assert {
@@ -54,7 +54,7 @@ run "karpenter_knows_its_cluster_and_stays_off_its_own_nodes" {
 
   assert {
     condition     = yamldecode(helm_release.karpenter.values[0]).replicas == 2
-    error_message = "Karpenter's replicas are the environment's."
+    error_message = "The environment must set Karpenter's replicas."
   }
 }
 
@@ -73,11 +73,11 @@ run "nodes_get_the_role_limits_and_tags_of_the_environment" {
         managed-by                  = "karpenter"
       }
     }
-    error_message = "The nodes' chart gets something else than the cluster stack and the environment say."
+    error_message = "The chart of the nodes must get its values from the cluster stack and the environment."
   }
 }
 
-run "load_balancer_controller_asks_the_instance_metadata_nothing" {
+run "load_balancer_controller_does_not_need_the_instance_metadata" {
   command = plan
 
   assert {
@@ -86,7 +86,7 @@ run "load_balancer_controller_asks_the_instance_metadata_nothing" {
       yamldecode(helm_release.load_balancer_controller.values[0]).vpcId == "vpc-0123456789abcdef0" &&
       yamldecode(helm_release.load_balancer_controller.values[0]).clusterName == "checked-cluster"
     )
-    error_message = "Region, VPC and cluster must be given: pods cannot ask the instance metadata."
+    error_message = "Region, VPC and cluster must be set, because pods cannot read the instance metadata."
   }
 
   assert {
@@ -99,7 +99,7 @@ run "load_balancer_controller_asks_the_instance_metadata_nothing" {
 
   assert {
     condition     = !yamldecode(helm_release.load_balancer_controller.values[0]).enableServiceMutatorWebhook
-    error_message = "With the service mutator no release could make a Service while the controller is not there."
+    error_message = "With the service mutator webhook, no release could create a Service while the controller is down."
   }
 }
 
@@ -112,7 +112,7 @@ run "only_the_deploy_group_may_deploy" {
   }
 }
 
-run "definitions_are_releases_of_their_own" {
+run "definitions_are_separate_releases" {
   command = plan
 
   assert {
@@ -122,26 +122,26 @@ run "definitions_are_releases_of_their_own" {
       helm_release.kube_prometheus_stack["kube-prometheus-stack"].skip_crds &&
       !yamldecode(helm_release.kube_prometheus_stack["kube-prometheus-stack"].values[0]).crds.enabled
     )
-    error_message = "A chart that installs its definitions itself never upgrades them."
+    error_message = "Charts must not install their own definitions, because Helm would never upgrade them."
   }
 
   assert {
     condition     = helm_release.karpenter_crd.version == helm_release.karpenter.version
-    error_message = "Karpenter's definitions must be of Karpenter's version."
+    error_message = "Karpenter's definitions must have Karpenter's version."
   }
 
   assert {
     condition     = data.helm_template.load_balancer_controller.version == helm_release.load_balancer_controller.version
-    error_message = "The load balancer controller's definitions must be of its version."
+    error_message = "The load balancer controller's definitions must have its version."
   }
 
   assert {
     condition     = strcontains(helm_release.load_balancer_controller_crds.values[0], "targetgroupbindings.elbv2.k8s.aws")
-    error_message = "The definitions in the controller's chart do not reach their release."
+    error_message = "The release must contain the definitions of the controller's chart."
   }
 }
 
-run "no_credential_in_values" {
+run "values_contain_no_credentials" {
   command = plan
 
   assert {
@@ -154,11 +154,11 @@ run "no_credential_in_values" {
         helm_release.kube_prometheus_stack["kube-prometheus-stack"].values,
       ] : can(regex("(?i)(password|token|secretKey):", values[0]))
     ])
-    error_message = "Values end in the state and in the cluster: neither a password nor a token may be in them."
+    error_message = "Values must not contain passwords or tokens, because they are stored in the state and in the cluster."
   }
 }
 
-run "prometheus_sees_every_namespace_and_never_fills_its_volume" {
+run "prometheus_selects_all_namespaces_and_does_not_fill_its_volume" {
   command = plan
 
   variables {
@@ -170,7 +170,7 @@ run "prometheus_sees_every_namespace_and_never_fills_its_volume" {
       for kind in ["serviceMonitor", "podMonitor", "probe", "rule", "scrapeConfig"] :
       !yamldecode(helm_release.kube_prometheus_stack["kube-prometheus-stack"].values[0]).prometheus.prometheusSpec["${kind}SelectorNilUsesHelmValues"]
     ])
-    error_message = "Prometheus would ignore the monitors and rules of other releases."
+    error_message = "Prometheus must select the monitors and rules of other releases."
   }
 
   assert {
@@ -178,11 +178,11 @@ run "prometheus_sees_every_namespace_and_never_fills_its_volume" {
       yamldecode(helm_release.kube_prometheus_stack["kube-prometheus-stack"].values[0]).prometheus.prometheusSpec.retention == "3d" &&
       yamldecode(helm_release.kube_prometheus_stack["kube-prometheus-stack"].values[0]).prometheus.prometheusSpec.retentionSize == "16GiB"
     )
-    error_message = "Metrics must go after 3 days, and before the volume of 20 GiB is full."
+    error_message = "Metrics must be deleted after 3 days, and before the volume of 20 GiB is full."
   }
 }
 
-run "without_monitoring_nobody_needs_its_definitions" {
+run "without_monitoring_its_definitions_are_not_installed" {
   command = plan
 
   variables {
@@ -191,7 +191,7 @@ run "without_monitoring_nobody_needs_its_definitions" {
 
   assert {
     condition     = length(helm_release.kube_prometheus_stack) + length(helm_release.prometheus_operator_crds) == 0
-    error_message = "Monitoring is off."
+    error_message = "Without monitoring, neither the stack nor its definitions must be installed."
   }
 
   assert {
@@ -199,12 +199,12 @@ run "without_monitoring_nobody_needs_its_definitions" {
       !yamldecode(helm_release.karpenter.values[0]).serviceMonitor.enabled &&
       !yamldecode(helm_release.load_balancer_controller.values[0]).serviceMonitor.enabled
     )
-    error_message = "Without its definition a ServiceMonitor is refused."
+    error_message = "Without its definition, a cluster refuses a ServiceMonitor."
   }
 
   assert {
     condition     = !yamldecode(helm_release.cluster_baseline.values[0]).monitoring && output.grafana_command == null
-    error_message = "There is nothing to reach in the namespace of the monitoring."
+    error_message = "Without monitoring, there must be no namespace and no command for Grafana."
   }
 }
 
@@ -213,7 +213,7 @@ run "metrics_server_only_without_the_addon" {
 
   assert {
     condition     = length(helm_release.metrics_server) == 0
-    error_message = "The add-on is there: a second metrics-server would fight it for the API."
+    error_message = "With the add-on, a second metrics-server would compete for the API."
   }
 }
 
@@ -241,7 +241,7 @@ run "metrics_server_without_the_addon" {
 
   assert {
     condition     = keys(helm_release.metrics_server) == ["metrics-server"]
-    error_message = "Without the add-on the HPA would see nothing."
+    error_message = "Without the add-on, the stack must install metrics-server."
   }
 }
 
@@ -250,7 +250,7 @@ run "charts_come_from_their_publishers" {
 
   assert {
     condition     = helm_release.karpenter.repository == "oci://public.ecr.aws/karpenter" && helm_release.karpenter.chart == "karpenter"
-    error_message = "Without a mirror the publisher's repository counts."
+    error_message = "Without a mirror, charts must come from the publisher's repository."
   }
 }
 
@@ -263,11 +263,11 @@ run "charts_come_from_a_directory" {
 
   assert {
     condition     = helm_release.karpenter.repository == null && helm_release.karpenter.chart == "/srv/charts/karpenter-1.14.1.tgz"
-    error_message = "In a directory a chart is a file."
+    error_message = "In a directory, a chart must be a file."
   }
 }
 
-run "charts_come_from_a_registry_of_ones_own" {
+run "charts_come_from_a_private_registry" {
   command = plan
 
   variables {
@@ -276,11 +276,11 @@ run "charts_come_from_a_registry_of_ones_own" {
 
   assert {
     condition     = helm_release.load_balancer_controller.repository == "oci://registry.example/charts" && helm_release.load_balancer_controller.chart == "aws-load-balancer-controller"
-    error_message = "A registry is asked for the chart's name."
+    error_message = "In a registry, a chart must have its plain name."
   }
 }
 
-run "nothing_half_installed" {
+run "failed_releases_are_rolled_back" {
   command = plan
 
   assert {
@@ -288,11 +288,11 @@ run "nothing_half_installed" {
       for release in [helm_release.karpenter, helm_release.load_balancer_controller, helm_release.karpenter_nodes] :
       release.atomic && release.wait
     ])
-    error_message = "A release counts once its pods are ready, and is undone otherwise."
+    error_message = "A release must wait until its pods are ready, and be rolled back otherwise."
   }
 }
 
-run "no_waiting_for_pods_that_cannot_come" {
+run "wait_can_be_disabled" {
   command = plan
 
   variables {
@@ -304,11 +304,11 @@ run "no_waiting_for_pods_that_cannot_come" {
       for release in [helm_release.karpenter, helm_release.load_balancer_controller, helm_release.karpenter_nodes] :
       release.atomic || release.wait
     ])
-    error_message = "atomic waits as well, so both must be off."
+    error_message = "atomic also waits, so both must be disabled."
   }
 }
 
-run "an_empty_cluster_state_is_explained" {
+run "an_empty_cluster_state_is_refused" {
   command = plan
 
   override_data {
@@ -319,7 +319,7 @@ run "an_empty_cluster_state_is_explained" {
   expect_failures = [data.terraform_remote_state.cluster]
 }
 
-run "wrong_values_are_refused" {
+run "invalid_values_are_refused" {
   command = plan
 
   variables {

@@ -21,14 +21,10 @@ import {
   IAMClient,
 } from '@aws-sdk/client-iam'
 import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
-import { ACCOUNT, CONNECTION_SECRET, OPERATOR, REGION } from '../cluster.ts'
-import type { Connections } from '../credentials.ts'
-
-/** An access key of the account; worth nothing outside the box. */
-export interface AccessKey {
-  accessKeyId: string
-  secretAccessKey: string
-}
+import type { AccessKey } from 'shared/box'
+import { ACCOUNT, CONNECTION_SECRET, REGION } from 'shared/box'
+import { OPERATOR } from '../cluster.ts'
+import type { Connections } from '../components/credentials.ts'
 
 /** The network of a company that is there before any cluster is, one row a zone. */
 const network = {

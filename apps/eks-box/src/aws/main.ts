@@ -12,11 +12,10 @@ import {
   EC2Client,
 } from '@aws-sdk/client-ec2'
 import { execa } from 'execa'
-import { ACCOUNT, CLUSTER_NAME, NODE_NAME, PORTS, REGION, SERVICE_CIDR } from '../cluster.ts'
-import { boxPaths } from '../component.ts'
+import { ACCOUNT, operatorKeyPath, REGION, readBoxConfig } from 'shared/box'
+import { CLUSTER_NAME, NODE_NAME, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
+import { accountKeysPath, readConnections } from '../components/credentials.ts'
 import { kubectl } from '../components/kubectl.ts'
-import { oidcIssuer, operatorKeyPath, readConfig, timeLimits } from '../config.ts'
-import { accountKeysPath, readConnections } from '../credentials.ts'
 import type { Caller } from '../eks-api/api.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
 import { EksFailure } from '../eks-api/failure.ts'
@@ -24,6 +23,8 @@ import { askEks, buildEksApi } from '../eks-api/server.ts'
 import { Store } from '../eks-api/store.ts'
 import { TOKEN_LIFETIME } from '../eks-api/token.ts'
 import { buildWebhooks } from '../eks-api/webhooks.ts'
+import { timeLimits } from '../lifecycle/time-limits.ts'
+import { boxPaths } from '../state-directory.ts'
 import { kubernetesVersion, pinnedVersion } from '../tools.ts'
 import { seedAccount } from './account.ts'
 import { type Authenticated, authenticate } from './authentication.ts'
@@ -34,11 +35,12 @@ import { readAccountKeys } from './keys.ts'
 import { Principals } from './principals.ts'
 import type { AwsRequest } from './request.ts'
 
-const config = readConfig(process.env)
+const config = readBoxConfig(process.env)
 const { data, pki } = boxPaths(config)
 const endpoint = `http://127.0.0.1:${PORTS.aws}`
 const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data, 'aws', 'journal.jsonl'), {
   start: timeLimits(config).componentStart / 2,
+  answer: timeLimits(config).componentStart,
 })
 const store = new Store(join(data, 'aws', 'eks.json'))
 const principals = new Principals(emulator)

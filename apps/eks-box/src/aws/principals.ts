@@ -1,4 +1,4 @@
-import { REGION } from '../cluster.ts'
+import { REGION } from 'shared/box'
 import type { Caller } from '../eks-api/api.ts'
 import type { AwsRequest, AwsResponse } from './request.ts'
 

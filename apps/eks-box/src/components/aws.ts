@@ -1,8 +1,8 @@
 import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
 import { PORTS } from '../cluster.ts'
-import type { Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
 import { programPath } from '../tools.ts'
+import type { Component } from './component.ts'
 
 /** The AWS emulator. It forgets everything when it ends; `aws` in front of it does not. */
 export function moto(config: BoxConfig): Component {

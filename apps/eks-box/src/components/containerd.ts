@@ -1,8 +1,9 @@
 import { join } from 'node:path'
+import { type BoxConfig, ECR_REGISTRY } from 'shared/box'
 import { PORTS } from '../cluster.ts'
-import { boxPaths, type Component } from '../component.ts'
-import { type BoxConfig, ECR_REGISTRY } from '../config.ts'
+import { boxPaths } from '../state-directory.ts'
 import { PAUSE_IMAGE, pauseArchivePath } from '../tools.ts'
+import type { Component } from './component.ts'
 
 export function containerdSocket(config: BoxConfig): string {
   return join(boxPaths(config).run, 'containerd.sock')

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
 import { CACHE_HOST, DATABASE_HOST, NODE_IP, PORTS } from '../cluster.ts'
-import { boxPaths, type Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
+import { boxPaths } from '../state-directory.ts'
 import { programPath } from '../tools.ts'
+import type { Component } from './component.ts'
 
 /** Answers the cluster's names and those of the database and the cache. The box has no way out, so there is nobody to forward other names to. */
 export function coredns(config: BoxConfig): Component {

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
 import { PORTS } from '../cluster.ts'
-import { boxPaths, type Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
+import { boxPaths } from '../state-directory.ts'
 import { programPath } from '../tools.ts'
+import type { Component } from './component.ts'
 
 /** The cluster's store. Client certificates are required even on loopback, as EKS does between its parts. */
 export function etcd(config: BoxConfig): Component {

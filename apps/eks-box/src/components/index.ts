@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
+import type { BoxConfig } from 'shared/box'
 import { aws, moto } from './aws.ts'
+import { COMPONENT_NAMES, type Component, type ComponentName } from './component.ts'
 import { containerd } from './containerd.ts'
 import { apiserver, controllerManager, scheduler } from './control-plane.ts'
 import { coredns } from './coredns.ts'
@@ -15,11 +15,11 @@ import { postgres } from './postgres.ts'
 import { redis } from './redis.ts'
 import { registry } from './registry.ts'
 
-const builders = [
+const builders: Record<ComponentName, (config: BoxConfig) => Component> = {
   etcd,
-  apiserver,
-  controllerManager,
-  scheduler,
+  'kube-apiserver': apiserver,
+  'kube-controller-manager': controllerManager,
+  'kube-scheduler': scheduler,
   registry,
   moto,
   aws,
@@ -27,14 +27,14 @@ const builders = [
   redis,
   containerd,
   kubelet,
-  kubeProxy,
+  'kube-proxy': kubeProxy,
   coredns,
-  metricsServer,
-]
+  'metrics-server': metricsServer,
+}
 
 /** Every component of the box. */
 export function components(config: BoxConfig): Component[] {
-  return builders.map((build) => build(config))
+  return COMPONENT_NAMES.map((name) => builders[name](config))
 }
 
 /**
@@ -47,9 +47,9 @@ export function fingerprint(config: BoxConfig, root = join(import.meta.dirname, 
   const hash = createHash('sha256').update(
     JSON.stringify([components(config), config.ports, process.version]),
   )
-  const sources = globSync('src/**/*.ts', {
+  const sources = globSync(['src/**/*.ts', '../../shared/src/**/*.ts'], {
     cwd: root,
-    exclude: ['src/**/*.test.ts', 'src/eks-api/testing.ts', 'src/cli.ts'],
+    exclude: ['**/*.test.ts', 'src/eks-api/testing.ts', 'src/cli.ts'],
   })
   for (const file of [...sources.sort(), 'package.json', 'manifests/addons.yaml']) {
     hash.update(`${file}\0`).update(readFileSync(join(root, file)))

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
 import { stringify } from 'yaml'
 import { NODE_NAME, PORTS } from '../cluster.ts'
-import { boxPaths, type Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
+import { boxPaths } from '../state-directory.ts'
 import { programPath } from '../tools.ts'
+import type { Component } from './component.ts'
 
 /** Leads Service addresses to pods, in iptables mode as EKS's add-on does by default. */
 export function kubeProxy(config: BoxConfig): Component {

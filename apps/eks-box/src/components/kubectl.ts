@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { boxPaths } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
+import type { BoxConfig } from 'shared/box'
+import { boxPaths } from '../state-directory.ts'
 import { programPath } from '../tools.ts'
 
 /** A kubectl command with the rights of the cluster's administrator. */

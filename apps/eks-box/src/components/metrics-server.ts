@@ -1,8 +1,9 @@
 import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
 import { NODE_IP, PORTS } from '../cluster.ts'
-import { boxPaths, type Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
+import { boxPaths } from '../state-directory.ts'
 import { programPath } from '../tools.ts'
+import type { Component } from './component.ts'
 import { kubectl } from './kubectl.ts'
 
 /** Serves the resource metrics the HPA reads, every 15 s as the EKS add-on does. */

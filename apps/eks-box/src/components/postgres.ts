@@ -1,9 +1,10 @@
 import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
 import { DATABASE, NODE_IP, PORTS } from '../cluster.ts'
-import { boxPaths, type Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
-import { databasePasswordPath } from '../credentials.ts'
-import { asPostgres, POSTGRES_DATA, POSTGRES_PROGRAMS, POSTGRES_SOCKETS } from '../postgres.ts'
+import { boxPaths } from '../state-directory.ts'
+import type { Component } from './component.ts'
+import { databasePasswordPath } from './credentials.ts'
+import { asPostgres, POSTGRES_DATA, POSTGRES_PROGRAMS, POSTGRES_SOCKETS } from './postgres-data.ts'
 
 /** The service's database, where RDS is on AWS. What it has committed outlives any end of its process. */
 export function postgres(config: BoxConfig): Component {

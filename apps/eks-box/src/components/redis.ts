@@ -1,9 +1,10 @@
 import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
 import { NODE_IP, PORTS } from '../cluster.ts'
-import { boxPaths, type Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
-import { cachePasswordPath } from '../credentials.ts'
 import { isInstalled } from '../packages.ts'
+import { boxPaths } from '../state-directory.ts'
+import type { Component } from './component.ts'
+import { cachePasswordPath } from './credentials.ts'
 
 /** The service's cache, where ElastiCache is on AWS. It starts empty: what it held can be had again. */
 export function redis(config: BoxConfig): Component {

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
 import { stringify } from 'yaml'
 import { PORTS } from '../cluster.ts'
-import { boxPaths, type Component } from '../component.ts'
-import type { BoxConfig } from '../config.ts'
+import { boxPaths } from '../state-directory.ts'
 import { programPath } from '../tools.ts'
+import type { Component } from './component.ts'
 
 /** The OCI registry that stands where ECR stands on AWS; images survive a restart. */
 export function registry(config: BoxConfig): Component {

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { reportFailure } from '../errors.ts'
+import { reportFailure } from 'shared/errors'
 
 const directory = join(import.meta.dirname, '..', '..', 'tools')
 const workspace = join(directory, 'aligned.work')

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs'
 import { copyFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
-import type { BoxConfig } from '../config.ts'
-import { ActionableError } from '../errors.ts'
+import type { BoxConfig } from 'shared/box'
+import { ActionableError } from 'shared/errors'
 import {
   kubernetesVersion,
   openApiPath,

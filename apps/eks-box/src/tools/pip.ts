@@ -1,7 +1,7 @@
 import { readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { ActionableError } from '../errors.ts'
+import { ActionableError } from 'shared/errors'
 import { TOOLS, type Tool, toolModule } from '../tools.ts'
 
 /**

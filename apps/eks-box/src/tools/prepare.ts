@@ -1,5 +1,5 @@
 import type { ListrTask } from 'listr2'
-import type { BoxConfig } from '../config.ts'
+import type { BoxConfig } from 'shared/box'
 import { installPackages, missingPackages, type Package } from '../packages.ts'
 import { missingTools, TOOLS, type Tool } from '../tools.ts'
 import { buildTool } from './build.ts'

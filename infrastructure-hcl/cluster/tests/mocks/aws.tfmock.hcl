@@ -1,4 +1,4 @@
-# What only AWS knows, well formed: the modules, the real ones as well as the stand-ins, look at some of it.
+# Valid values for what only AWS knows. Some of the modules and stand-ins check them.
 
 mock_data "aws_partition" {
   defaults = {

@@ -12,8 +12,8 @@ locals {
   ]...)
 }
 
-# Addressed like the real module's, so that `make apply` finds one that an interrupted run lost. Both attributes matter
-# only at creation, and an import does not know them.
+# Has the same address as in the real module, so that `make apply` can import a cluster that an interrupted run
+# created. Both attributes apply only at creation, and an import does not set them.
 resource "aws_eks_cluster" "this" {
   count = 1
 
@@ -52,7 +52,7 @@ resource "aws_eks_cluster" "this" {
   }
 }
 
-# Addressed like the real module's, for the stack's import block.
+# Has the same address as in the real module, for the stack's import block.
 resource "aws_cloudwatch_log_group" "this" {
   count = 1
 

@@ -2,7 +2,7 @@ output "cluster_name" {
   description = "Name of the cluster"
   value       = aws_eks_cluster.this[0].name
 
-  # A cluster is of use when its entries and nodes are there.
+  # The cluster is usable only after its access entries and nodes exist.
   depends_on = [aws_eks_access_entry.this, aws_eks_access_policy_association.this]
 }
 
@@ -12,7 +12,7 @@ output "cluster_endpoint" {
 }
 
 output "cluster_certificate_authority_data" {
-  description = "Certificate authority of the Kubernetes API, base64"
+  description = "Certificate authority of the Kubernetes API, in base64"
   value       = aws_eks_cluster.this[0].certificate_authority[0].data
 }
 

@@ -19,27 +19,27 @@ variable "subnet_ids" {
 }
 
 variable "endpoint_private_access" {
-  description = "Whether the API answers inside the VPC"
+  description = "Whether the API has a private endpoint"
   type        = bool
 }
 
 variable "endpoint_public_access" {
-  description = "Whether the API answers outside the VPC"
+  description = "Whether the API has a public endpoint"
   type        = bool
 }
 
 variable "endpoint_public_access_cidrs" {
-  description = "Networks the public endpoint answers"
+  description = "Networks that can reach the public endpoint"
   type        = list(string)
 }
 
 variable "upgrade_policy" {
-  description = "What happens at the end of standard support"
+  description = "Policy for the end of standard support"
   type        = object({ support_type = optional(string) })
 }
 
 variable "encryption_config" {
-  description = "What the KMS key encrypts, and which key that is if the module creates none"
+  description = "Resources to encrypt, and the KMS key if the module does not create one"
   type = object({
     provider_key_arn = optional(string)
     resources        = optional(list(string), ["secrets"])
@@ -47,42 +47,42 @@ variable "encryption_config" {
 }
 
 variable "create_kms_key" {
-  description = "Whether the module creates the key"
+  description = "Whether to create a KMS key"
   type        = bool
 }
 
 variable "enable_kms_key_rotation" {
-  description = "Whether the key is rotated every year"
+  description = "Whether to rotate the key every year"
   type        = bool
 }
 
 variable "kms_key_administrators" {
-  description = "Principals that administer the key"
+  description = "Principals that can administer the key"
   type        = list(string)
 }
 
 variable "iam_role_permissions_boundary" {
-  description = "Policy the cluster's role may not exceed"
+  description = "Permissions boundary of the cluster's role"
   type        = string
 }
 
 variable "enabled_log_types" {
-  description = "Logs of the control plane that are kept"
+  description = "Types of control plane logs to enable"
   type        = list(string)
 }
 
 variable "cloudwatch_log_group_retention_in_days" {
-  description = "How long they are kept"
+  description = "Retention of the logs in days"
   type        = number
 }
 
 variable "authentication_mode" {
-  description = "Whether access entries, the aws-auth ConfigMap or both are heeded"
+  description = "Authentication mode: access entries, the ConfigMap aws-auth, or both"
   type        = string
 }
 
 variable "access_entries" {
-  description = "Who may do what"
+  description = "Access entries of the cluster"
   type = map(object({
     kubernetes_groups = optional(list(string))
     principal_arn     = string
@@ -95,12 +95,12 @@ variable "access_entries" {
 
 # tflint-ignore: terraform_unused_declarations
 variable "include_oidc_root_ca_thumbprint" {
-  description = "Whether the OIDC provider pins its issuer's root certificate"
+  description = "Whether to pin the root certificate of the OIDC issuer"
   type        = bool
 
   validation {
     condition     = !var.include_oidc_root_ca_thumbprint
-    error_message = "The stand-in pins no thumbprint."
+    error_message = "The stand-in does not support thumbprints."
   }
 }
 
@@ -159,6 +159,6 @@ variable "eks_managed_node_groups" {
 
 # tflint-ignore: terraform_unused_declarations
 variable "deletion_protection" {
-  description = "Whether EKS refuses to delete the cluster; providers older than 6 cannot say so, and the stand-in does not"
+  description = "Whether EKS refuses to delete the cluster. Ignored, because versions of the provider before 6 do not support it"
   type        = bool
 }

@@ -25,7 +25,7 @@ resource "aws_iam_role" "controller" {
   })
 }
 
-# The emulator enforces no policy; this one names what the controller's queue and nodes need at the least.
+# The emulator does not enforce policies. This one contains the minimum for the controller's queue and nodes.
 data "aws_iam_policy_document" "controller" {
   statement {
     actions   = ["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"]

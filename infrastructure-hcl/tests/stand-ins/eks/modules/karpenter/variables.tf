@@ -9,12 +9,12 @@ variable "iam_role_name" {
 }
 
 variable "iam_role_use_name_prefix" {
-  description = "Whether the name is only a prefix"
+  description = "Whether to use the name as a prefix"
   type        = bool
 }
 
 variable "enable_inline_policy" {
-  description = "Whether the controller's policy is part of its role"
+  description = "Whether to use an inline policy for the controller's role"
   type        = bool
 }
 
@@ -24,17 +24,17 @@ variable "node_iam_role_name" {
 }
 
 variable "node_iam_role_use_name_prefix" {
-  description = "Whether the name is only a prefix"
+  description = "Whether to use the name as a prefix"
   type        = bool
 }
 
 variable "iam_role_permissions_boundary_arn" {
-  description = "Policy the controller's role may not exceed"
+  description = "Permissions boundary of the controller's role"
   type        = string
 }
 
 variable "node_iam_role_permissions_boundary" {
-  description = "Policy the nodes' role may not exceed"
+  description = "Permissions boundary of the nodes' role"
   type        = string
 }
 

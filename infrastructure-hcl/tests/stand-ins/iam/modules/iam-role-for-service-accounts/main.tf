@@ -32,7 +32,7 @@ resource "aws_iam_role" "this" {
   permissions_boundary = var.permissions_boundary
 }
 
-# The emulator enforces no policy; the real module's is some 250 lines of AWS's own.
+# The emulator does not enforce policies. The policy of the real module is about 250 lines by AWS.
 data "aws_iam_policy_document" "load_balancer_controller" {
   statement {
     actions   = ["elasticloadbalancing:Describe*", "ec2:Describe*"]

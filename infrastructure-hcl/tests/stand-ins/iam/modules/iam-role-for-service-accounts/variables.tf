@@ -4,17 +4,17 @@ variable "name" {
 }
 
 variable "use_name_prefix" {
-  description = "Whether the name is only a prefix"
+  description = "Whether to use the name as a prefix"
   type        = bool
 }
 
 variable "attach_load_balancer_controller_policy" {
-  description = "Whether the role may do what the load balancer controller does"
+  description = "Whether to attach the policy of the load balancer controller"
   type        = bool
 }
 
 variable "permissions_boundary" {
-  description = "Policy the role may not exceed"
+  description = "Permissions boundary of the role"
   type        = string
 }
 
@@ -24,6 +24,6 @@ variable "policy_name" {
 }
 
 variable "oidc_providers" {
-  description = "Issuers, and the service accounts that may take the role on"
+  description = "OIDC providers, and the service accounts that can assume the role"
   type        = any
 }

@@ -1,0 +1,51 @@
+import { readFileSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { readBoxConfig } from 'shared/box'
+import t, { type Test } from 'tap'
+import { boxPaths } from '../state-directory.ts'
+import { cachePasswordPath, databasePasswordPath, ensureCredentials, readConnections } from './credentials.ts'
+
+function box(t: Test) {
+  // Named directly: a state directory inside the test's own would be too long for readBoxConfig.
+  return { ...readBoxConfig({}), stateDir: join(t.testdir(), 'box') }
+}
+
+t.test('the connection URLs hold the passwords that the servers ask for', async (t) => {
+  const config = box(t)
+  await ensureCredentials(config)
+  const { DATABASE_URL, REDIS_URL } = await readConnections(config)
+  const database = new URL(DATABASE_URL)
+  t.match(database, {
+    protocol: 'postgres:',
+    username: 'fastify_app',
+    port: '5432',
+    pathname: '/fastify_app',
+  })
+  t.match(database.hostname, /\.eu-central-1\.rds\.amazonaws\.com$/)
+  t.equal(readFileSync(databasePasswordPath(config), 'utf8'), database.password)
+  const cache = new URL(REDIS_URL)
+  t.match(cache, { protocol: 'redis:', port: '6379' })
+  t.match(cache.hostname, /\.cache\.amazonaws\.com$/)
+  t.equal(readFileSync(cachePasswordPath(config), 'utf8'), `requirepass ${cache.password}\n`)
+  t.not(database.password, cache.password)
+})
+
+t.test('they are for root alone', async (t) => {
+  const config = box(t)
+  await ensureCredentials(config)
+  t.equal(statSync(boxPaths(config).credentials).mode & 0o777, 0o700)
+  for (const path of [databasePasswordPath(config), cachePasswordPath(config)]) {
+    t.equal(statSync(path).mode & 0o777, 0o600)
+  }
+})
+
+t.test('a box keeps its passwords, and another box has others', async (t) => {
+  const config = box(t)
+  await ensureCredentials(config)
+  const first = await readConnections(config)
+  await ensureCredentials(config)
+  t.strictSame(await readConnections(config), first)
+  rmSync(boxPaths(config).credentials, { recursive: true })
+  await ensureCredentials(config)
+  t.notSame(await readConnections(config), first)
+})

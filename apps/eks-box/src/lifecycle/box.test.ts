@@ -1,0 +1,179 @@
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { delimiter, join } from 'node:path'
+import { execa } from 'execa'
+import { awsEnvironment, type BoxConfig, kubeconfigPath, operatorKeyPath, readBoxConfig } from 'shared/box'
+import t, { type Test } from 'tap'
+import { awaitReady, boxEnvironment, handOver, removeBox, requireRoot, startBox, stopBox } from './box.ts'
+import { openPort } from './ports.ts'
+import { type BoxStatus, identify, settledPhase, writeStatus } from './status.ts'
+
+const root = process.getuid?.() === 0
+const notRoot = root ? false : 'needs root'
+const never = new AbortController().signal
+
+function boxIn(directory: string): BoxConfig {
+  return { ...readBoxConfig({ BOX_NAME: 'unit-test' }), stateDir: join(directory, 'box') }
+}
+
+function statusOf(config: BoxConfig, rest: Partial<BoxStatus>): BoxStatus {
+  const host = identify(process.pid)
+  if (host === undefined) throw new Error('this process has no entry in /proc')
+  return { phase: 'ready', host, fingerprint: 'abc', ports: config.ports, components: [], ...rest }
+}
+
+t.test('down removes no directory that a box has not made', async (t) => {
+  const directory = t.testdir({ box: { 'thesis.txt': 'years of work' } })
+  await t.rejects(removeBox(boxIn(directory)), {
+    message: /box holds files that no box made/,
+    nextStep: /BOX_STATE_DIR/,
+  })
+  t.equal(readFileSync(join(directory, 'box', 'thesis.txt'), 'utf8'), 'years of work')
+})
+
+t.test('down removes what a box has made', { skip: notRoot }, async (t) => {
+  const directory = t.testdir({ box: { '.eks-box': '', data: { etcd: {} } } })
+  t.equal(await removeBox(boxIn(directory)), true)
+  t.notOk(existsSync(join(directory, 'box')))
+  t.equal(await removeBox(boxIn(directory)), false)
+})
+
+t.test('who is not root gets the command that works, with the settings that sudo would drop', (t) => {
+  const env = { BOX_NAME: 'x', https_proxy: 'http://proxy:3128', HOME: '/home/dev' }
+  t.intercept(process, 'getuid', { value: () => 1000 })
+  t.throws(() => requireRoot('box x belongs to root', 'down', '', env), {
+    message: 'box x belongs to root',
+    nextStep: 'run `sudo env "PATH=$PATH" "BOX_NAME=$BOX_NAME" "https_proxy=$https_proxy" make down`',
+  })
+  t.end()
+})
+
+t.test('a box of root is not stopped or removed by somebody else', async (t) => {
+  const config = boxIn(t.testdir({ box: { '.eks-box': '' } }))
+  await writeStatus(config, statusOf(config, {}))
+  t.intercept(process, 'getuid', { value: () => 1000 })
+  await t.rejects(stopBox(config), { message: 'box unit-test belongs to root', nextStep: /make stop/ })
+  await t.rejects(removeBox(config), { message: 'box unit-test belongs to root', nextStep: /make down/ })
+})
+
+t.test("the box's programs see neither a proxy nor settings of the caller's own programs", async (t) => {
+  const config = boxIn('/srv')
+  const proxies = ['HTTPS_PROXY', 'HTTP_PROXY', 'ALL_PROXY', 'NO_PROXY'].flatMap((name) => [
+    name,
+    name.toLowerCase(),
+  ])
+  const caller = Object.fromEntries(proxies.map((name) => [name, 'http://127.0.0.1:1']))
+  const environment = boxEnvironment(config, {
+    ...caller,
+    PATH: '/bin',
+    HOME: '/home/dev',
+    NODE_OPTIONS: '--inspect',
+    BOX_API_PORT: '7443',
+  })
+  t.strictSame(environment, {
+    PATH: '/bin',
+    HOME: '/srv/box/run/home',
+    BOX_API_PORT: '7443',
+    BOX_NAME: 'unit-test',
+    BOX_STATE_DIR: '/srv',
+    BOX_CACHE_DIR: config.cacheDir,
+  })
+})
+
+t.test("clients of the box's AWS ask no proxy for it, and still one for all else", async (t) => {
+  const config = boxIn(t.testdir({ box: { 'aws-operator.json': '{}' } }))
+  t.equal(awsEnvironment(config, {})['NO_PROXY'], '127.0.0.1,localhost')
+  const environment = awsEnvironment(config, { no_proxy: '.corp', HTTPS_PROXY: 'http://proxy:3128' })
+  t.equal(environment['no_proxy'], '.corp,127.0.0.1,localhost')
+  t.equal(environment['NO_PROXY'], environment['no_proxy'])
+  t.notOk('HTTPS_PROXY' in environment)
+})
+
+t.test(
+  'who called sudo owns the way to the cluster, and still nobody else can read it',
+  { skip: notRoot },
+  async (t) => {
+    const config = boxIn(t.testdir({ box: {} }))
+    for (const path of [kubeconfigPath(config), operatorKeyPath(config)])
+      writeFileSync(path, '', { mode: 0o600 })
+    await handOver(config, {})
+    t.equal(statSync(kubeconfigPath(config)).uid, 0, 'without sudo it stays as it is')
+    await handOver(config, { SUDO_UID: '1234', SUDO_GID: '4321' })
+    for (const path of [kubeconfigPath(config), operatorKeyPath(config)]) {
+      const { uid, gid, mode } = statSync(path)
+      t.strictSame([uid, gid, mode & 0o777], [1234, 4321, 0o600])
+    }
+    t.equal(statSync(join(config.stateDir, 'terraform')).uid, 1234)
+  },
+)
+
+t.test('a box is degraded while one of its components is not ready', async (t) => {
+  t.equal(settledPhase([{ name: 'etcd', state: 'ready', restarts: 0 }]), 'ready')
+  for (const state of ['unready', 'restarting', 'starting'] as const) {
+    t.equal(
+      settledPhase([
+        { name: 'etcd', state: 'ready', restarts: 0 },
+        { name: 'kubelet', state, restarts: 1 },
+      ]),
+      'degraded',
+    )
+  }
+})
+
+t.test('a box that does not recover is reported with what is broken', async (t) => {
+  const config = { ...boxIn(t.testdir({ box: {} })), startTimeoutSeconds: 1 }
+  const degraded = statusOf(config, {
+    phase: 'degraded',
+    components: [
+      { name: 'etcd', state: 'ready', restarts: 0 },
+      { name: 'kubelet', state: 'unready', restarts: 2, message: 'no answer', nextStep: 'see its log' },
+    ],
+  })
+  await writeStatus(config, degraded)
+  await t.rejects(awaitReady(config, degraded, never), {
+    message: 'box unit-test is degraded: kubelet is unready (no answer)',
+    nextStep: /^see its log; .*make stop.*make up/,
+  })
+  await writeStatus(config, { ...degraded, phase: 'ready' })
+  await t.resolves(awaitReady(config, degraded, never))
+})
+
+/** A configuration of free ports, and a PATH on which `unshare` is what the test says. */
+async function prepareStart(t: Test, unshare: string) {
+  const directory = t.testdir({ bin: { unshare } })
+  await execa('chmod', ['+x', join(directory, 'bin', 'unshare')])
+  const names = ['BOX_API_PORT', 'BOX_REGISTRY_PORT', 'BOX_SERVICE_PORT', 'BOX_AWS_PORT']
+  const listeners = await Promise.all(names.map((name) => openPort(0, name)))
+  const ports = listeners.map((listener) => String((listener.address() as AddressInfo).port))
+  for (const listener of listeners) listener.close()
+  const variables: Record<string, string> = {
+    PATH: `${join(directory, 'bin')}${delimiter}${process.env['PATH']}`,
+    BOX_NAME: 'unit-test',
+    // Short, for the sockets in it.
+    BOX_STATE_DIR: (await execa('mktemp', ['--directory', '/tmp/eks-box-XXXXXX'])).stdout,
+    ...Object.fromEntries(names.map((name, index) => [name, ports[index] ?? ''])),
+  }
+  t.teardown(() => execa('rm', ['-r', '-f', variables['BOX_STATE_DIR'] ?? '']))
+  return { config: readBoxConfig(variables), variables }
+}
+
+t.test('a start that the kernel refuses ends with the cause', { skip: notRoot }, async (t) => {
+  const { config, variables } = await prepareStart(
+    t,
+    '#!/bin/sh\necho "unshare: Operation not permitted" >&2\nexit 1\n',
+  )
+  await t.rejects(
+    startBox(config, () => {}, never, variables),
+    {
+      message: "the box's namespaces cannot be made: exit code 1: unshare: Operation not permitted",
+      nextStep: /make doctor/,
+    },
+  )
+})
+
+t.test('a start that hangs is ended by Ctrl-C', { skip: notRoot }, async (t) => {
+  const { config, variables } = await prepareStart(t, '#!/bin/sh\nexec sleep 1000\n')
+  const interrupt = new AbortController()
+  const starting = startBox(config, () => interrupt.abort(), interrupt.signal, variables)
+  await t.rejects(starting, { message: 'stopped while the box was starting' })
+})

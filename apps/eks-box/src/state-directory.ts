@@ -1,0 +1,30 @@
+import { join } from 'node:path'
+import type { BoxConfig } from 'shared/box'
+
+/** Where a component finds its inputs and puts its data; all below the box's state directory. */
+export interface BoxPaths {
+  pki: string
+  kubeconfigs: string
+  config: string
+  data: string
+  run: string
+  logs: string
+  /** HOME of the box's programs: what they cache there would else be left in the caller's. */
+  home: string
+  /** Passwords of the database and the cache, for root alone. */
+  credentials: string
+}
+
+export function boxPaths(config: BoxConfig): BoxPaths {
+  const below = (name: string) => join(config.stateDir, name)
+  return {
+    pki: below('pki'),
+    kubeconfigs: below('kubeconfigs'),
+    config: below('config'),
+    data: below('data'),
+    run: below('run'),
+    logs: below('logs'),
+    home: below('run/home'),
+    credentials: below('credentials'),
+  }
+}

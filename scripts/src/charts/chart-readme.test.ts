@@ -1,0 +1,58 @@
+import { basename } from 'node:path'
+import t from 'tap'
+import { chartReadme, DOCUMENTED_CHARTS, withValues } from './chart-readme.ts'
+
+const README = `# Chart
+
+<!-- values: made by scripts/src/charts/chart-readme.ts -->
+what was here before
+<!-- end of values -->
+
+The rest.
+`
+
+const SCHEMA = {
+  properties: {
+    replicas: { description: 'One | more.' },
+    limits: { description: 'What it may use.', properties: { cpu: { $ref: '#/$defs/quantity' } } },
+    requests: { $ref: '#/$defs/requests', description: 'What it reserves.' },
+    optional: { description: 'Has no default.' },
+  },
+  $defs: {
+    quantity: { description: 'A quantity.' },
+    requests: { description: 'Of the definition.' },
+  },
+}
+
+for (const chart of DOCUMENTED_CHARTS) {
+  t.test(`the README of ${basename(chart)} lists its values as they are`, async (t) => {
+    const { present, wanted } = chartReadme(chart)
+    t.equal(present, wanted, 'else run `node scripts/src/charts/chart-readme.ts`')
+  })
+}
+
+t.test('a row for each value that has a default, nested ones by their path', async (t) => {
+  const readme = withValues(README, SCHEMA, { replicas: 2, limits: { cpu: '1' }, requests: [] })
+  t.equal(
+    readme,
+    `# Chart
+
+<!-- values: made by scripts/src/charts/chart-readme.ts -->
+| value | default | meaning |
+| --- | --- | --- |
+| \`replicas\` | \`2\` | One \\| more. |
+| \`limits.cpu\` | \`"1"\` | A quantity. |
+| \`requests\` | \`[]\` | What it reserves. |
+<!-- end of values -->
+
+The rest.
+`,
+  )
+})
+
+t.test('a value without a description, and a README without markers, are refused', async (t) => {
+  t.throws(() => withValues(README, { properties: { size: {} } }, { size: 1 }), {
+    message: 'size has no description',
+  })
+  t.throws(() => withValues('# Chart\n', SCHEMA, {}), { message: /^the README lacks <!-- values/ })
+})

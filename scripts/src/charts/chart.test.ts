@@ -1,0 +1,1028 @@
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type {
+  V1ConfigMap,
+  V1Container,
+  V1Deployment,
+  V1Ingress,
+  V1Job,
+  V1NetworkPolicy,
+  V1Pod,
+  V1PodDisruptionBudget,
+  V1PodSpec,
+  V1Role,
+  V1Service,
+  V1ServiceAccount,
+  V2HorizontalPodAutoscaler,
+} from '@kubernetes/client-node'
+import { execa } from 'execa'
+import { REPOSITORY_ROOT } from 'shared/environment'
+import { ActionableError } from 'shared/errors'
+import t from 'tap'
+import { parseAllDocuments } from 'yaml'
+import { loadConfig } from '../../../apps/fastify-api/src/config.ts'
+import { renderChart, runTool } from './chart.ts'
+
+const CHART = join(REPOSITORY_ROOT, 'helm', 'fastify-app')
+const ENVIRONMENTS = ['local', 'dev', 'staging', 'prod'] as const
+/** With a database and a shared cache. */
+const CONNECTED = { secret: { name: 'connections' } }
+const IMAGE = { repository: 'registry.example/fastify-app', tag: '1.2.3' }
+
+interface Rendered {
+  Deployment: V1Deployment
+  Service: V1Service
+  ConfigMap: V1ConfigMap
+  ServiceAccount: V1ServiceAccount
+  HorizontalPodAutoscaler?: V2HorizontalPodAutoscaler
+  PodDisruptionBudget?: V1PodDisruptionBudget
+  Ingress?: V1Ingress
+  HTTPRoute?: CustomObject
+  NetworkPolicy?: V1NetworkPolicy
+  ServiceMonitor?: CustomObject
+  PrometheusRule?: CustomObject
+  ExternalSecret?: CustomObject
+  /** The migration. */
+  Job?: V1Job
+  /** The `helm test` hook. */
+  Pod: V1Pod
+  /** The object of a kind that is not named after the release alone. */
+  other<T>(kind: string, suffix: string): T | undefined
+}
+
+/** An object of an operator's kind, which its own definition describes (check-chart.ts). */
+interface CustomObject {
+  metadata: { annotations?: Record<string, string>; labels?: Record<string, string> }
+  spec: unknown
+}
+
+/** Values that most tests need: without a database several replicas are refused. */
+const ACCEPT_TASK_LOSS = join(
+  t.testdir({ 'values.yaml': 'database: { acceptTaskLoss: true }' }),
+  'values.yaml',
+)
+
+/** Renders the chart's defaults with `overrides` and returns the objects by kind. */
+async function render(overrides: Record<string, unknown> = {}, files: string[] = [], chart = CHART) {
+  const values = { files: [ACCEPT_TASK_LOSS, ...files], overrides: { image: IMAGE, ...overrides } }
+  const manifests = await renderChart(chart, values)
+  const objects = parseAllDocuments(manifests).map(
+    (document) => document.toJS() as { kind: string; metadata: { name: string } },
+  )
+  const called = (suffix: string) =>
+    objects.filter(({ metadata }) => metadata.name === `fastify-app${suffix}`)
+  const hooks = [...called('-test'), ...called('-migration')].filter(({ kind }) => kind !== 'NetworkPolicy')
+  return {
+    ...Object.fromEntries([...hooks, ...called('')].map((object) => [object.kind, object])),
+    other: (kind: string, suffix: string) => called(suffix).find((object) => object.kind === kind),
+  } as unknown as Rendered
+}
+
+function renderEnvironment(environment: (typeof ENVIRONMENTS)[number]) {
+  return render({}, [join(CHART, `values-${environment}.yaml`)])
+}
+
+function podSpec({ Deployment }: Pick<Rendered, 'Deployment'>): V1PodSpec {
+  const spec = Deployment.spec?.template.spec
+  if (spec == null) throw new TypeError('the Deployment has no pod template')
+  return spec
+}
+
+function container(spec: V1PodSpec | undefined): V1Container {
+  const [only, ...others] = spec?.containers ?? []
+  if (only === undefined || others.length > 0) throw new TypeError('the pod has not exactly one container')
+  return only
+}
+
+/** The annotations for the load balancer, without their prefix. */
+function albAnnotations(ingress: V1Ingress | undefined): Record<string, string> {
+  const annotations = Object.entries(ingress?.metadata?.annotations ?? {})
+  return Object.fromEntries(
+    annotations.map(([name, value]) => [name.replace('alb.ingress.kubernetes.io/', ''), value]),
+  )
+}
+
+/** What Helm answers to values that it must refuse. */
+async function refusal(overrides: Record<string, unknown>): Promise<string> {
+  return render(overrides).then(
+    () => 'not refused',
+    (error: ActionableError) => error.message,
+  )
+}
+
+// Without Helm this says so once, instead of every test.
+await runTool('helm', ['version'], '', 'itself')
+
+t.test('the fixed facts of the service', async (t) => {
+  const { HorizontalPodAutoscaler, ...rendered } = await render()
+  t.match(container(podSpec(rendered)), {
+    image: 'registry.example/fastify-app:1.2.3',
+    ports: [
+      { name: 'http', containerPort: 3000 },
+      { name: 'metrics', containerPort: 9464 },
+    ],
+    resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { cpu: '200m', memory: '256Mi' } },
+  })
+  t.match(HorizontalPodAutoscaler?.spec, {
+    scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: rendered.Deployment.metadata?.name },
+    minReplicas: 2,
+    maxReplicas: 10,
+    metrics: [
+      {
+        type: 'Resource',
+        resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 70 } },
+      },
+    ],
+  })
+})
+
+t.test('either the HPA or the Deployment owns the number of replicas', async (t) => {
+  const on = await render()
+  t.equal(on.Deployment.spec?.replicas, undefined)
+  const off = await render({ autoscaling: { enabled: false }, replicaCount: 3 })
+  t.equal(off.Deployment.spec?.replicas, 3)
+  t.equal(off.HorizontalPodAutoscaler, undefined)
+})
+
+t.test('the local environment scales down sooner and is otherwise scaled like production', async (t) => {
+  const prod = (await renderEnvironment('prod')).HorizontalPodAutoscaler?.spec
+  const local = (await renderEnvironment('local')).HorizontalPodAutoscaler?.spec
+  t.equal(prod?.behavior?.scaleUp?.stabilizationWindowSeconds, 0)
+  t.equal(prod?.behavior?.scaleDown?.stabilizationWindowSeconds, 300)
+  t.strictSame(local, {
+    ...prod,
+    behavior: {
+      ...prod?.behavior,
+      scaleDown: { ...prod?.behavior?.scaleDown, stabilizationWindowSeconds: 30 },
+    },
+  })
+})
+
+t.test('a disruption budget covers the pods of the Deployment, unless it is off', async (t) => {
+  const { PodDisruptionBudget, Deployment } = await render()
+  t.equal(PodDisruptionBudget?.spec?.maxUnavailable, 1)
+  t.strictSame(PodDisruptionBudget?.spec?.selector, Deployment.spec?.selector)
+  t.equal((await render({ podDisruptionBudget: { enabled: false } })).PodDisruptionBudget, undefined)
+})
+
+t.test('the Service selects the pods of the Deployment and not the test', async (t) => {
+  const { Service, Deployment, Pod } = await render()
+  const selector = Service.spec?.selector ?? {}
+  t.strictSame(selector, Deployment.spec?.selector.matchLabels)
+  t.has(Deployment.spec?.template.metadata?.labels, selector)
+  t.notHas(Pod.metadata?.labels, selector)
+  t.match(Service.spec, { type: 'ClusterIP', ports: [{ port: 80, targetPort: 'http' }] })
+})
+
+t.test('a node port exists only on request, and is fixed in the local environment', async (t) => {
+  t.equal((await render()).Service.spec?.ports?.[0]?.nodePort, undefined)
+  const chosen = (await render({ service: { type: 'NodePort' } })).Service.spec
+  t.equal(chosen?.type, 'NodePort')
+  t.equal(chosen?.ports?.[0]?.nodePort, undefined)
+  t.match((await renderEnvironment('local')).Service.spec, { type: 'NodePort', ports: [{ nodePort: 30080 }] })
+})
+
+t.test('grace period and the limits of the service come from one budget', async (t) => {
+  const rendered = await render({ shutdown: { drainDelaySeconds: 7, timeoutSeconds: 11, marginSeconds: 2 } })
+  t.equal(podSpec(rendered).terminationGracePeriodSeconds, 20)
+  t.match(rendered.ConfigMap.data, { DRAIN_DELAY_MS: '7000', SHUTDOWN_TIMEOUT_MS: '11000' })
+})
+
+t.test('the pods run with the configuration, and are replaced when it changes and only then', async (t) => {
+  const rendered = await render()
+  t.strictSame(container(podSpec(rendered)).envFrom, [
+    { configMapRef: { name: rendered.ConfigMap.metadata?.name } },
+  ])
+  const changed = await render({ config: { logLevel: 'warn' } })
+  t.equal(changed.ConfigMap.data?.['LOG_LEVEL'], 'warn')
+  t.notSame(changed.Deployment.spec?.template, rendered.Deployment.spec?.template)
+
+  const newer = t.testdir()
+  cpSync(CHART, newer, { recursive: true })
+  const metadata = readFileSync(join(CHART, 'Chart.yaml'), 'utf8')
+  writeFileSync(join(newer, 'Chart.yaml'), metadata.replace(/^version: .*$/m, 'version: 99.0.0'))
+  const upgraded = await render({}, [], newer)
+  t.equal(upgraded.Deployment.metadata?.labels?.['helm.sh/chart'], 'fastify-app-99.0.0')
+  t.strictSame(upgraded.Deployment.spec, rendered.Deployment.spec)
+})
+
+t.test('the configuration sets only variables that the service reads, to values it accepts', async (t) => {
+  const cases = ['ci/database-values.yaml', 'ci/customized-values.yaml']
+  const files = [...ENVIRONMENTS.map((name) => `values-${name}.yaml`), ...cases]
+  for (const file of files) {
+    const { data = {} } = (await render({}, [join(CHART, file)])).ConfigMap
+    const known = Object.keys(loadConfig(data))
+    t.strictSame(
+      Object.keys(data).filter((name) => !known.includes(name)),
+      [],
+      file,
+    )
+  }
+})
+
+t.test('each value of the configuration reaches its variable', async (t) => {
+  const { ConfigMap } = await render({
+    config: {
+      logLevel: 'warn',
+      logRequestsPerSecond: 7,
+      maxConnections: 1_000_000,
+      loadEndpointsEnabled: true,
+      loadMaxMilliseconds: 5000,
+      rateLimitPerMinute: 600,
+      pressure: {
+        maxEventLoopDelayMilliseconds: 1,
+        maxEventLoopUtilizationPercent: 2,
+        maxHeapUsedPercent: 3,
+      },
+    },
+    database: { poolSize: 4, readyGraceSeconds: 45 },
+    tracing: { endpoint: 'http://collector:4318' },
+  })
+  t.match(ConfigMap.data, {
+    LOG_LEVEL: 'warn',
+    LOG_REQUESTS_PER_SECOND: '7',
+    MAX_CONNECTIONS: '1000000',
+    LOAD_ENDPOINTS_ENABLED: 'true',
+    LOAD_MAX_MS: '5000',
+    RATE_LIMIT_PER_MINUTE: '600',
+    PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '1',
+    PRESSURE_MAX_EVENT_LOOP_UTILIZATION_PERCENT: '2',
+    PRESSURE_MAX_HEAP_USED_PERCENT: '3',
+    DATABASE_POOL_SIZE: '4',
+    DATABASE_READY_GRACE_MS: '45000',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
+  })
+  t.notHas((await render()).ConfigMap.data, 'OTEL_EXPORTER_OTLP_ENDPOINT')
+})
+
+t.test('an Ingress exists only on request, and on AWS', async (t) => {
+  const enabled = await Promise.all(
+    ENVIRONMENTS.map(async (name) => (await renderEnvironment(name)).Ingress !== undefined),
+  )
+  t.strictSame(enabled, [false, true, true, true])
+  t.equal((await render()).Ingress, undefined)
+})
+
+t.test(
+  'the load balancer is public, speaks HTTP and sends straight to the pods that are ready',
+  async (t) => {
+    const { Ingress } = await render({ ingress: { enabled: true } })
+    t.equal(Ingress?.spec?.ingressClassName, 'alb')
+    t.strictSame(Ingress?.spec?.rules, [
+      {
+        http: {
+          paths: [
+            {
+              path: '/',
+              pathType: 'Prefix',
+              backend: { service: { name: 'fastify-app', port: { name: 'http' } } },
+            },
+          ],
+        },
+      },
+    ])
+    const annotations = albAnnotations(Ingress)
+    t.match(annotations, {
+      scheme: 'internet-facing',
+      'target-type': 'ip',
+      'listen-ports': '[{"HTTP":80}]',
+      'healthcheck-path': '/readyz',
+      'load-balancer-attributes':
+        'idle_timeout.timeout_seconds=60,routing.http.drop_invalid_header_fields.enabled=true',
+    })
+    for (const name of ['certificate-arn', 'ssl-redirect', 'ssl-policy', 'inbound-cidrs']) {
+      t.notHas(annotations, name)
+    }
+  },
+)
+
+t.test('a pod that stops fails its health checks before it stops serving', async (t) => {
+  const { Ingress, ConfigMap } = await render({
+    ingress: { enabled: true },
+    shutdown: { drainDelaySeconds: 10 },
+  })
+  const annotations = albAnnotations(Ingress)
+  const seconds = (name: string) => Number(annotations[name])
+  const noticed = seconds('healthcheck-interval-seconds') * seconds('unhealthy-threshold-count')
+  t.ok(
+    noticed * 1000 <= Number(ConfigMap.data?.['DRAIN_DELAY_MS']),
+    'even at the shortest drain that is allowed',
+  )
+  // The load balancer refuses a timeout that is not shorter than the interval.
+  t.ok(seconds('healthcheck-timeout-seconds') < seconds('healthcheck-interval-seconds'))
+})
+
+t.test(
+  "annotations of the user join the chart's and replace them, but not those that decide who may connect",
+  async (t) => {
+    const { Ingress } = await render({}, [join(CHART, 'ci', 'https-values.yaml')])
+    t.equal(Ingress?.spec?.ingressClassName, 'alb-internal')
+    t.match(albAnnotations(Ingress), {
+      'group.name': 'shared',
+      'success-codes': '200-204',
+      'healthcheck-path': '/readyz',
+    })
+    for (const [name, value] of [
+      ['scheme', 'scheme'],
+      ['inbound-cidrs', 'inboundCidrs'],
+    ]) {
+      const annotations = { [`alb.ingress.kubernetes.io/${name}`]: 'x' }
+      t.match(await refusal({ ingress: { enabled: true, annotations } }), `set ingress.${value}`)
+    }
+  },
+)
+
+t.test(
+  'a route of the Gateway API leads to the Service, and its gateway is believed about clients',
+  async (t) => {
+    const { HTTPRoute, Service, ConfigMap } = await render({}, [join(CHART, 'ci', 'customized-values.yaml')])
+    t.match(HTTPRoute, {
+      metadata: { annotations: { 'example.org/owner': 'shop' } },
+      spec: {
+        parentRefs: [{ name: 'public', namespace: 'gateways', sectionName: 'https' }],
+        hostnames: ['tasks.example.org'],
+        rules: [{ backendRefs: [{ name: Service.metadata?.name, port: Service.spec?.ports?.[0]?.port }] }],
+      },
+    })
+    t.equal(ConfigMap.data?.['TRUSTED_PROXY_HOPS'], '1')
+    t.equal((await render()).HTTPRoute, undefined)
+  },
+)
+
+t.test(
+  "what a cluster asks of pods reaches all of them, what is the service's own only its pods",
+  async (t) => {
+    const rendered = await render({}, [join(CHART, 'ci', 'customized-values.yaml')])
+    const [service, migration] = [podSpec(rendered), rendered.Job?.spec?.template.spec]
+    for (const spec of [service, migration, rendered.Pod.spec]) {
+      t.match(spec, {
+        imagePullSecrets: [{ name: 'registry' }],
+        priorityClassName: 'system-cluster-critical',
+        tolerations: [{ key: 'dedicated', operator: 'Equal', value: 'web', effect: 'NoSchedule' }],
+        affinity: { nodeAffinity: {} },
+      })
+    }
+    for (const spec of [service, migration]) {
+      t.match(spec?.volumes, [{ name: 'ca', configMap: { name: 'ca' } }])
+      t.match(container(spec).volumeMounts, [{ name: 'ca', mountPath: '/etc/ca', readOnly: true }])
+      t.match(container(spec).env?.slice(-2), [
+        { name: 'DATABASE_CA_FILE', value: '/etc/ca/ca.pem' },
+        { name: 'OTEL_RESOURCE_ATTRIBUTES', valueFrom: { configMapKeyRef: { name: 'tracing' } } },
+      ])
+    }
+    const { metadata } = rendered.Deployment.spec?.template ?? {}
+    t.equal(metadata?.annotations?.['example.org/team'], 'shop')
+    t.equal(metadata?.labels?.['example.org/cost-center'], '42')
+    t.match(rendered.ServiceAccount.metadata?.annotations, { 'eks.amazonaws.com/role-arn': /role\/shop$/ })
+    for (const object of [rendered.ServiceMonitor, rendered.PrometheusRule]) {
+      t.match(object?.metadata.labels, {
+        release: 'kube-prometheus-stack',
+        'app.kubernetes.io/name': 'fastify-app',
+      })
+    }
+  },
+)
+
+t.test('none of that is there unless it is asked for', async (t) => {
+  const rendered = await render(CONNECTED)
+  for (const spec of [podSpec(rendered), rendered.Job?.spec?.template.spec, rendered.Pod.spec]) {
+    for (const field of ['imagePullSecrets', 'priorityClassName', 'tolerations', 'affinity', 'volumes']) {
+      t.notHas(spec, field)
+    }
+    t.equal(container(spec).volumeMounts, undefined)
+  }
+  t.equal(rendered.ServiceAccount.metadata?.annotations, undefined)
+})
+
+t.test('with a certificate it speaks HTTPS, and HTTP only redirects', async (t) => {
+  const { Ingress } = await render({}, [join(CHART, 'ci', 'https-values.yaml')])
+  t.equal(Ingress?.spec?.rules?.[0]?.host, 'tasks.example.org')
+  t.match(albAnnotations(Ingress), {
+    scheme: 'internal',
+    'listen-ports': '[{"HTTP":80},{"HTTPS":443}]',
+    'ssl-redirect': '443',
+    'ssl-policy': /^ELBSecurityPolicy-TLS13-1-2-/,
+    'certificate-arn': /^arn:aws:acm:/,
+    'inbound-cidrs': '203.0.113.0/24,198.51.100.0/24',
+    'load-balancer-attributes':
+      /,access_logs.s3.enabled=true,access_logs.s3.bucket=access-logs-of-example,access_logs.s3.prefix=fastify-app$/,
+  })
+  const logs = { enabled: true, accessLogs: { bucket: 'logs' } }
+  const withoutPrefix = albAnnotations((await render({ ingress: logs })).Ingress)
+  t.match(withoutPrefix['load-balancer-attributes'], /bucket=logs$/)
+})
+
+t.test('the load balancer lets go of a pod when the service has nothing left to do', async (t) => {
+  const rendered = await render({
+    ingress: { enabled: true },
+    shutdown: { drainDelaySeconds: 12, timeoutSeconds: 11, marginSeconds: 2 },
+  })
+  t.match(
+    albAnnotations(rendered.Ingress)['target-group-attributes'],
+    /deregistration_delay.timeout_seconds=23,/,
+  )
+  t.equal(podSpec(rendered).terminationGracePeriodSeconds, 25)
+})
+
+t.test('the service believes the load balancer about who its client is, and nobody else', async (t) => {
+  t.equal((await render()).ConfigMap.data?.['TRUSTED_PROXY_HOPS'], '0')
+  const { data } = (await render({ ingress: { enabled: true } })).ConfigMap
+  t.equal(data?.['TRUSTED_PROXY_HOPS'], '1')
+})
+
+t.test(
+  'connection strings come from a Secret, each of them needed; without one there are none',
+  async (t) => {
+    t.equal(container(podSpec(await render())).env, undefined)
+    t.strictSame(container(podSpec(await render(CONNECTED))).env, [
+      { name: 'DATABASE_URL', valueFrom: { secretKeyRef: { name: 'connections', key: 'DATABASE_URL' } } },
+      { name: 'REDIS_URL', valueFrom: { secretKeyRef: { name: 'connections', key: 'REDIS_URL' } } },
+    ])
+    const cacheOnly = await render({ secret: { name: 'connections', keys: ['REDIS_URL'] } })
+    t.strictSame(
+      container(podSpec(cacheOnly)).env?.map(({ name }) => name),
+      ['REDIS_URL'],
+    )
+  },
+)
+
+t.test(
+  'a Secret that Helm cannot see leaves no hash behind; its version replaces the pods then',
+  async (t) => {
+    const annotations = async (secret: object) =>
+      (await render({ secret })).Deployment.spec?.template.metadata?.annotations ?? {}
+    t.strictSame(Object.keys(await annotations({ name: 'connections' })), ['checksum/config'])
+    const versions = ['1', '2'].map((version) => annotations({ name: 'connections', version }))
+    const [one, two] = await Promise.all(versions)
+    t.equal(one?.['checksum/secret'], '1')
+    t.strictSame({ ...one, 'checksum/secret': '2' }, two)
+  },
+)
+
+t.test(
+  'an ExternalSecret makes the Secret before the migration needs it, and outlasts its own end',
+  async (t) => {
+    const rendered = await render({ externalSecret: { enabled: true, key: 'fastify-app/prod' } })
+    t.match(rendered.ExternalSecret, {
+      metadata: { annotations: { 'helm.sh/hook': 'pre-install,pre-upgrade' } },
+      spec: {
+        secretStoreRef: { kind: 'ClusterSecretStore', name: 'aws-secrets-manager' },
+        target: { name: 'fastify-app', creationPolicy: 'Orphan', deletionPolicy: 'Retain' },
+        data: ['DATABASE_URL', 'REDIS_URL'].map((name) => ({
+          secretKey: name,
+          remoteRef: { key: 'fastify-app/prod', property: name },
+        })),
+      },
+    })
+    const weight = (annotations: Record<string, string> | undefined) =>
+      Number(annotations?.['helm.sh/hook-weight'])
+    t.ok(weight(rendered.ExternalSecret?.metadata.annotations) < weight(rendered.Job?.metadata?.annotations))
+    const [variable] = container(podSpec(rendered)).env ?? []
+    t.equal(variable?.valueFrom?.secretKeyRef?.name, 'fastify-app')
+    t.equal((await render(CONNECTED)).ExternalSecret, undefined)
+  },
+)
+
+t.test('a migration runs before a rollout where there is a database', async (t) => {
+  const { Job, Service, Deployment } = await render(CONNECTED)
+  t.match(Job?.metadata?.annotations, {
+    'helm.sh/hook': 'pre-install,pre-upgrade',
+    'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
+  })
+  t.match(container(Job?.spec?.template.spec), {
+    image: container(podSpec({ Deployment })).image,
+    command: ['node', '/app/migrate.js'],
+    env: [
+      { name: 'DATABASE_URL', valueFrom: { secretKeyRef: { name: 'connections' } } },
+      { name: 'MIGRATION_TIMEOUT_MS', value: '40000' },
+    ],
+  })
+  t.match(Job?.spec, { backoffLimit: 1, activeDeadlineSeconds: 120 })
+  t.notHas(Job?.spec?.template.metadata?.labels, Service.spec?.selector ?? {})
+})
+
+t.test(
+  'a migration needs nothing of the release, which is not there before the first installation',
+  async (t) => {
+    const spec = (await render(CONNECTED)).Job?.spec?.template.spec
+    t.equal(spec?.serviceAccountName, undefined)
+    t.equal(container(spec).envFrom, undefined)
+  },
+)
+
+t.test('no migration runs without a database, nor when it is off', async (t) => {
+  for (const overrides of [
+    {},
+    { secret: { name: 'connections', keys: ['REDIS_URL'] } },
+    { ...CONNECTED, migration: { enabled: false } },
+  ]) {
+    t.equal((await render(overrides)).Job, undefined, JSON.stringify(overrides))
+  }
+})
+
+t.test(
+  'metrics are for Prometheus: found by a Service without an address, not by that of the clients',
+  async (t) => {
+    const rendered = await render({ serviceMonitor: { enabled: true, intervalSeconds: 30 } })
+    t.strictSame(
+      rendered.Service.spec?.ports?.map(({ name }) => name),
+      ['http'],
+    )
+    const metrics = rendered.other<V1Service>('Service', '-metrics')
+    t.match(metrics?.spec, {
+      clusterIP: 'None',
+      publishNotReadyAddresses: true,
+      ports: [{ name: 'metrics', targetPort: 'metrics' }],
+    })
+    t.strictSame(metrics?.spec?.selector, rendered.Service.spec?.selector)
+    const { spec } = rendered.ServiceMonitor as { spec: { selector: { matchLabels: object } } }
+    t.match(spec, { endpoints: [{ port: 'metrics', path: '/metrics', interval: '30s' }] })
+    t.has(metrics?.metadata?.labels, spec.selector.matchLabels)
+    t.notHas(rendered.Service.metadata?.labels, spec.selector.matchLabels)
+
+    const off = await render()
+    t.equal(off.ServiceMonitor, undefined)
+    t.equal(off.other('Service', '-metrics'), undefined)
+  },
+)
+
+t.test('there are alerts for what the release has, and none for what it has not', async (t) => {
+  const alerts = async (overrides: Record<string, unknown>) => {
+    const on = { serviceMonitor: { enabled: true }, prometheusRule: { enabled: true } }
+    const { spec } = (await render({ ...on, ...overrides })).PrometheusRule as unknown as {
+      spec: { groups: { rules: { alert: string; expr: string }[] }[] }
+    }
+    return spec.groups.flatMap(({ rules }) => rules)
+  }
+  const names = (rules: { alert: string }[]) => rules.map(({ alert }) => alert)
+  const always = ['ErrorBudgetBurn', 'ErrorBudgetBurn', 'SlowRequests', 'NoPodAnswers', 'PodsRestart']
+  const fixed = { autoscaling: { enabled: false } }
+  t.strictSame(names(await alerts(fixed)), always)
+  t.strictSame(names(await alerts({})), [...always, 'AtMaxReplicas'])
+  t.strictSame(names(await alerts({ ...fixed, ...CONNECTED })), [
+    ...always,
+    'DatabaseDown',
+    'DatabasePoolExhausted',
+    'CacheDown',
+  ])
+  const objectives = { enabled: true, availabilityPercent: 99, p95Milliseconds: 250 }
+  const [fast, slow, latency] = await alerts({ ...fixed, prometheusRule: objectives })
+  t.match(fast?.expr, /> 0\.144\n/)
+  t.match(slow?.expr, /> 0\.06\n/)
+  t.match(latency?.expr, /> 0\.25$/)
+  t.equal((await render()).PrometheusRule, undefined)
+})
+
+t.test('Prometheus is asked of only where the platform has it', async (t) => {
+  const monitored = await Promise.all(
+    ENVIRONMENTS.map(async (name) => {
+      const { ServiceMonitor, PrometheusRule } = await renderEnvironment(name)
+      return [ServiceMonitor, PrometheusRule].map((object) => object !== undefined)
+    }),
+  )
+  t.strictSame(monitored, [
+    [false, false],
+    [false, false],
+    [true, true],
+    [true, true],
+  ])
+})
+
+t.test('pods may be reached for requests only, and reach nothing but the DNS', async (t) => {
+  const { NetworkPolicy, Deployment } = await render({ networkPolicy: { enabled: true } })
+  t.strictSame(NetworkPolicy?.spec?.podSelector, Deployment.spec?.selector)
+  t.strictSame(NetworkPolicy?.spec?.policyTypes, ['Ingress', 'Egress'])
+  t.strictSame(NetworkPolicy?.spec?.ingress, [{ ports: [{ port: 'http' }] }])
+  t.match(NetworkPolicy?.spec?.egress, [{ ports: [{ port: 53 }, { port: 53 }] }])
+  t.equal(NetworkPolicy?.spec?.egress?.length, 1)
+})
+
+t.test('policies exist on AWS, where they are enforced', async (t) => {
+  const enabled = await Promise.all(
+    ENVIRONMENTS.map(async (name) => (await renderEnvironment(name)).NetworkPolicy !== undefined),
+  )
+  t.strictSame(enabled, [false, true, true, true])
+})
+
+t.test('what the values name may connect to the pods, and they to it', async (t) => {
+  const rendered = await render({}, [join(CHART, 'ci', 'database-values.yaml')])
+  const test = { podSelector: { matchLabels: rendered.Pod.metadata?.labels } }
+  t.strictSame(rendered.NetworkPolicy?.spec?.ingress, [
+    {
+      ports: [{ port: 'http' }],
+      from: [{ ipBlock: { cidr: '10.0.0.0/20' } }, { ipBlock: { cidr: '10.0.16.0/20' } }, test],
+    },
+    {
+      ports: [{ port: 'metrics' }],
+      from: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],
+    },
+  ])
+  const [, ...destinations] = rendered.NetworkPolicy?.spec?.egress ?? []
+  t.strictSame(destinations, [
+    { ports: [{ port: 5432 }], to: [{ ipBlock: { cidr: '10.0.32.0/20' } }] },
+    { ports: [{ port: 6379 }], to: [{ ipBlock: { cidr: '10.0.32.0/20' } }] },
+    { ports: [{ port: 4318 }], to: [{ ipBlock: { cidr: '10.0.0.0/16' } }] },
+  ])
+})
+
+t.test('the pods that test and migrate have policies of their own', async (t) => {
+  const rendered = await render({}, [join(CHART, 'ci', 'database-values.yaml')])
+  const test = rendered.other<V1NetworkPolicy>('NetworkPolicy', '-test')
+  t.strictSame(test?.spec?.podSelector?.matchLabels, rendered.Pod.metadata?.labels)
+  t.match(test?.spec?.egress?.at(-1), {
+    ports: [{ port: 'http' }, { port: 80 }],
+    to: [{ podSelector: rendered.Deployment.spec?.selector }],
+  })
+  const migration = rendered.other<V1NetworkPolicy>('NetworkPolicy', '-migration')
+  t.strictSame(migration?.spec?.podSelector?.matchLabels, rendered.Job?.spec?.template.metadata?.labels)
+  t.match(migration?.spec?.egress?.at(-1), { ports: [{ port: 5432 }] })
+  const hook = (object: { metadata?: { annotations?: Record<string, string> } } | undefined, name: string) =>
+    object?.metadata?.annotations?.[`helm.sh/${name}`]
+  t.equal(hook(migration, 'hook'), hook(rendered.Job, 'hook'), 'the policy is there when the migration runs')
+  t.ok(Number(hook(migration, 'hook-weight')) < Number(hook(rendered.Job, 'hook-weight')))
+  t.match(hook(migration, 'hook-delete-policy'), 'before-hook-creation', 'and is the one of this deployment')
+  for (const policy of [test, migration]) {
+    t.strictSame(policy?.spec?.policyTypes, ['Ingress', 'Egress'])
+    t.equal(policy?.spec?.ingress, undefined)
+  }
+  const withoutDatabase = await render({ networkPolicy: { enabled: true } })
+  t.equal(withoutDatabase.other('NetworkPolicy', '-migration'), undefined)
+})
+
+t.test('the HPA follows each metric that has a target', async (t) => {
+  const files = [join(CHART, 'ci', 'custom-metrics-values.yaml')]
+  const { HorizontalPodAutoscaler } = await render({}, files)
+  t.strictSame(HorizontalPodAutoscaler?.spec?.metrics, [
+    {
+      type: 'Pods',
+      pods: {
+        metric: { name: 'nodejs_eventloop_utilization' },
+        target: { type: 'AverageValue', averageValue: '700m' },
+      },
+    },
+    {
+      type: 'Pods',
+      pods: {
+        metric: { name: 'http_requests_per_second' },
+        target: { type: 'AverageValue', averageValue: '100' },
+      },
+    },
+  ])
+  const withCpu = await render({ autoscaling: { targetCPUUtilizationPercentage: 60 } }, files)
+  t.strictSame(
+    withCpu.HorizontalPodAutoscaler?.spec?.metrics?.map(({ type }) => type),
+    ['Resource', 'Pods', 'Pods'],
+  )
+})
+
+t.test('routes for load tests exist only in the local environment, and are said to explicitly', async (t) => {
+  t.equal((await render()).ConfigMap.data?.['LOAD_ENDPOINTS_ENABLED'], 'false')
+  const switches = await Promise.all(
+    ENVIRONMENTS.map(
+      async (name) => (await renderEnvironment(name)).ConfigMap.data?.['LOAD_ENDPOINTS_ENABLED'],
+    ),
+  )
+  t.strictSame(switches, ['true', 'false', 'false', 'false'])
+})
+
+t.test('on AWS the pods, test and migration included, run on arm64 nodes', async (t) => {
+  for (const environment of ENVIRONMENTS) {
+    const rendered = await renderEnvironment(environment)
+    const expected = environment === 'local' ? undefined : { 'kubernetes.io/arch': 'arm64' }
+    t.strictSame(podSpec(rendered).nodeSelector, expected, environment)
+    t.strictSame(rendered.Pod.spec?.nodeSelector, expected, `test in ${environment}`)
+  }
+  const nodeSelector = { 'kubernetes.io/arch': 'arm64' }
+  t.strictSame(
+    (await render({ ...CONNECTED, nodeSelector })).Job?.spec?.template.spec?.nodeSelector,
+    nodeSelector,
+  )
+})
+
+t.test('service, test and migration meet the restricted Pod Security Standard', async (t) => {
+  const rendered = await render(CONNECTED)
+  for (const spec of [podSpec(rendered), rendered.Pod.spec, rendered.Job?.spec?.template.spec]) {
+    t.match(spec, {
+      automountServiceAccountToken: false,
+      securityContext: {
+        runAsNonRoot: true,
+        runAsUser: 65532,
+        runAsGroup: 65532,
+        seccompProfile: { type: 'RuntimeDefault' },
+      },
+    })
+    t.match(container(spec).securityContext, {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    })
+  }
+  t.equal(rendered.ServiceAccount.automountServiceAccountToken, false)
+})
+
+t.test('probes ask the routes that are meant for them', async (t) => {
+  const { startupProbe, livenessProbe, readinessProbe } = container(podSpec(await render()))
+  const paths = [startupProbe, livenessProbe, readinessProbe].map((probe) => probe?.httpGet?.path)
+  t.strictSame(paths, ['/healthz', '/healthz', '/readyz'])
+})
+
+t.test('pods spread over zones and nodes, but do not wait for a place', async (t) => {
+  const { Deployment } = await render()
+  const constraints = podSpec({ Deployment }).topologySpreadConstraints ?? []
+  t.strictSame(
+    constraints.map(({ topologyKey }) => topologyKey),
+    ['topology.kubernetes.io/zone', 'kubernetes.io/hostname'],
+  )
+  for (const { whenUnsatisfiable, labelSelector } of constraints) {
+    t.equal(whenUnsatisfiable, 'ScheduleAnyway')
+    t.strictSame(labelSelector, Deployment.spec?.selector)
+  }
+})
+
+t.test('a rollout adds pods before it removes any', async (t) => {
+  const { Deployment } = await render()
+  t.match(Deployment.spec?.strategy, { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0 } })
+})
+
+t.test('an image is known by tag, digest or both', async (t) => {
+  const { repository, tag } = IMAGE
+  const digest = `sha256:${'0123456789abcdef'.repeat(4)}`
+  for (const [image, reference] of [
+    [{ repository, tag }, `${repository}:${tag}`],
+    [{ repository, digest }, `${repository}@${digest}`],
+    [{ repository, tag, digest }, `${repository}:${tag}@${digest}`],
+  ] as const) {
+    const rendered = await render({ image })
+    t.equal(container(podSpec(rendered)).image, reference)
+    t.equal(container(rendered.Pod.spec).image, reference)
+    t.equal(
+      rendered.Deployment.metadata?.labels?.['app.kubernetes.io/version'],
+      'tag' in image ? tag : undefined,
+    )
+  }
+})
+
+t.test('a tag that is no label value is cut to one', async (t) => {
+  const { Deployment } = await render({ image: { ...IMAGE, tag: `_${'a'.repeat(61)}-b` } })
+  t.equal(Deployment.metadata?.labels?.['app.kubernetes.io/version'], 'a'.repeat(61))
+})
+
+t.test('several replicas without a database are refused unless the loss of tasks is accepted', async (t) => {
+  const refused = async (overrides: Record<string, unknown>, file?: string) =>
+    renderChart(CHART, {
+      files: file === undefined ? [] : [join(CHART, file)],
+      overrides: { image: IMAGE, ...overrides },
+    }).then(
+      () => false,
+      ({ message }: ActionableError) => {
+        t.match(
+          message,
+          /there is no database, so each of up to \d+ pods .* set database.acceptTaskLoss to true/,
+        )
+        return true
+      },
+    )
+  const single = { autoscaling: { enabled: false }, podDisruptionBudget: { enabled: false } }
+  for (const overrides of [
+    {},
+    { autoscaling: { minReplicas: 1 }, podDisruptionBudget: { enabled: false } },
+    { ...single, replicaCount: 2 },
+    { secret: { name: 'connections', keys: ['REDIS_URL'] } },
+  ]) {
+    t.equal(await refused(overrides), true, JSON.stringify(overrides))
+  }
+  for (const overrides of [
+    CONNECTED,
+    { externalSecret: { enabled: true, key: 'x' } },
+    { database: { acceptTaskLoss: true } },
+    { ...single, replicaCount: 1 },
+    { autoscaling: { minReplicas: 1, maxReplicas: 1 }, podDisruptionBudget: { enabled: false } },
+  ]) {
+    t.equal(await refused(overrides), false, JSON.stringify(overrides))
+  }
+  const environments = ENVIRONMENTS.map((name) => refused({}, `values-${name}.yaml`))
+  t.strictSame(await Promise.all(environments), [false, false, false, true], 'production needs a database')
+})
+
+t.test('values that contradict each other are refused with the reason', async (t) => {
+  const PUBLIC_LOAD = { ingress: { enabled: true }, config: { loadEndpointsEnabled: true } }
+  for (const [overrides, reason] of [
+    [{ image: { tag: 'x' } }, 'image.repository is empty'],
+    [{ image: { repository: 'x' } }, 'image.tag and image.digest are both empty'],
+    [
+      { autoscaling: { minReplicas: 11 } },
+      'autoscaling.minReplicas (11) is more than autoscaling.maxReplicas (10)',
+    ],
+    [
+      { podDisruptionBudget: { maxUnavailable: 0 } },
+      'podDisruptionBudget.maxUnavailable (0) forbids every eviction',
+    ],
+    [
+      { podDisruptionBudget: { maxUnavailable: 2 } },
+      'podDisruptionBudget.maxUnavailable (2) lets all pods of autoscaling.minReplicas (2) be evicted at once',
+    ],
+    [
+      { autoscaling: { enabled: false }, replicaCount: 1 },
+      'podDisruptionBudget.maxUnavailable (1) lets all pods of replicaCount (1) be evicted at once',
+    ],
+    [{ service: { nodePort: 30000 } }, 'service.nodePort (30000) needs service.type NodePort, not ClusterIP'],
+    [{ autoscaling: { targetCPUUtilizationPercentage: 0 } }, 'autoscaling has no target'],
+    [{ autoscaling: { targetRequestsPerSecond: 50 } }, 'need metrics, but serviceMonitor.enabled is false'],
+    [
+      { autoscaling: { targetEventLoopUtilizationPercentage: 70 } },
+      'need metrics, but serviceMonitor.enabled is false',
+    ],
+    [
+      { prometheusRule: { enabled: true } },
+      'prometheusRule.enabled needs metrics, but serviceMonitor.enabled is false',
+    ],
+    [
+      { ingress: { enabled: true }, shutdown: { drainDelaySeconds: 9 } },
+      'shutdown.drainDelaySeconds (9) is too short for a load balancer',
+    ],
+    [
+      { ingress: { enabled: true, accessLogs: { prefix: 'x' } } },
+      'ingress.accessLogs.prefix needs ingress.accessLogs.bucket',
+    ],
+    [
+      { httpRoute: { enabled: true, parentRefs: [{ name: 'x' }] }, shutdown: { drainDelaySeconds: 9 } },
+      'shutdown.drainDelaySeconds (9) is too short for a load balancer',
+    ],
+    [PUBLIC_LOAD, 'the Ingress is open to the internet: set ingress.inboundCidrs'],
+    [
+      { ...PUBLIC_LOAD, ingress: { enabled: true, inboundCidrs: ['203.0.113.0/24', '0.0.0.0/0'] } },
+      'ingress.inboundCidrs contains 0.0.0.0/0',
+    ],
+    [
+      { config: { loadEndpointsEnabled: true, loadMaxMilliseconds: 30_000 } },
+      'config.loadMaxMilliseconds (30000) is longer than shutdown.timeoutSeconds (20)',
+    ],
+    [{ httpRoute: { enabled: true } }, 'httpRoute.parentRefs is empty'],
+    [{ ca: { configMap: 'authorities' } }, 'ca.configMap (authorities) has no effect'],
+    [{ ca: { databaseKey: 'rds.pem' } }, 'ca.databaseKey and ca.redisKey are keys of ca.configMap'],
+    [{ podLabels: { 'app.kubernetes.io/name': 'other' } }, 'podLabels must not set app.kubernetes.io/name'],
+    [{ extraEnv: [{ name: 'LOG_LEVEL', value: 'x' }] }, 'extraEnv must not set LOG_LEVEL'],
+    [{ extraEnv: [{ name: 'DATABASE_URL', value: 'x' }] }, 'extraEnv must not set DATABASE_URL'],
+    [{ externalSecret: { enabled: true } }, 'externalSecret.key is empty'],
+    [
+      { ...CONNECTED, externalSecret: { enabled: true, key: 'x' } },
+      'secret.name (connections) names an existing Secret, but externalSecret.enabled creates another one',
+    ],
+    [{ ...CONNECTED, networkPolicy: { enabled: true } }, 'could not reach the server in DATABASE_URL'],
+    [
+      { secret: { name: 'x', keys: ['REDIS_URL'] }, networkPolicy: { enabled: true } },
+      'networkPolicy.egress.cache.cidrs is empty',
+    ],
+    [
+      { tracing: { endpoint: 'http://collector:4318' }, networkPolicy: { enabled: true } },
+      'networkPolicy.egress.tracing.cidrs is empty',
+    ],
+  ] as const) {
+    t.match(await refusal(overrides), reason)
+  }
+})
+
+t.test('values that the schema does not know or allow are refused by name', async (t) => {
+  for (const [overrides, reason] of [
+    [{ replicas: 3 }, "additional properties 'replicas' not allowed"],
+    [{ service: { nodeport: 30080 } }, "at '/service': additional properties 'nodeport' not allowed"],
+    [
+      { autoscaling: { targetCPUUtilizationPercentage: null } },
+      "missing property 'targetCPUUtilizationPercentage'",
+    ],
+    [{ image: { ...IMAGE, repository: 'a/b:1' } }, "at '/image/repository'"],
+    [{ image: { ...IMAGE, tag: 7 } }, "at '/image/tag': got number, want string"],
+    [{ config: { logLevel: 'loud' } }, "at '/config/logLevel': value must be one of 'fatal'"],
+    [{ autoscaling: { behavior: { scaleUp: { policies: [] } } } }, 'minItems'],
+    [{ secret: { keys: ['DATABASE_URI'] } }, "at '/secret/keys/0': value must be one of 'DATABASE_URL'"],
+    [{ networkPolicy: { clientCidrs: ['10.0.0.0'] } }, "at '/networkPolicy/clientCidrs/0'"],
+    [{ ingress: { certificateArn: 'certificate' } }, "at '/ingress/certificateArn'"],
+    [{ ingress: { annotations: { a: 1 } } }, "at '/ingress/annotations/a': got number, want string"],
+    [{ extraEnv: [{ value: 'x' }] }, "at '/extraEnv/0': missing property 'name'"],
+    [{ extraVolumeMounts: [{ name: 'x', mountPath: 'x' }] }, "at '/extraVolumeMounts/0/mountPath'"],
+    [{ prometheusRule: { availabilityPercent: 100 } }, "at '/prometheusRule/availabilityPercent'"],
+  ] as const) {
+    t.match(await refusal(overrides), reason)
+  }
+})
+
+t.test('the test passes when the service is ready and answers, and only then', async (t) => {
+  const { command, args } = container((await render()).Pod.spec)
+  const run = (url: string) => {
+    const script = args?.map((arg) => arg.replace('http://fastify-app:80', url)) ?? []
+    return execa({ reject: false, all: true })`${[...(command ?? []), ...script]}`
+  }
+
+  const statuses: Record<string, number> = { '/readyz': 200, '/': 200 }
+  const service = createServer(({ url = '' }, response) => response.writeHead(statuses[url] ?? 404).end())
+  await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(service.address() as AddressInfo).port}`
+  t.match(await run(url), { exitCode: 0, all: '/readyz answered 200\n/ answered 200' })
+  statuses['/readyz'] = 503
+  t.match(await run(url), { exitCode: 1, all: '/readyz answered 503' })
+  statuses['/readyz'] = 200
+  statuses['/'] = 500
+  t.match(await run(url), { exitCode: 1, all: '/ answered 500' })
+  await new Promise((resolve) => service.close(resolve))
+  t.match(await run(url), { exitCode: 1, all: '/readyz did not answer: Error: connect ECONNREFUSED' })
+})
+
+function notes(overrides: Record<string, unknown>): Promise<string> {
+  return runTool(
+    'helm',
+    [
+      ...['install', 'fastify-app', CHART, '--namespace', 'apps', '--dry-run=client'],
+      ...['--values', ACCEPT_TASK_LOSS, '--values', '-'],
+    ],
+    JSON.stringify({ image: IMAGE, ...overrides }),
+    'the notes',
+  )
+}
+
+t.test('the notes say how to reach the service', async (t) => {
+  t.match(await notes({}), /2 to 10 replicas[\s\S]*port-forward service\/fastify-app 3000:80/)
+  t.match(await notes({ autoscaling: { enabled: false } }), 'with 2 replicas.')
+  t.match(await notes({ service: { type: 'NodePort' } }), '--namespace apps get service fastify-app')
+  t.match(await notes({ service: { type: 'NodePort', nodePort: 30080 } }), 'port 30080 of every node')
+  t.match(await notes({ ingress: { enabled: true } }), '--namespace apps get ingress fastify-app')
+  const route = { enabled: true, parentRefs: [{ name: 'public' }] }
+  t.match(await notes({ httpRoute: route }), '--namespace apps get httproute fastify-app')
+  t.notMatch(await notes({ httpRoute: route }), 'port-forward')
+})
+
+t.test(
+  'the notes warn, on one line each, of lost tasks and of load routes behind a load balancer',
+  async (t) => {
+    const warnings = async (overrides: Record<string, unknown>) =>
+      (await notes(overrides)).split('\n').filter((line) => line.startsWith('WARNING: '))
+    const load = { config: { loadEndpointsEnabled: true } }
+    t.match(await warnings({}), [/there is no database: each pod keeps its tasks in its own memory/])
+    t.match(await warnings({ secret: { name: 'x', keys: ['REDIS_URL'] } }), [/there is no database/])
+    t.strictSame(await warnings(CONNECTED), [])
+    t.strictSame(await warnings({ ...CONNECTED, ...load }), [])
+    const internal = { enabled: true, scheme: 'internal' }
+    t.match(await warnings({ ...CONNECTED, ...load, ingress: internal }), [/burn the CPU of the pods/])
+  },
+)
+
+t.test('who deploys may make every kind that the chart has', async (t) => {
+  const baseline = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'charts', 'cluster-baseline')
+  const role = await renderChart(baseline, { files: [], overrides: { deployGroup: 'deployers' } })
+  const { rules } = parseAllDocuments(role)
+    .map((document) => document.toJS())
+    .find(({ kind }) => kind === 'Role') as V1Role
+  const allowed = rules?.flatMap(({ apiGroups = [], resources = [], verbs }) =>
+    verbs.includes('create') ? resources.map((resource) => `${apiGroups[0]}/${resource}`) : [],
+  )
+  const manifests = ['database', 'https', 'customized'].map((name) =>
+    renderChart(CHART, { files: [join(CHART, 'ci', `${name}-values.yaml`)], overrides: {} }),
+  )
+  const objects = (await Promise.all(manifests))
+    .flatMap((stream) => [...parseAllDocuments(stream)])
+    .map((document) => document.toJS() as { apiVersion: string; kind: string })
+  const kinds = objects.map(({ apiVersion, kind }) => {
+    const group = apiVersion.includes('/') ? apiVersion.split('/')[0] : ''
+    return `${group}/${plural(kind.toLowerCase())}`
+  })
+  t.strictSame(
+    kinds.filter((kind) => allowed?.includes(kind) !== true),
+    [],
+  )
+})
+
+function plural(kind: string): string {
+  return kind.endsWith('y') ? kind.replace(/y$/, 'ies') : kind.endsWith('s') ? `${kind}es` : `${kind}s`
+}
+
+t.test('a missing helm is named with what to do about it', async (t) => {
+  const { HELM: _, ...env } = process.env
+  const nextStep = 'Install helm, or set HELM to its path.'
+  t.intercept(process, 'env', { value: { ...env, PATH: '/nowhere' } })
+  await t.rejects(render(), new ActionableError('there is no helm', nextStep))
+  t.intercept(process, 'env', { value: { ...env, HELM: '/nowhere/helm' } })
+  await t.rejects(render(), new ActionableError('there is no /nowhere/helm', nextStep))
+})
+
+t.test('authorities for PostgreSQL and Redis come from a ConfigMap, for the migration too', async (t) => {
+  const { Deployment, Job } = await render({
+    ...CONNECTED,
+    ca: { configMap: 'authorities', databaseKey: 'rds.pem', redisKey: 'redis.pem' },
+  })
+  for (const pod of [Deployment.spec?.template.spec, Job?.spec?.template.spec]) {
+    t.match(pod?.volumes, [{ configMap: { name: 'authorities' } }])
+    const [container] = pod?.containers ?? []
+    t.match(container?.volumeMounts, [
+      { name: pod?.volumes?.[0]?.name, mountPath: '/etc/fastify-app/ca', readOnly: true },
+    ])
+    const variables = Object.fromEntries((container?.env ?? []).map(({ name, value }) => [name, value]))
+    t.match(variables, {
+      DATABASE_CA_FILE: '/etc/fastify-app/ca/rds.pem',
+      REDIS_CA_FILE: '/etc/fastify-app/ca/redis.pem',
+    })
+  }
+  const without = await render(CONNECTED)
+  t.equal(without.Deployment.spec?.template.spec?.volumes, undefined)
+  t.equal(without.Job?.spec?.template.spec?.volumes, undefined)
+})

@@ -1,0 +1,103 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { REPOSITORY_ROOT } from 'shared/environment'
+import t from 'tap'
+import { parseAllDocuments } from 'yaml'
+import { lintChart, renderChart } from './chart.ts'
+
+const nodes = join(REPOSITORY_ROOT, 'helm', 'karpenter-nodes')
+const baseline = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'charts', 'cluster-baseline')
+
+async function render(chart: string, overrides: Record<string, unknown>) {
+  const manifests = parseAllDocuments(await renderChart(chart, { files: [], overrides }))
+    .map((document) => document.toJS())
+    .filter((manifest) => manifest !== null)
+  return (kind: string, name?: string) =>
+    manifests.find((object) => object.kind === kind && (name === undefined || object.metadata.name === name))
+}
+
+const cluster = { clusterName: 'fastify-eks-cluster', nodeRoleName: 'fastify-eks-cluster-karpenter-node' }
+
+t.test('Karpenter launches small ARM64 nodes on demand, and takes empty ones away after 30 s', async (t) => {
+  const { spec } = (await render(nodes, cluster))('NodePool')
+  const allowed = Object.fromEntries(
+    spec.template.spec.requirements.map(({ key, values }: { key: string; values: string[] }) => [
+      key,
+      values,
+    ]),
+  )
+  t.strictSame(allowed['kubernetes.io/arch'], ['arm64'])
+  t.strictSame(allowed['karpenter.sh/capacity-type'], ['on-demand'])
+  t.strictSame(allowed['node.kubernetes.io/instance-type'], ['t4g.small', 'c6g.medium'])
+  t.equal(spec.disruption.consolidateAfter, '30s')
+  t.ok(spec.limits.cpu && spec.limits.memory, 'never without a limit')
+  t.ok(spec.template.spec.expireAfter)
+})
+
+t.test('its nodes have encrypted disks and a metadata service that no pod reaches', async (t) => {
+  const { spec } = (await render(nodes, cluster))('EC2NodeClass')
+  t.match(spec.metadataOptions, { httpTokens: 'required', httpPutResponseHopLimit: 1 })
+  t.match(spec.blockDeviceMappings[0].ebs, { encrypted: true, volumeType: 'gp3' })
+  t.notMatch(spec.amiSelectorTerms[0].alias, /@latest$/, 'a pinned image')
+  for (const terms of [spec.subnetSelectorTerms, spec.securityGroupSelectorTerms]) {
+    t.strictSame(terms, [{ tags: { 'karpenter.sh/discovery': cluster.clusterName } }])
+  }
+})
+
+t.test('nodes go into the subnets that are named, whatever tags other clusters gave them', async (t) => {
+  const subnetIds = ['subnet-0123456789abcdef0', 'subnet-0123456789abcdef1']
+  const { spec } = (await render(nodes, { ...cluster, subnetIds }))('EC2NodeClass')
+  t.strictSame(
+    spec.subnetSelectorTerms,
+    subnetIds.map((id) => ({ id })),
+  )
+})
+
+t.test('the cases of the chart render, and values it does not know are refused', async (t) => {
+  for (const file of readdirSync(join(nodes, 'ci'))) {
+    await lintChart(nodes, { files: [join(nodes, 'ci', file)], overrides: {} })
+  }
+  await t.rejects(render(nodes, { ...cluster, instanceType: 'm5.large' }), { message: /instanceType/ })
+  await t.rejects(render(nodes, {}), { message: /nodeRoleName is empty: set it/ })
+})
+
+t.test('every cluster begins with a restricted namespace, encrypted volumes and a role for CI', async (t) => {
+  const find = await render(baseline, { deployGroup: 'fastify-app:deploy', monitoring: true })
+  t.match(find('Namespace', 'fastify-app').metadata.labels, {
+    'pod-security.kubernetes.io/enforce': 'restricted',
+  })
+  t.match(find('StorageClass'), {
+    provisioner: 'ebs.csi.aws.com',
+    parameters: { type: 'gp3', encrypted: 'true' },
+  })
+  const binding = find('RoleBinding')
+  t.equal(binding.metadata.namespace, 'fastify-app')
+  t.match(binding.subjects, [{ kind: 'Group', name: 'fastify-app:deploy' }])
+  const rules = find('Role').rules as { resources: string[]; verbs: string[] }[]
+  t.notOk(
+    rules.some(({ resources, verbs }) => resources.includes('*') || verbs.includes('*')),
+    'it may do what a deployment needs, by name',
+  )
+})
+
+interface CustomManager {
+  managerFilePatterns: [string]
+  matchStrings: [string]
+}
+
+t.test('Renovate finds every chart of the platform, and the image of the nodes', async (t) => {
+  const read = (path: string) => readFileSync(join(REPOSITORY_ROOT, path), 'utf8')
+  const { customManagers } = JSON.parse(read('renovate.json')) as { customManagers: CustomManager[] }
+  const found = customManagers.map(({ managerFilePatterns: [file], matchStrings: [pattern] }) =>
+    [...read(file).matchAll(new RegExp(pattern, 'g'))].map(({ groups }) => groups),
+  )
+  const [charts, ociCharts, images] = found
+  t.strictSame(
+    [...(charts ?? []), ...(ociCharts ?? [])].map((groups) => groups?.['depName']).sort(),
+    [...read('infrastructure-hcl/platform/main.tf').matchAll(/^ {4}([a-z-]+) += \{ repository = /gm)]
+      .map(([, name]) => name)
+      .sort(),
+  )
+  t.ok(ociCharts?.every((groups) => groups?.['repository'] === 'public.ecr.aws/karpenter'))
+  t.match(images, [{ currentValue: /^v\d{8}$/ }])
+})

@@ -1,0 +1,219 @@
+/**
+ * `make test`: everything that must hold before a change lands, each step with its time.
+ * Arguments choose steps by name; without any, all run but those that take an emulated machine.
+ */
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { awsPythonPath, programPath } from 'eks-box/tools'
+import { execa } from 'execa'
+import { readBoxConfig } from 'shared/box'
+import { REPOSITORY_ROOT } from 'shared/environment'
+import { ActionableError, reportFailure } from 'shared/errors'
+
+interface Step {
+  name: string
+  what: string
+  command: readonly [string, ...string[]]
+  environment?: Readonly<Record<string, string>>
+  /** Runs beside its neighbours, because it depends on none of them and does not measure anything. */
+  concurrent?: true
+  /** Runs only when it is asked for by its name. */
+  onRequest?: true
+}
+
+const box = readBoxConfig(process.env)
+const program = (name: Parameters<typeof programPath>[1]) => programPath(box, name)
+const pinned = {
+  HELM: program('helm'),
+  KUBECONFORM: program('kubeconform'),
+  BOX_AWS_PYTHON: awsPythonPath(box),
+}
+
+/** Shell scripts are few and have no ending; each is named here. */
+const shellScripts = ['.ci/run']
+
+const workflows = join('.github', 'workflows')
+
+/** A task of a workspace. Turborepo does not repeat it while nothing it reads has changed. */
+function turboTask(task: string, workspace: string): Step['command'] {
+  return ['turbo', 'run', task, `--filter=${workspace}`, '--output-logs=new-only']
+}
+
+const steps: readonly Step[] = [
+  {
+    name: 'tools',
+    what: 'build the pinned tools',
+    command: ['node', 'apps/eks-box/src/cli.ts', 'tools'],
+  },
+  {
+    name: 'workspaces',
+    what: 'lint, typecheck and unit tests of every workspace',
+    command: [
+      'turbo',
+      'run',
+      'build',
+      'lint',
+      'typecheck',
+      'test',
+      '--output-logs=errors-only',
+      '--concurrency=1',
+      '--continue',
+    ],
+    environment: pinned,
+  },
+  {
+    name: 'chart',
+    what: "lint the charts, hold their manifests against Kubernetes' own schemas",
+    command: turboTask('chart', 'scripts'),
+    environment: pinned,
+    concurrent: true,
+  },
+  {
+    name: 'terraform',
+    what: 'format, lint, security rules, validation and tests of the stacks',
+    command: turboTask('terraform', 'scripts'),
+    concurrent: true,
+  },
+  {
+    name: 'shell',
+    what: 'shellcheck',
+    command: ['shellcheck', ...shellScripts],
+    concurrent: true,
+  },
+  {
+    name: 'workflows',
+    what: 'actionlint',
+    command: [
+      program('actionlint'),
+      ...readdirSync(join(REPOSITORY_ROOT, workflows)).map((name) => join(workflows, name)),
+    ],
+    concurrent: true,
+  },
+  {
+    name: 'workflow-security',
+    what: 'zizmor',
+    command: [program('zizmor'), '--offline', '--no-progress', '--persona', 'pedantic', workflows],
+    concurrent: true,
+  },
+  {
+    name: 'compose',
+    what: 'resolve docker-compose.yml',
+    command: [program('docker-compose'), '--file', 'docker-compose.yml', 'config', '--quiet'],
+    concurrent: true,
+  },
+  {
+    name: 'fuzz',
+    what: 'hold the service against its OpenAPI document with 20,000 generated requests',
+    command: turboTask('fuzz', 'fastify-api'),
+    environment: { SCHEMATHESIS: program('schemathesis') },
+  },
+  {
+    name: 'e2e',
+    what: 'the main job, faults and clean-up in a box of its own',
+    command: ['npm', 'run', '--silent', 'e2e', '--workspace=eks-box'],
+  },
+  {
+    name: 'systemd',
+    what: 'the box in a virtual machine with systemd and cgroup v2',
+    command: ['node', 'scripts/src/checks/check-systemd.ts'],
+    onRequest: true,
+  },
+]
+
+/** Steps that may run at a time. Most of them keep one core busy, and the smallest supported machine has two. */
+const CONCURRENCY = 2
+
+/**
+ * Runs a step.
+ *
+ * @param alone whether its output can be shown as it comes.
+ * @returns the lines that explain a failure; undefined when it passed.
+ */
+async function runStep(step: Step, alone: boolean): Promise<string[] | undefined> {
+  const title = `\n== ${step.name}: ${step.what}`
+  if (alone) console.log(title)
+  const since = performance.now()
+  const [file, ...args] = step.command
+  const { failed, shortMessage, all } = await execa(file, args, {
+    cwd: REPOSITORY_ROOT,
+    // Outside of the checkout, so that a fresh clone finds what an earlier one has checked.
+    env: { TURBO_CACHE_DIR: join(box.cacheDir, 'turbo'), ...step.environment },
+    stdin: 'inherit',
+    stdout: alone ? ['inherit', 'pipe'] : 'pipe',
+    stderr: alone ? ['inherit', 'pipe'] : 'pipe',
+    all: true,
+    lines: true,
+    reject: false,
+  })
+  if (!alone) console.log([title, ...all].join('\n'))
+  const seconds = ((performance.now() - since) / 1000).toFixed(1)
+  console.log(`== ${step.name} ${failed ? `FAILED: ${shortMessage}` : 'passed'} (${seconds} s)`)
+  return failed ? summarizeFailure(all) : undefined
+}
+
+/** How many lines of a failed step the summary at the end repeats. */
+const SUMMARY_LENGTH = 40
+
+/** For failed tests their names and differences; for anything else the last lines. */
+function summarizeFailure(output: readonly string[]): string[] {
+  const failures = output.flatMap((line, index) =>
+    /\bnot ok \d+ - /.test(line) ? output.slice(index, index + 10) : [],
+  )
+  return failures.length > 0 ? failures.slice(0, SUMMARY_LENGTH) : output.slice(-SUMMARY_LENGTH)
+}
+
+/** The steps in order, those that may run beside each other in one group. */
+function groupSteps(chosen: readonly Step[]): Step[][] {
+  const groups: Step[][] = []
+  for (const step of chosen) {
+    const last = groups.at(-1)
+    if (step.concurrent && last?.[0]?.concurrent) last.push(step)
+    else groups.push([step])
+  }
+  return groups
+}
+
+async function runGroup(
+  group: readonly Step[],
+  onFailure: (step: Step, lines: string[]) => void,
+): Promise<void> {
+  const waiting = group.values()
+  const worker = async () => {
+    for (const step of waiting) {
+      const failure = await runStep(step, group.length === 1)
+      if (failure !== undefined) onFailure(step, failure)
+    }
+  }
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker))
+}
+
+async function runChecks(names: readonly string[]): Promise<void> {
+  const unknown = names.filter((name) => !steps.some((step) => step.name === name))
+  if (unknown.length > 0) {
+    throw new ActionableError(
+      `there is no check ${unknown.join(', ')}`,
+      `choose from: ${steps.map(({ name }) => name).join(', ')}`,
+    )
+  }
+  const chosen = steps.filter(({ name, onRequest }) =>
+    names.length === 0 ? onRequest === undefined : names.includes(name),
+  )
+  const failed: string[] = []
+  const summary: string[] = []
+  for (const group of groupSteps(chosen)) {
+    await runGroup(group, ({ name }, lines) => {
+      failed.push(name)
+      summary.push(`\n== ${name} failed:`, ...lines)
+    })
+  }
+
+  if (failed.length > 0) {
+    process.exitCode = 1
+    console.log(summary.join('\n'))
+    console.log(`\nfailed: ${failed.join(', ')}; run one alone with \`make test ONLY=${failed[0]}\``)
+  }
+  console.log(`\n${chosen.length - failed.length} passed, ${failed.length} failed`)
+}
+
+await runChecks(process.argv.slice(2)).catch(reportFailure)

@@ -1,0 +1,168 @@
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { readBoxConfig } from 'shared/box'
+import t, { type Test } from 'tap'
+import { chartWarnings, helmCause, helmProgram, lastGood, Release } from './release.ts'
+
+t.test('a rollback goes to the newest revision that was fully rolled out', async (t) => {
+  t.equal(
+    lastGood([
+      { revision: 1, status: 'superseded' },
+      { revision: 2, status: 'deployed' },
+      { revision: 3, status: 'failed' },
+      { revision: 4, status: 'pending-upgrade' },
+    ]),
+    2,
+  )
+})
+
+t.test('a release that was never rolled out has nothing to return to', async (t) => {
+  t.equal(lastGood([{ revision: 1, status: 'pending-install' }]), undefined)
+  t.equal(lastGood([]), undefined)
+})
+
+t.test("a value the chart's schema refuses is told in one line", async (t) => {
+  const said = `Error: UPGRADE FAILED: values don't meet the specifications of the schema(s) in the following chart(s):
+fastify-app:
+- at '/autoscaling': additional properties 'maxReplica' not allowed
+- at '': something else
+`
+  t.equal(
+    helmCause(said),
+    "a value is not what the chart allows: at '/autoscaling': additional properties 'maxReplica' not allowed",
+  )
+})
+
+t.test('any other failure is the last line without its preamble', async (t) => {
+  t.equal(helmCause('walk\nError: UPGRADE FAILED: context deadline exceeded\n'), 'context deadline exceeded')
+})
+
+t.test('what the chart refuses is told without where in its templates', async (t) => {
+  t.equal(
+    helmCause(
+      'Error: execution error at (fastify-app/templates/deployment.yaml:1:4): there is no database\n',
+    ),
+    'there is no database',
+  )
+})
+
+t.test('what the chart warns of is found among its notes', async (t) => {
+  const output = 'STATUS: deployed\nNOTES:\nfastify-app runs\n\nWARNING: there is no database\n'
+  t.strictSame(chartWarnings(output), ['WARNING: there is no database'])
+})
+
+const kubeconfig = `apiVersion: v1
+kind: Config
+current-context: here
+clusters: [{ name: c, cluster: { server: "http://127.0.0.1:9", insecure-skip-tls-verify: true } }]
+users: [{ name: u, user: {} }]
+contexts: [{ name: here, context: { cluster: c, user: u } }]
+`
+
+/** A release seen through a helm that prints `output`, fails, and records what it was asked. */
+function releaseWith(directory: string, output: string): Release {
+  const helm = join(directory, 'helm')
+  writeFileSync(helm, `#!/bin/sh\necho "$1" >> ${directory}/asked\necho '${output}' >&2\nexit 1\n`)
+  chmodSync(helm, 0o755)
+  writeFileSync(join(directory, 'kubeconfig'), kubeconfig)
+  return new Release(helm, { from: 'box', kubeconfig: join(directory, 'kubeconfig') })
+}
+
+t.test('a release that does not exist has no revisions', async (t) => {
+  t.strictSame(await releaseWith(t.testdir(), 'Error: release: not found').history(), [])
+})
+
+t.test('a history that cannot be read is not taken for none: nothing is uninstalled', async (t) => {
+  const directory = t.testdir()
+  const release = releaseWith(directory, 'Error: Kubernetes cluster unreachable: i/o timeout')
+  await t.rejects(release.restore(), { message: /history cannot be read: Kubernetes cluster unreachable/ })
+  t.equal(readFileSync(join(directory, 'asked'), 'utf8'), 'history\n')
+})
+
+t.test('until the migration has succeeded, the pods are the former release’s and do not count', async (t) => {
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://x')
+    asked.push(`${pathname.split('/').at(-1)} ${searchParams.get('labelSelector')}`)
+    const items = [{ metadata: { name: 'migration-1' }, status: { phase: 'Running' } }]
+    response.setHeader('content-type', 'application/json').end(JSON.stringify({ items }))
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const here = kubeconfig.replace('127.0.0.1:9', `127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const directory = t.testdir({ kubeconfig: here })
+  const release = new Release('helm', { from: 'box', kubeconfig: join(directory, 'kubeconfig') })
+  t.strictSame(await release.diagnoses(new Set()), [])
+  t.strictSame(asked, [
+    'pods app.kubernetes.io/name=fastify-app-migration,app.kubernetes.io/instance=fastify-app',
+  ])
+})
+
+/** A release whose first installation waits for a Secret, in a cluster that answers for `externalSecrets`. */
+async function waitingRelease(t: Test, externalSecret: object | undefined): Promise<Release> {
+  const waiting = { reason: 'CreateContainerConfigError', message: 'secret "fastify-app" not found' }
+  const pod = {
+    metadata: { name: 'migration-1' },
+    status: {
+      phase: 'Pending',
+      containerStatuses: [{ name: 'migration', ready: false, state: { waiting } }],
+    },
+  }
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '', 'http://x')
+    const isPods = pathname.endsWith('/pods')
+    if (!isPods && externalSecret === undefined) response.statusCode = 404
+    const body = isPods ? { items: [pod] } : (externalSecret ?? {})
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const here = kubeconfig.replace('127.0.0.1:9', `127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const directory = t.testdir({ kubeconfig: here })
+  return new Release('helm', { from: 'box', kubeconfig: join(directory, 'kubeconfig') })
+}
+
+t.test(
+  'a Secret that the operator is to make is waited for, and what the operator reports is told',
+  async (t) => {
+    const condition = {
+      type: 'Ready',
+      status: 'False',
+      reason: 'SecretSyncedError',
+      message: 'access denied',
+    }
+    const spec = { target: { name: 'fastify-app' } }
+    const failing = await waitingRelease(t, { spec, status: { conditions: [condition] } })
+    t.match(await failing.diagnoses(new Set()), [
+      {
+        missingSecret: 'fastify-app',
+        message:
+          'secret "fastify-app" not found; ExternalSecret fastify-app: SecretSyncedError: access denied',
+      },
+    ])
+    const ignored = await waitingRelease(t, { spec })
+    t.match(await ignored.diagnoses(new Set()), [{ message: /no operator has acted on it/ }])
+  },
+)
+
+t.test('a Secret that no operator makes is not waited for', async (t) => {
+  for (const externalSecret of [undefined, { spec: { target: { name: 'other' } } }]) {
+    const [diagnosis] = await (await waitingRelease(t, externalSecret)).diagnoses(new Set())
+    t.match(diagnosis, { message: 'secret "fastify-app" not found', final: true })
+    t.notHas(diagnosis, 'missingSecret')
+  }
+})
+
+t.test('helm is the pinned one unless HELM names another', async (t) => {
+  const box = readBoxConfig({ BOX_CACHE_DIR: join(t.testdir(), 'cache') })
+  t.equal(helmProgram(box, { HELM: '/opt/helm' }), '/opt/helm')
+  t.throws(() => helmProgram(box, {}), { message: /not built/, nextStep: /make tools/ })
+})

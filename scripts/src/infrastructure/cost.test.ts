@@ -1,0 +1,281 @@
+import { ActionableError } from 'shared/errors'
+import t from 'tap'
+import {
+  type CostLine,
+  type CostPlan,
+  monthlyCost,
+  type PlannedModule,
+  type PlannedResource,
+  type Price,
+  type Prices,
+  renderCost,
+} from './cost.ts'
+
+const price = (usd: number, per: string, seen = ['one', 'another']): Price => ({
+  usd,
+  per,
+  offer: 'offer',
+  seen,
+})
+
+/** Round figures, so that each test can be checked in the head. */
+const PRICES: Prices = {
+  region: 'eu-central-1',
+  prices: {
+    eksStandardSupport: price(0.1, 'hour'),
+    eksExtendedSupport: price(0.6, 'hour'),
+    gp3: price(0.1, 'GiB-month'),
+    kmsKey: price(1, 'month'),
+    logsIngested: price(0.5, 'GB'),
+    logsStored: price(0.01, 'GB-month'),
+    ecrStored: price(0.1, 'GB-month'),
+    s3Stored: price(0.02, 'GB-month'),
+    alb: price(0.02, 'hour'),
+    publicIpv4: price(0.005, 'hour'),
+  },
+  instances: { 't4g.small': price(0.01, 'hour') },
+  standardSupportEnds: { '1.35': '2027-03-27' },
+}
+
+const DAY = new Date('2026-11-21T12:00:00Z')
+
+function resource(
+  type: string,
+  values: Record<string, unknown> = {},
+  rest: Partial<PlannedResource> = {},
+): PlannedResource {
+  return { address: `${type}.this`, mode: 'managed', type, name: 'this', values, ...rest }
+}
+
+const CLUSTER = resource('aws_eks_cluster', {
+  name: 'c',
+  version: '1.35',
+  enabled_cluster_log_types: ['audit', 'api'],
+})
+
+const NODE_GROUP = resource(
+  'aws_eks_node_group',
+  { capacity_type: 'ON_DEMAND', instance_types: ['t4g.small'], scaling_config: [{ desired_size: 2 }] },
+  { address: 'module.eks.aws_eks_node_group.this["system"]', index: 'system' },
+)
+
+function launchTemplate(index: string, devices: object[]): PlannedResource {
+  return resource(
+    'aws_launch_template',
+    { block_device_mappings: devices },
+    { address: `module.eks.aws_launch_template.this["${index}"]`, index },
+  )
+}
+
+const gp3 = (gib: number) => ({ ebs: [{ volume_size: gib, volume_type: 'gp3' }] })
+
+function planOf(resources: PlannedResource[], rest: Partial<CostPlan> = {}): CostPlan {
+  return {
+    variables: { region: { value: 'eu-central-1' } },
+    planned_values: { root_module: { resources } },
+    ...rest,
+  }
+}
+
+function cost(...resources: PlannedResource[]): CostLine[] {
+  return monthlyCost(planOf(resources), PRICES, DAY)
+}
+
+/** What a test says of a line: its text, how many, and dollars a month. */
+function brief(lines: CostLine[]): [string, number, number][] {
+  const round = (value: number) => Number(value.toFixed(4))
+  return lines.map(({ what, quantity, usd }) => [what, round(quantity), round(usd)])
+}
+
+t.test('a control plane is paid for 730 hours a month', async (t) => {
+  t.strictSame(brief(cost(CLUSTER)), [['EKS control plane 1.35, standard support to 2027-03-27', 1, 73]])
+})
+
+t.test('from the day after its standard support, a Kubernetes version costs six times as much', async (t) => {
+  const on = (day: string) => brief(monthlyCost(planOf([CLUSTER]), PRICES, new Date(day)))
+  t.match(on('2027-03-27'), [[/standard support/, 1, 73]])
+  t.strictSame(on('2027-03-28'), [['EKS control plane 1.35, extended support', 1, 438]])
+})
+
+t.test('a cluster on standard support only is upgraded instead, at the same price', async (t) => {
+  const cluster = resource('aws_eks_cluster', {
+    version: '1.35',
+    upgrade_policy: [{ support_type: 'STANDARD' }],
+  })
+  t.match(brief(monthlyCost(planOf([cluster]), PRICES, new Date('2027-03-28'))), [
+    [/standard support/, 1, 73],
+  ])
+})
+
+t.test('a Kubernetes version that the prices do not know is named', async (t) => {
+  t.throws(() => cost(resource('aws_eks_cluster', { version: '1.99' })), {
+    message: /standard support of Kubernetes 1\.99/,
+  })
+})
+
+t.test('a node group costs its desired number of nodes and their root volumes', async (t) => {
+  t.strictSame(brief(cost(NODE_GROUP, launchTemplate('system', [gp3(30)]))), [
+    ['nodes, t4g.small on demand', 2, 14.6],
+    ['root volumes of the nodes, gp3', 60, 6],
+  ])
+})
+
+t.test(
+  "without a mapping in the group's own launch template, a root volume has the size of the image",
+  async (t) => {
+    const volumes = (...templates: PlannedResource[]) => cost(NODE_GROUP, ...templates)[1]?.quantity
+    t.equal(volumes(), 40)
+    t.equal(volumes(launchTemplate('system', [])), 40)
+    t.equal(volumes(launchTemplate('other', [gp3(500)])), 40)
+  },
+)
+
+t.test('an instance type or a volume type without a price is named', async (t) => {
+  const large = { ...NODE_GROUP, values: { ...NODE_GROUP.values, instance_types: ['m7g.large'] } }
+  t.throws(() => cost(large), { message: 'prices.json has no price of m7g.large in eu-central-1' })
+  const io2 = { ebs: [{ volume_size: 20, volume_type: 'io2' }] }
+  t.throws(() => cost(NODE_GROUP, launchTemplate('system', [io2])), { message: /volume of type io2/ })
+})
+
+t.test('spot nodes have no price that holds for a month', async (t) => {
+  const spot = { ...NODE_GROUP, values: { ...NODE_GROUP.values, capacity_type: 'SPOT' } }
+  t.throws(() => cost(spot), { message: /aws_eks_node_group\.this\["system"\] is not on demand/ })
+})
+
+t.test('a key of our own costs a month each', async (t) => {
+  t.strictSame(brief(cost(resource('aws_kms_key'))), [['KMS key aws_kms_key.this', 1, 1]])
+})
+
+t.test("the control plane's logs are assumed by type, ingested and kept for their retention", async (t) => {
+  const group = resource('aws_cloudwatch_log_group', { name: '/aws/eks/c/cluster', retention_in_days: 365 })
+  const [, ...lines] = cost(CLUSTER, group)
+  t.strictSame(brief(lines), [
+    ['control plane logs, ingested', 11, 5.5],
+    ['control plane logs, kept 365 days', 132, 1.32],
+  ])
+  t.equal(lines[0]?.assumption, '11 GB a month at rest (audit, api)')
+})
+
+t.test('a log group nobody made an assumption about is named', async (t) => {
+  t.throws(() => cost(resource('aws_cloudwatch_log_group', { name: '/other', retention_in_days: 7 })), {
+    message: /how much is logged to aws_cloudwatch_log_group\.this/,
+  })
+})
+
+t.test('a repository costs as many images as its lifecycle policy keeps', async (t) => {
+  const policy = (...rules: object[]) =>
+    resource('aws_ecr_lifecycle_policy', { repository: 'app', policy: JSON.stringify({ rules }) })
+  const tagged = { selection: { tagStatus: 'tagged', countType: 'imageCountMoreThan', countNumber: 10 } }
+  const repository = resource('aws_ecr_repository', { name: 'app' })
+  t.strictSame(brief(cost(repository, policy(tagged))), [['ECR, 10 images', 1.08, 0.108]])
+  t.throws(() => cost(repository, policy()), { message: /how many tagged images it keeps/ })
+  t.throws(() => cost(repository), { message: /how many images it keeps/ })
+})
+
+t.test('a bucket of Terraform states costs next to nothing', async (t) => {
+  t.strictSame(brief(cost(resource('aws_s3_bucket'))), [['S3 aws_s3_bucket.this', 1, 0.02]])
+})
+
+t.test('an ALB with an address in each public subnet is assumed, as the Ingress makes it', async (t) => {
+  const tag = (key: string) => resource('aws_ec2_tag', { key })
+  const lines = cost(
+    tag('kubernetes.io/role/elb'),
+    tag('kubernetes.io/role/elb'),
+    tag('karpenter.sh/discovery'),
+  )
+  t.strictSame(brief(lines), [
+    ['Application Load Balancer', 1, 14.6],
+    ['public IPv4 addresses of the load balancer', 2, 7.3],
+  ])
+  t.ok(lines.every(({ assumption }) => assumption))
+})
+
+t.test('the monitoring costs a node of Karpenter and the volumes it claims', async (t) => {
+  const values = ['prometheus:\n  requests:\n    storage: 5Gi\n', 'storageClassName: gp3\nstorage: "15Gi"\n']
+  t.strictSame(brief(cost(resource('helm_release', { name: 'kube-prometheus-stack', values }))), [
+    ['node for the monitoring, t4g.small on demand', 1, 7.3],
+    ['root volume of the node for the monitoring, gp3', 20, 2],
+    ['volumes of the monitoring, gp3', 20, 2],
+  ])
+})
+
+t.test('a release runs on the nodes there are; one that nobody looked at is named', async (t) => {
+  t.strictSame(cost(resource('helm_release', { name: 'karpenter' })), [])
+  t.throws(() => cost(resource('helm_release', { name: 'loki' })), { message: /the release loki/ })
+})
+
+t.test('resources of nested modules count, data sources do not', async (t) => {
+  const key: PlannedModule = { resources: [resource('aws_kms_key')] }
+  const root: PlannedModule = {
+    resources: [resource('aws_nat_gateway', {}, { mode: 'data' })],
+    child_modules: [{ child_modules: [key] }, key],
+  }
+  t.equal(monthlyCost(planOf([], { planned_values: { root_module: root } }), PRICES, DAY).length, 2)
+})
+
+t.test('types without a rule are all named: the figure is never silently too low', async (t) => {
+  t.throws(
+    () => cost(CLUSTER, resource('aws_nat_gateway'), resource('aws_eip'), resource('aws_eip')),
+    new ActionableError(
+      'no rule says what aws_eip, aws_nat_gateway costs',
+      'add a rule or a free type to scripts/src/infrastructure/cost.ts, with its price in prices.json',
+    ),
+  )
+})
+
+t.test('what is free costs nothing and needs no region', async (t) => {
+  const plan: CostPlan = { planned_values: { root_module: { resources: [resource('aws_iam_role')] } } }
+  t.strictSame(monthlyCost(plan, PRICES, DAY), [])
+})
+
+t.test('a plan that failed half-way has no price', async (t) => {
+  t.throws(() => monthlyCost(planOf([CLUSTER], { errored: true }), PRICES, DAY), {
+    message: /resources are missing/,
+  })
+})
+
+t.test('a plan for another region is refused', async (t) => {
+  const plan = planOf([CLUSTER], { variables: { region: { value: 'us-east-1' } } })
+  t.throws(() => monthlyCost(plan, PRICES, DAY), {
+    message: 'the plan is for us-east-1, the prices are of eu-central-1',
+  })
+})
+
+t.test('the platform stack has its region from the state of the cluster stack', async (t) => {
+  const release = resource('helm_release', { name: 'karpenter' })
+  const state = (region: string): CostPlan => ({
+    planned_values: { root_module: { resources: [release] } },
+    prior_state: {
+      values: {
+        root_module: {
+          resources: [resource('terraform_remote_state', { outputs: { region } }, { mode: 'data' })],
+        },
+      },
+    },
+  })
+  t.strictSame(monthlyCost(state('eu-central-1'), PRICES, DAY), [])
+  t.throws(() => monthlyCost(state('eu-west-1'), PRICES, DAY), { message: /the plan is for eu-west-1/ })
+})
+
+t.test('a value that only the apply will tell is asked for', async (t) => {
+  const group = { ...NODE_GROUP, values: { ...NODE_GROUP.values, scaling_config: [{}] } }
+  t.throws(() => cost(group), { message: /does not tell the desired size of module\.eks/ })
+})
+
+t.test('the table shows the dearest first, the total, and what was assumed or seen but once', async (t) => {
+  const lines: CostLine[] = [
+    { what: 'small', quantity: 2, price: price(0.5, 'month', ['one']), usd: 1 },
+    { what: 'large', quantity: 1, price: price(0.1, 'hour'), usd: 73, assumption: 'why' },
+  ]
+  const [header, ...rest] = renderCost(lines).split('\n')
+  t.match(header, /^ +quantity +unit price +USD\/month$/)
+  t.strictSame(rest.slice(0, 6), [
+    'large [1]         1   0.1 / hour      73.00',
+    'small [?]         2  0.5 / month       1.00',
+    'total                                 74.00',
+    '',
+    '[1] assumed: why',
+    '[?] price known from one source only',
+  ])
+  t.match(rest[6], /^not counted: NAT gateways/)
+})

@@ -1,0 +1,369 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { KubeConfig } from '@kubernetes/client-node'
+import { readEnvironment } from 'shared/environment'
+import t, { type Test } from 'tap'
+import { clientsFor } from './aws.ts'
+import {
+  checkDestroyable,
+  clusterAccess,
+  deleteClaims,
+  emptyCluster,
+  findCluster,
+  type Target,
+  targetOf,
+} from './destroy.ts'
+import { parseState, type StateResource } from './terraform.ts'
+
+const declared = { name: 'shop', region: 'eu-central-1' }
+const endpoint = 'https://ABCD.gr7.eu-central-1.eks.amazonaws.com'
+const target: Target = { environment: 'dev', ...declared, isOurs: true, endpoint }
+
+const resource = (type: string, values: Record<string, unknown>): StateResource => ({
+  address: `module.eks.${type}.this`,
+  type,
+  values,
+})
+const cluster = resource('aws_eks_cluster', {
+  name: 'shop',
+  endpoint,
+  arn: 'arn:aws:eks:eu-central-1:123456789012:cluster/shop',
+})
+
+type Answer = [status: number, body?: object | string]
+
+/** A server on loopback; `answer` sees each request as `METHOD path`, and its body. */
+async function serve(t: Test, answer: (request: string, body: string) => Answer): Promise<string> {
+  const server = createServer(async (request: IncomingMessage, response: ServerResponse) => {
+    const body = (await request.toArray()).join('')
+    const [status, content = {}] = answer(`${request.method} ${request.url}`, body)
+    const text = typeof content === 'string' ? content : JSON.stringify(content)
+    const type = typeof content === 'string' ? 'text/xml' : 'application/json'
+    response.writeHead(status, { 'content-type': type }).end(text)
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+function aws(t: Test, endpoint: string) {
+  const credentials = { accessKeyId: 'a', secretAccessKey: 's' }
+  const clients = clientsFor({ endpoint, region: 'eu-central-1', credentials })
+  t.teardown(() => {
+    for (const client of Object.values(clients)) client.destroy()
+  })
+  return clients
+}
+
+const failure = (name: string): Answer => [404, { __type: name, message: name }]
+
+/** EC2 and Elastic Load Balancing, which know of one volume or of nothing. */
+function withVolume(volume: string | undefined) {
+  return (_request: string, body: string): Answer => {
+    const action = new URLSearchParams(body).get('Action') ?? ''
+    const volumes =
+      volume === undefined || action !== 'DescribeVolumes'
+        ? ''
+        : `<volumeSet><item><volumeId>${volume}</volumeId></item></volumeSet>`
+    return [200, `<${action}Response>${volumes}<${action}Result/></${action}Response>`]
+  }
+}
+
+function kubeConfigOf(server: string): KubeConfig {
+  const kubeConfig = new KubeConfig()
+  kubeConfig.loadFromClusterAndUser({ name: 'c', skipTLSVerify: true, server }, { name: 'u' })
+  return kubeConfig
+}
+
+t.test('the cluster is the one of the outputs', async (t) => {
+  const outputs = { cluster_name: 'shop', region: 'eu-central-1', cluster_endpoint: endpoint }
+  t.strictSame(targetOf('dev', { outputs, resources: [cluster] }, declared), target)
+})
+
+t.test('a destroy that was interrupted has no outputs left, and still knows its cluster', async (t) => {
+  t.strictSame(targetOf('dev', { outputs: {}, resources: [cluster] }, declared), target)
+  const repository = resource('aws_ecr_repository', {
+    arn: 'arn:aws:ecr:eu-central-1:123456789012:repository/shop',
+  })
+  t.match(targetOf('dev', { outputs: {}, resources: [repository] }, declared), {
+    ...declared,
+    isOurs: false,
+  })
+  t.match(targetOf('dev', { outputs: {}, resources: [] }, declared), { ...declared, isOurs: false })
+})
+
+t.test('variables that lead elsewhere are refused before Terraform forgets what it has', async (t) => {
+  const role = resource('aws_iam_role', { arn: 'arn:aws:iam::123456789012:role/shop' })
+  for (const state of [
+    { outputs: { region: 'eu-central-1' }, resources: [] },
+    { outputs: {}, resources: [role, cluster] },
+  ]) {
+    t.throws(() => targetOf('dev', state, { ...declared, region: 'us-east-1' }), {
+      message: 'dev was applied with region "eu-central-1", but its variables now say "us-east-1"',
+      nextStep: /put region = "eu-central-1" back in .*dev\/cluster\.tfvars/,
+    })
+  }
+  t.throws(() => targetOf('dev', { outputs: {}, resources: [cluster] }, { ...declared, name: 'other' }), {
+    message: /cluster_name "shop", but its variables now say "other"/,
+  })
+})
+
+t.test('a state is read with the resources of all modules, but not with data sources', async (t) => {
+  const inModule = { ...cluster, mode: 'managed' }
+  const data = { address: 'data.aws_vpc.this', mode: 'data', type: 'aws_vpc', values: {} }
+  const text = JSON.stringify({
+    values: {
+      outputs: { region: { value: 'eu-central-1' } },
+      root_module: { resources: [data], child_modules: [{ resources: [inModule] }] },
+    },
+  })
+  t.match(parseState(text), { outputs: { region: 'eu-central-1' }, resources: [inModule] })
+  t.equal(parseState(text).resources.length, 1)
+  t.strictSame(parseState('{"format_version":"1.0"}'), { outputs: {}, resources: [] })
+})
+
+t.test('a cluster that EKS no longer has is gone, not an error', async (t) => {
+  const clients = aws(t, await serve(t, () => failure('ResourceNotFoundException')))
+  t.equal(await findCluster(target, clients), undefined)
+})
+
+t.test('another failure of EKS is not taken for a cluster that is gone', async (t) => {
+  const clients = aws(t, await serve(t, () => [403, { __type: 'AccessDeniedException', message: 'no' }]))
+  await t.rejects(findCluster(target, clients), { name: 'AccessDeniedException' })
+})
+
+t.test('a cluster of the same name that has another endpoint is refused', async (t) => {
+  const found = { name: 'shop', status: 'ACTIVE', endpoint: 'https://ffff.example' }
+  const clients = aws(t, await serve(t, () => [200, { cluster: found }]))
+  await t.rejects(findCluster(target, clients), {
+    message: /cluster shop in eu-central-1 is not the one that dev created: its API is https:\/\/ffff/,
+    nextStep: /terraform state rm/,
+  })
+  const same = { ...found, endpoint: endpoint.toLowerCase() }
+  t.match(await findCluster(target, aws(t, await serve(t, () => [200, { cluster: same }]))), same)
+})
+
+t.test('a deletion that EKS has begun is waited for', async (t) => {
+  let asked = 0
+  const clients = aws(
+    t,
+    await serve(t, () =>
+      asked++ === 0
+        ? [200, { cluster: { name: 'shop', status: 'DELETING', endpoint } }]
+        : failure('ResourceNotFoundException'),
+    ),
+  )
+  t.equal(await findCluster(target, clients), undefined)
+  t.equal(asked, 3)
+})
+
+const repository = (force_delete: boolean) =>
+  resource('aws_ecr_repository', { name: 'fastify-app', force_delete })
+
+t.test('what would stop the destroy at its end stops it before it starts, all at once', async (t) => {
+  const clients = aws(t, await serve(t, () => [200, { imageDetails: [{ imageDigest: 'sha256:1' }] }]))
+  const state = { outputs: {}, resources: [cluster, repository(false)] }
+  await t.rejects(checkDestroyable(target, state, { deletionProtection: true }, clients), {
+    message:
+      'dev cannot be destroyed: deletion protection of cluster shop is on; repository fastify-app holds images and images.force_delete is false. Nothing was changed',
+    nextStep:
+      /set deletion_protection = false and images\.force_delete = true in .*dev\/cluster\.tfvars and run `make apply ENV=dev STACK=cluster`, or run `aws eks update-cluster-config .*--no-deletion-protection && aws ecr delete-repository .*--force`; then destroy again/,
+  })
+})
+
+t.test('an empty repository, one that is gone, and one whose images may go stop nothing', async (t) => {
+  const kept = { outputs: {}, resources: [repository(false)] }
+  const empty = aws(t, await serve(t, () => [200, { imageDetails: [] }]))
+  await checkDestroyable(target, kept, undefined, empty)
+  const gone = aws(t, await serve(t, () => failure('RepositoryNotFoundException')))
+  await checkDestroyable(target, kept, undefined, gone)
+  const unasked = aws(
+    t,
+    await serve(t, () => {
+      t.fail('nobody needs to ask')
+      return [500]
+    }),
+  )
+  await checkDestroyable(target, { outputs: {}, resources: [repository(true)] }, undefined, unasked)
+})
+
+t.test('the way into the cluster is what EKS says of it, whatever context is current', async (t) => {
+  const found = { endpoint, certificateAuthority: { data: 'Y2E=' } }
+  const access = clusterAccess(target, found, readEnvironment({ ENV: 'dev' }))
+  t.match(access.getCurrentCluster(), { server: endpoint, caData: 'Y2E=', skipTLSVerify: false })
+  t.match(access.getCurrentUser()?.exec, {
+    command: 'aws',
+    args: ['eks', 'get-token', '--cluster-name', 'shop', '--region', 'eu-central-1'],
+  })
+})
+
+t.test('KUBE_CONTEXT may name the cluster, and no other', async (t) => {
+  const kubeconfig = (server: string) => ({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'c', cluster: { server } }],
+    users: [{ name: 'u', user: {} }],
+    contexts: [{ name: 'somewhere', context: { cluster: 'c', user: 'u' } }],
+  })
+  const directory = t.testdir({
+    same: JSON.stringify(kubeconfig(`${endpoint.toLowerCase()}:443/`)),
+    other: JSON.stringify(kubeconfig('https://other.example')),
+  })
+  const env = { ENV: 'dev', KUBE_CONTEXT: 'somewhere' }
+  const open = (file: string) => {
+    t.intercept(process, 'env', { value: { ...process.env, KUBECONFIG: join(directory, file) } })
+    return clusterAccess(target, { endpoint }, readEnvironment(env))
+  }
+  t.equal(open('same').getCurrentContext(), 'somewhere')
+  t.throws(() => open('other'), {
+    message: `KUBE_CONTEXT is "somewhere", which leads to https://other.example, not to dev's cluster shop (${endpoint}). Nothing was changed`,
+    nextStep: 'unset KUBE_CONTEXT: destroy finds its cluster by itself',
+  })
+})
+
+/** A cluster with these objects, by the path of their list; notes what is deleted. */
+async function kubernetes(t: Test, lists: Record<string, object[]>, objects: Record<string, object> = {}) {
+  const deleted: string[] = []
+  const resources = (names: Record<string, string>) => ({
+    resources: Object.entries(names).map(([name, kind]) => ({ name, kind, namespaced: true })),
+  })
+  const discovery: Record<string, object> = {
+    '/api/v1': resources({ pods: 'Pod' }),
+    '/apis/apps/v1': resources({ statefulsets: 'StatefulSet' }),
+    '/apis/monitoring.coreos.com/v1': resources({ prometheuses: 'Prometheus' }),
+  }
+  const server = await serve(t, (request) => {
+    const [method, url = ''] = request.split(' ')
+    const path = url.split('?')[0] ?? ''
+    if (method === 'DELETE') {
+      deleted.push(path)
+      return [200, {}]
+    }
+    const items = lists[path]
+    const found = items === undefined ? (discovery[path] ?? objects[path]) : { items }
+    return found === undefined ? [404, { message: 'not found' }] : [200, found]
+  })
+  return { cluster: kubeConfigOf(server), deleted }
+}
+
+const volume = (reclaimPolicy: string) => ({
+  metadata: { name: 'pvc-1' },
+  spec: {
+    persistentVolumeReclaimPolicy: reclaimPolicy,
+    csi: { driver: 'ebs.csi.aws.com', volumeHandle: 'vol-1' },
+    claimRef: { namespace: 'monitoring', name: 'data' },
+  },
+})
+const nothing = {
+  '/apis/networking.k8s.io/v1/ingresses': [],
+  '/api/v1/services': [],
+  '/api/v1/persistentvolumes': [],
+  '/api/v1/pods': [],
+}
+
+t.test('everything that controllers keep objects in AWS for is deleted', async (t) => {
+  const named = (name: string, more = {}) => ({ metadata: { namespace: 'shop', name }, ...more })
+  const { cluster, deleted } = await kubernetes(t, {
+    ...nothing,
+    '/apis/networking.k8s.io/v1/ingresses': [named('web')],
+    '/api/v1/services': [
+      named('inside', { spec: { type: 'ClusterIP' } }),
+      named('outside', { spec: { type: 'LoadBalancer' } }),
+    ],
+    '/apis/karpenter.sh/v1/nodepools': [{ metadata: { name: 'default' } }],
+  })
+  t.strictSame((await deleteClaims(cluster)).deleted, [
+    'Ingress shop/web',
+    'Service shop/outside',
+    'NodePool default',
+  ])
+  t.strictSame(deleted, [
+    '/apis/networking.k8s.io/v1/namespaces/shop/ingresses/web',
+    '/api/v1/namespaces/shop/services/outside',
+    '/apis/karpenter.sh/v1/nodepools/default',
+  ])
+})
+
+t.test('a claim goes with what uses it, up to the object that would make new pods', async (t) => {
+  const ownedBy = (apiVersion: string, kind: string, name: string) => ({
+    ownerReferences: [{ apiVersion, kind, name, controller: true, uid: name }],
+  })
+  const { cluster, deleted } = await kubernetes(
+    t,
+    {
+      ...nothing,
+      '/api/v1/persistentvolumes': [
+        volume('Delete'),
+        { metadata: { name: 'nfs' }, spec: { csi: { driver: 'nfs.example' } } },
+      ],
+      '/api/v1/pods': [
+        {
+          metadata: { namespace: 'monitoring', name: 'p-0', ...ownedBy('apps/v1', 'StatefulSet', 'p') },
+          spec: { volumes: [{ persistentVolumeClaim: { claimName: 'data' } }] },
+        },
+        {
+          metadata: { namespace: 'shop', name: 'same-claim-elsewhere' },
+          spec: { volumes: [{ persistentVolumeClaim: { claimName: 'data' } }] },
+        },
+      ],
+    },
+    {
+      '/apis/apps/v1/namespaces/monitoring/statefulsets/p': {
+        apiVersion: 'apps/v1',
+        kind: 'StatefulSet',
+        metadata: {
+          namespace: 'monitoring',
+          name: 'p',
+          ...ownedBy('monitoring.coreos.com/v1', 'Prometheus', 'main'),
+        },
+      },
+      '/apis/monitoring.coreos.com/v1/namespaces/monitoring/prometheuses/main': {
+        apiVersion: 'monitoring.coreos.com/v1',
+        kind: 'Prometheus',
+        metadata: { namespace: 'monitoring', name: 'main' },
+      },
+    },
+  )
+  t.strictSame(await deleteClaims(cluster), {
+    deleted: ['PersistentVolumeClaim monitoring/data', 'Prometheus monitoring/main'],
+    volumeIds: ['vol-1'],
+  })
+  t.strictSame(deleted, [
+    '/api/v1/namespaces/monitoring/persistentvolumeclaims/data',
+    '/apis/monitoring.coreos.com/v1/namespaces/monitoring/prometheuses/main',
+  ])
+})
+
+t.test('a volume that is to be retained stops the destroy before anything is deleted', async (t) => {
+  const { cluster, deleted } = await kubernetes(t, {
+    ...nothing,
+    '/apis/networking.k8s.io/v1/ingresses': [{ metadata: { namespace: 'shop', name: 'web' } }],
+    '/api/v1/persistentvolumes': [volume('Retain')],
+  })
+  await t.rejects(deleteClaims(cluster), {
+    message: 'data is to be retained: PersistentVolume pvc-1 on EBS volume vol-1. Nothing was changed',
+    nextStep: /kubectl patch persistentvolume pvc-1 .*"Delete"/,
+  })
+  t.strictSame(deleted, [])
+})
+
+t.test('a cluster that lets nobody in is skipped only when AWS has nothing of its controllers', async (t) => {
+  const refusing = kubeConfigOf(await serve(t, () => [401, { message: 'Unauthorized' }]))
+  await emptyCluster(target, refusing, aws(t, await serve(t, withVolume(undefined))))
+  const unreachable = kubeConfigOf('http://127.0.0.1:1')
+  await emptyCluster(target, unreachable, aws(t, await serve(t, withVolume(undefined))))
+  await t.rejects(emptyCluster(target, refusing, aws(t, await serve(t, withVolume('vol-9')))), {
+    message:
+      'cluster shop cannot be cleaned up from inside: it does not accept your credentials, and its controllers still have this in AWS:\n  volume vol-9, data of a claim',
+    nextStep: /administrators[\s\S]*\n {2}aws ec2 delete-volume --volume-id vol-9 --region eu-central-1/,
+  })
+})
+
+t.test('an answer that is no refusal is passed on', async (t) => {
+  const broken = kubeConfigOf(await serve(t, () => [500, { message: 'etcd is down' }]))
+  await t.rejects(emptyCluster(target, broken, aws(t, await serve(t, withVolume(undefined)))), { code: 500 })
+})

@@ -1,0 +1,62 @@
+import t from 'tap'
+import { confirmProduction, readEnvironment, requireBox } from './environment.ts'
+
+t.test('without ENV the environment is local, and local is the box', async (t) => {
+  for (const env of [{}, { ENV: '' }, { ENV: 'local', KUBE_CONTEXT: '' }]) {
+    const environment = readEnvironment({ BOX_STATE_DIR: '/boxes', ...env })
+    t.match(environment, {
+      name: 'local',
+      usesBox: true,
+      valuesFile: /values-local\.yaml$/,
+      access: { from: 'box', kubeconfig: '/boxes/default/kubeconfig' },
+    })
+    t.doesNotThrow(() => requireBox(environment))
+  }
+})
+
+t.test('an unknown ENV is refused, with the known names', async (t) => {
+  t.throws(() => readEnvironment({ ENV: 'production' }), {
+    message: 'ENV is "production", but there is no such environment',
+    nextStep: 'use one of local, dev, staging, prod',
+  })
+})
+
+t.test(
+  'the context of an environment is the one that make kubeconfig writes, never the current one',
+  async (t) => {
+    const environment = readEnvironment({ ENV: 'dev' })
+    t.match(environment, { usesBox: false, access: { from: 'make kubeconfig', context: 'fastify-eks-dev' } })
+    t.throws(() => requireBox(environment), {
+      message: 'ENV=dev does not use the box, so nothing was started',
+      nextStep: /make apply kubeconfig build push deploy ENV=dev/,
+    })
+  },
+)
+
+t.test('KUBE_CONTEXT takes the place of the box', async (t) => {
+  const environment = readEnvironment({ KUBE_CONTEXT: 'kind-dev' })
+  t.match(environment, {
+    name: 'local',
+    usesBox: false,
+    access: { from: 'KUBE_CONTEXT', context: 'kind-dev' },
+  })
+  t.throws(() => requireBox(environment), {
+    message: /KUBE_CONTEXT=kind-dev takes the place of the box/,
+    nextStep: /unset KUBE_CONTEXT/,
+  })
+})
+
+t.test('production is changed only on purpose', async (t) => {
+  const prod = readEnvironment({ ENV: 'prod' })
+  t.throws(() => confirmProduction(prod, {}, { reviewed: true }), {
+    message: /production/,
+    nextStep: /CONFIRM=prod/,
+  })
+  t.doesNotThrow(() => confirmProduction(readEnvironment({ ENV: 'dev' }), {}, { reviewed: false }))
+  t.doesNotThrow(
+    () => confirmProduction(prod, { CI: 'true' }, { reviewed: true }),
+    'CI, with a reviewed plan',
+  )
+  t.throws(() => confirmProduction(prod, { CI: 'true' }, { reviewed: false }), 'CI, without one')
+  t.doesNotThrow(() => confirmProduction(prod, { CONFIRM: 'prod' }, { reviewed: false }))
+})
