@@ -93,7 +93,7 @@ export async function runK6({ program, script, environment, signal, onPoint }: K
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
       throw new ActionableError(
         `k6 is not built: there is no ${program}`,
-        'build the pinned tools with `make tools`',
+        'build it with `make tools TOOL=k6`',
         { cause: error },
       )
     }

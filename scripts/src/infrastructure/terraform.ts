@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
-import { programPath } from 'eks-box/tools'
+import { builtProgram } from 'eks-box/tools'
 import { execa } from 'execa'
 import { awsEnvironment, type BoxConfig } from 'shared/box'
 import { type Environment, REPOSITORY_ROOT } from 'shared/environment'
@@ -155,7 +155,7 @@ export async function prepareStack(name: StackName, environment: Environment): P
     )
   } else modules = await choose()
   if (modules.kind !== 'registry') {
-    await writeManifest(directory, dataDirectory, modules, programPath(box, 'terraform-config-inspect'))
+    await writeManifest(directory, dataDirectory, modules, builtProgram(box, 'terraform-config-inspect'))
   }
   const offline = modules.kind !== 'registry' || Boolean(process.env['TERRAFORM_PROVIDER_MIRROR'])
   const mirror = offline ? providerMirror() : undefined
@@ -173,7 +173,7 @@ export async function prepareStack(name: StackName, environment: Environment): P
 
 /** The AWS CLI that the platform's provider signs in with is, in the box, the box's own. */
 function pathWithAws(box: BoxConfig): string {
-  return [dirname(programPath(box, 'aws')), process.env['PATH']].join(delimiter)
+  return [dirname(builtProgram(box, 'aws')), process.env['PATH']].join(delimiter)
 }
 
 /**

@@ -6,13 +6,15 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { reportFailure } from 'shared/errors'
+import { TOOL_NAMES, type Tool } from '../tools.ts'
 
 const directory = join(import.meta.dirname, '..', '..', 'tools')
 const workspace = join(directory, 'aligned.work')
 
 /** The tools that `aligned.work` names. */
-export function alignedTools(): string[] {
-  return [...readFileSync(workspace, 'utf8').matchAll(/^\t\.\/(\S+)$/gm)].map(([, name]) => name as string)
+export function alignedTools(): Tool[] {
+  const text = readFileSync(workspace, 'utf8')
+  return TOOL_NAMES.filter((tool) => text.includes(`\n\t./${tool}\n`))
 }
 
 async function align(): Promise<void> {

@@ -61,7 +61,16 @@ export function prepareTasks(
   const lane = (title: string, steps: readonly ListrTask[]): ListrTask[] =>
     steps.length === 0
       ? []
-      : [{ title, task: (_, task) => task.newListr(steps.map((step) => abortingOnFailure(step, failure))) }]
+      : [
+          {
+            title,
+            task: (_, task) =>
+              task.newListr(
+                steps.map((step) => abortingOnFailure(step, failure)),
+                { concurrent: false },
+              ),
+          },
+        ]
   return [
     {
       title: `Build ${missing.length} tools: ${formatLeft(forecast.secondsLeft())} if nothing is cached`,
