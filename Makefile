@@ -146,15 +146,15 @@ env: node_modules
 fix: node_modules
 	@biome check --write .
 
-# Build the pinned tools without starting anything
+# Build the pinned tools without starting anything: all, or make tools TOOL=helm
 .PHONY: tools
 tools: node_modules
-	@$(BOX) tools
+	@$(BOX) tools $(TOOL)
 
-# Remove intermediate results of the tools' builds, about 7 GB, but keep the tools
+# Remove intermediate build results, about 4 GB, and tools that nothing has used for two weeks
 .PHONY: prune
 prune: node_modules
-	@$(BOX) tools --prune
+	@$(BOX) prune
 
 # Print this list
 .PHONY: help

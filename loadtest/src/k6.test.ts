@@ -11,7 +11,7 @@ import { thresholds } from './slo.ts'
 import { startService } from './test-servers.ts'
 
 const k6 = programPath(readBoxConfig(process.env), 'k6')
-if (!existsSync(k6)) t.bailout(`these tests need k6, which is not built (${k6}): run \`make tools\``)
+if (!existsSync(k6)) t.bailout(`these tests need k6, which is not built (${k6}): run \`make tools TOOL=k6\``)
 
 const script = (scenario: string) => join(import.meta.dirname, 'scenarios', `${scenario}.ts`)
 const run = promisify(execFile)

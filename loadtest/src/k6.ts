@@ -94,7 +94,7 @@ export async function runK6({ program, script, environment, signal, onPoint }: K
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
       throw new ActionableError(
         `k6 is not built: ${program} does not exist`,
-        'build the pinned tools with `make tools`',
+        'build it with `make tools TOOL=k6`',
         { cause: error },
       )
     }

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { Argument, Command, InvalidArgumentError } from 'commander'
-import { programPath } from 'eks-box/tools'
+import { builtProgram } from 'eks-box/tools'
 import { loadKubeConfig } from 'shared/cluster-access'
 import { readEnvironment } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
@@ -89,7 +89,7 @@ async function run(scenario: ScenarioName, options: Options): Promise<void> {
     scenario,
     load,
     baseUrl,
-    k6: programPath(environment.box, 'k6'),
+    k6: builtProgram(environment.box, 'k6'),
     cluster: options.cluster
       ? new Cluster(loadKubeConfig(environment.access), options.namespace, options.release)
       : null,

@@ -3,7 +3,7 @@ import { createReadStream, existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { Argument, Command } from 'commander'
+import { Argument, Command, Option } from 'commander'
 import { execa } from 'execa'
 import { Listr, type ListrTask } from 'listr2'
 import { awsEnvironment, type BoxConfig, kubeconfigPath, readBoxConfig } from 'shared/box'
@@ -25,48 +25,17 @@ import {
 } from './lifecycle/box.ts'
 import { exportLogs } from './lifecycle/log-export.ts'
 import { type BoxStatus, readStatus } from './lifecycle/status.ts'
-import { installPackages, missingPackages } from './packages.ts'
+import { BOX_PACKAGES, PACKAGES, type Package } from './packages.ts'
 import { boxPaths } from './state-directory.ts'
-import { buildCache, buildTool, missingTools, programPath, TOOL_NAMES, TOOLS } from './tools.ts'
+import { buildCache } from './tools/go.ts'
+import { elapsed, prepareTasks } from './tools/prepare.ts'
+import { markUsed, removeUnused } from './tools/unused.ts'
+import { missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from './tools.ts'
 
 // Redraw progress in a terminal; print plain lines elsewhere.
 const watched = process.stdout.isTTY && process.env['CI'] !== 'true'
 /** Interval between progress reports of a build, in milliseconds. */
 const progressInterval = watched ? 100 : 15_000
-
-const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1)} s`
-
-function installTasks(): ListrTask[] {
-  const missing = missingPackages()
-  if (missing.length === 0) return []
-  return [
-    {
-      title: `Install Debian packages: ${missing.join(', ')}`,
-      task: async (_, task) => {
-        const since = Date.now()
-        await installPackages()
-        task.title = `Installed ${missing.length} Debian packages (${seconds(since)})`
-      },
-    },
-  ]
-}
-
-function buildTasks(config: BoxConfig, interrupt: AbortSignal): ListrTask[] {
-  return missingTools(config).map((tool) => ({
-    title: `Build ${tool} (about ${TOOLS[tool].coldSeconds} s on 2 cores when cold)`,
-    task: async (_, task) => {
-      const since = Date.now()
-      let told = since
-      await buildTool(config, tool, interrupt, (progress) => {
-        if (Date.now() - told < progressInterval) return
-        told = Date.now()
-        task.output = progress
-      })
-      await handOverTools(config, process.env)
-      task.title = `Built ${tool} (${seconds(since)})`
-    },
-  }))
-}
 
 function stopTask(config: BoxConfig): ListrTask {
   return {
@@ -90,7 +59,7 @@ function startTask(config: BoxConfig, interrupt: AbortSignal): ListrTask {
         interrupt,
       )
       await handOver(config, process.env)
-      task.title = `Started box ${config.name}: ${COMPONENT_NAMES.length} components ready (${seconds(since)})`
+      task.title = `Started box ${config.name}: ${COMPONENT_NAMES.length} components ready (${elapsed(since)})`
     },
   }
 }
@@ -101,6 +70,26 @@ async function perform(tasks: ListrTask[]): Promise<void> {
     rendererOptions: { collapseErrors: false, showErrorMessage: false },
     registerSignalListeners: false,
   }).run()
+}
+
+/** Builds and installs what is missing; returns whether there was anything to do. */
+async function prepare(
+  config: BoxConfig,
+  tools: readonly Tool[],
+  packages: readonly Package[],
+  interrupt: AbortSignal,
+): Promise<boolean> {
+  const tasks = prepareTasks(config, tools, packages, interrupt, progressInterval)
+  if (tasks.length > 0) {
+    try {
+      await perform(tasks)
+    } finally {
+      await handOverTools(config, process.env)
+    }
+    for (const name of await removeUnused(config)) console.log(`removed ${name}, unused for two weeks`)
+  }
+  await markUsed(config, tools)
+  return tasks.length > 0
 }
 
 /** A signal that Ctrl-C aborts, so that the current task shuts down in order. */
@@ -115,7 +104,8 @@ async function up(config: BoxConfig): Promise<void> {
   const interrupt = interruption()
   const running = await runningBox(config)
   const reusable = running !== undefined && running.phase !== 'stopping' && isCurrent(config, running)
-  if (reusable && missingTools(config).length === 0) {
+  if (reusable && missingTools(config, UP_TOOLS).length === 0) {
+    await markUsed(config, UP_TOOLS)
     if (running.phase !== 'ready') {
       console.log(`box ${config.name} is ${running.phase}: waiting until every component is ready`)
     }
@@ -126,12 +116,8 @@ async function up(config: BoxConfig): Promise<void> {
   }
   await checkMachine(config, running)
   // The running box is stopped only after everything that the new one needs is installed and built.
-  await perform([
-    ...installTasks(),
-    ...buildTasks(config, interrupt),
-    ...(running === undefined ? [] : [stopTask(config)]),
-    startTask(config, interrupt),
-  ])
+  await prepare(config, UP_TOOLS, BOX_PACKAGES, interrupt)
+  await perform([...(running === undefined ? [] : [stopTask(config)]), startTask(config, interrupt)])
 }
 
 async function stop(config: BoxConfig): Promise<void> {
@@ -245,12 +231,32 @@ function environment(config: BoxConfig): void {
   console.log(`export PATH='${[...directories].join(':')}':"$PATH"`)
 }
 
-async function tools(config: BoxConfig, prune: boolean): Promise<void> {
-  await perform([...installTasks(), ...buildTasks(config, interruption())])
-  if (prune) {
-    await rm(buildCache(config), { recursive: true, force: true })
-    console.log(`removed ${buildCache(config)}; the built tools are kept`)
-  }
+/** Packages without which a tool cannot be built. */
+function packagesToBuild(tools: readonly Tool[]): string[] {
+  return [
+    ...(tools.some((tool) => TOOLS[tool].installer === 'pip') ? ['python3-venv'] : []),
+    ...(tools.includes('pause') ? ['buildah'] : []),
+  ]
+}
+
+/** Builds `names`, and installs `packages` with what the build needs; everything when neither is given. */
+async function tools(config: BoxConfig, names: readonly Tool[], packages: readonly string[]): Promise<void> {
+  const all = names.length === 0 && packages.length === 0
+  const chosen = all ? TOOL_NAMES : names
+  const needed = [...packages, ...packagesToBuild(missingTools(config, chosen))]
+  const prepared = await prepare(
+    config,
+    chosen,
+    all ? PACKAGES : PACKAGES.filter(({ name }) => needed.includes(name)),
+    interruption(),
+  )
+  if (!prepared) console.log('nothing to build or to install')
+}
+
+async function prune(config: BoxConfig): Promise<void> {
+  await rm(buildCache(config), { recursive: true, force: true })
+  const removed = await removeUnused(config)
+  console.log(['removed', buildCache(config), ...removed].join(' '))
 }
 
 const program = new Command('eks-box')
@@ -299,7 +305,18 @@ program
   .action(withConfig((config, command: string[]) => exec(config, command)))
 program
   .command('tools')
-  .description('build the pinned tools')
-  .option('--prune', 'also remove intermediate build results')
-  .action(withConfig((config, options: { prune?: boolean }) => tools(config, options.prune === true)))
+  .description('build the pinned tools and install the Debian packages that they and the checks need')
+  .addArgument(new Argument('[tool...]', 'only these').choices(TOOL_NAMES))
+  .addOption(
+    new Option('--package <name...>', 'only these packages').choices(PACKAGES.map(({ name }) => name)),
+  )
+  .action(
+    withConfig((config, names: Tool[], options: { package?: string[] }) =>
+      tools(config, names, options.package ?? []),
+    ),
+  )
+program
+  .command('prune')
+  .description('remove intermediate build results, and tools that nothing has used for two weeks')
+  .action(withConfig(prune))
 await program.parseAsync().catch(reportFailure)

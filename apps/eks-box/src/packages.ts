@@ -17,9 +17,11 @@ export interface Package {
   why: string
   /** The service that the package brings and that is not wanted: the box runs the program itself. */
   service?: string
+  /** Only steps of `make test` need it; `make up` does without. */
+  onlyTests?: true
 }
 
-/** The one list of Debian packages: `make doctor` reports it, `eks-box up` installs what is missing. */
+/** The one list of Debian packages: `make doctor` reports it, `make up` and `make test` install what is missing. */
 export const PACKAGES: readonly Package[] = [
   {
     name: 'containerd',
@@ -51,6 +53,7 @@ export const PACKAGES: readonly Package[] = [
     provides: 'pgbouncer',
     why: "is the connection pooler that the service's tests put before the database",
     service: 'pgbouncer',
+    onlyTests: true,
   },
   { name: 'tini', provides: 'tini', why: "reaps the processes in the box's namespace" },
   { name: 'buildah', provides: 'buildah', why: 'builds the image where no Docker engine runs' },
@@ -59,8 +62,11 @@ export const PACKAGES: readonly Package[] = [
     provides: 'python3:ensurepip',
     why: 'makes the Python environment of the emulated AWS',
   },
-  { name: 'shellcheck', provides: 'shellcheck', why: 'lints the shell scripts' },
+  { name: 'shellcheck', provides: 'shellcheck', why: 'lints the shell scripts', onlyTests: true },
 ]
+
+/** The packages without which no box starts. */
+export const BOX_PACKAGES = PACKAGES.filter(({ onlyTests }) => onlyTests === undefined)
 
 /** What `make test ONLY=systemd` makes its virtual machine with; nothing else installs these. */
 export const VIRTUAL_MACHINE_PACKAGES: readonly Package[] = [

@@ -7,7 +7,7 @@ import { existsSync, globSync, realpathSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import { installPackages, PACKAGES, VIRTUAL_MACHINE_PACKAGES } from 'eks-box/packages'
-import { awsPythonPath, missingTools } from 'eks-box/tools'
+import { awsPythonPath, missingTools, UP_TOOLS } from 'eks-box/tools'
 import { execa } from 'execa'
 import { REPOSITORY_ROOT, readEnvironment } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
@@ -129,9 +129,12 @@ async function check(): Promise<void> {
       'run the check on an amd64 machine',
     )
   }
-  const missing = missingTools(box)
+  const missing = missingTools(box, UP_TOOLS)
   if (missing.length > 0) {
-    throw new ActionableError(`not built yet: ${missing.join(', ')}`, 'build the tools with `make tools`')
+    throw new ActionableError(
+      `not built yet: ${missing.join(', ')}`,
+      `build them with \`make tools TOOL="${missing.join(' ')}"\``,
+    )
   }
   const installed = await installPackages(VIRTUAL_MACHINE_PACKAGES)
   if (installed.length > 0) console.log(`installed ${installed.join(', ')}`)

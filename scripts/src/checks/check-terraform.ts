@@ -7,7 +7,7 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
-import { programPath } from 'eks-box/tools'
+import { builtProgram } from 'eks-box/tools'
 import { execa } from 'execa'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
@@ -56,7 +56,7 @@ async function testStack(name: StackName, work: string, registryAnswers: boolean
       kind: 'stand-ins' as const,
       directory: join(work, 'infrastructure-hcl', 'tests', 'stand-ins'),
     }
-    await writeManifest(stack, data, standIns, programPath(box, 'terraform-config-inspect'))
+    await writeManifest(stack, data, standIns, builtProgram(box, 'terraform-config-inspect'))
   }
   const { failed, all } = await execa('terraform', ['init', '-backend=false', '-no-color'], {
     cwd: stack,
@@ -73,13 +73,13 @@ async function check(): Promise<void> {
   await checked('terraform', ['fmt', '-check', '-recursive', '-diff'], root)
   for (const name of [...STACKS, 'tests/stand-ins/eks', 'tests/stand-ins/eks/modules/karpenter']) {
     await checked(
-      programPath(box, 'tflint'),
+      builtProgram(box, 'tflint'),
       ['--chdir', name, '--config', join(root, '.tflint.hcl'), '--format', 'compact'],
       root,
     )
   }
   await checked(
-    programPath(box, 'checkov'),
+    builtProgram(box, 'checkov'),
     [
       ...['--directory', '.', '--framework', 'terraform', '--compact', '--quiet', '--skip-download'],
       // The stand-ins are never applied to AWS, and lack settings of the real modules.

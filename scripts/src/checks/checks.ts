@@ -5,7 +5,8 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import { awsPythonPath, programPath } from 'eks-box/tools'
+import { BOX_PACKAGES } from 'eks-box/packages'
+import { awsPythonPath, programPath, TOOL_NAMES, type Tool, UP_TOOLS } from 'eks-box/tools'
 import { execa } from 'execa'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
@@ -16,6 +17,10 @@ interface Step {
   what: string
   command: readonly [string, ...string[]]
   environment?: Readonly<Record<string, string>>
+  /** Pinned tools that it runs; they are built first. */
+  tools?: readonly Tool[]
+  /** Debian packages that it needs; they are installed first. */
+  packages?: readonly string[]
   /** Runs beside its neighbours, because it depends on none of them and does not measure anything. */
   concurrent?: true
   /** Runs only when it is asked for by its name. */
@@ -40,15 +45,15 @@ function turboTask(task: string, workspace: string): Step['command'] {
   return ['turbo', 'run', task, `--filter=${workspace}`, '--output-logs=new-only']
 }
 
+/** What the box itself needs. */
+const boxPackages = BOX_PACKAGES.map(({ name }) => name)
+
 const steps: readonly Step[] = [
-  {
-    name: 'tools',
-    what: 'build the pinned tools',
-    command: ['node', 'apps/eks-box/src/cli.ts', 'tools'],
-  },
   {
     name: 'workspaces',
     what: 'lint, typecheck and unit tests of every workspace',
+    tools: [...UP_TOOLS, 'kubeconform'],
+    packages: [...boxPackages, 'pgbouncer'],
     command: [
       'turbo',
       'run',
@@ -65,6 +70,7 @@ const steps: readonly Step[] = [
   {
     name: 'chart',
     what: "lint the charts, hold their manifests against Kubernetes' own schemas",
+    tools: ['helm', 'kubeconform', 'kubernetes'],
     command: turboTask('chart', 'scripts'),
     environment: pinned,
     concurrent: true,
@@ -72,18 +78,23 @@ const steps: readonly Step[] = [
   {
     name: 'terraform',
     what: 'format, lint, security rules, validation and tests of the stacks',
+    tools: ['tflint', 'checkov', 'terraform-config-inspect'],
     command: turboTask('terraform', 'scripts'),
     concurrent: true,
   },
   {
     name: 'shell',
     what: 'shellcheck',
+    packages: ['shellcheck'],
     command: ['shellcheck', ...shellScripts],
     concurrent: true,
   },
   {
     name: 'workflows',
     what: 'actionlint',
+    tools: ['actionlint'],
+    // actionlint checks the scripts in the workflows with it.
+    packages: ['shellcheck'],
     command: [
       program('actionlint'),
       ...readdirSync(join(REPOSITORY_ROOT, workflows)).map((name) => join(workflows, name)),
@@ -93,33 +104,56 @@ const steps: readonly Step[] = [
   {
     name: 'workflow-security',
     what: 'zizmor',
+    tools: ['zizmor'],
     command: [program('zizmor'), '--offline', '--no-progress', '--persona', 'pedantic', workflows],
     concurrent: true,
   },
   {
     name: 'compose',
     what: 'resolve docker-compose.yml',
+    tools: ['compose'],
     command: [program('docker-compose'), '--file', 'docker-compose.yml', 'config', '--quiet'],
     concurrent: true,
   },
   {
     name: 'fuzz',
     what: 'hold the service against its OpenAPI document with 20,000 generated requests',
+    tools: ['schemathesis'],
+    packages: ['postgresql'],
     command: turboTask('fuzz', 'fastify-api'),
     environment: { SCHEMATHESIS: program('schemathesis') },
   },
   {
     name: 'e2e',
     what: 'the main job, faults and clean-up in a box of its own',
+    tools: UP_TOOLS,
+    packages: boxPackages,
     command: ['npm', 'run', '--silent', 'e2e', '--workspace=eks-box'],
   },
   {
     name: 'systemd',
     what: 'the box in a virtual machine with systemd and cgroup v2',
+    tools: UP_TOOLS,
+    packages: boxPackages,
     command: ['node', 'scripts/src/checks/check-systemd.ts'],
     onRequest: true,
   },
 ]
+
+/** The step before all others: builds and installs what `chosen` need. */
+function toolsStep(chosen: readonly Step[]): Step {
+  const packages = new Set(chosen.flatMap((step) => step.packages ?? []))
+  const tools = new Set(chosen.flatMap((step) => step.tools ?? []))
+  return {
+    name: 'tools',
+    what: 'build the pinned tools and install the packages that the steps need',
+    command: [
+      ...(['node', 'apps/eks-box/src/cli.ts', 'tools'] as const),
+      ...TOOL_NAMES.filter((tool) => tools.has(tool)),
+      ...[...packages].map((name) => `--package=${name}`),
+    ],
+  }
+}
 
 /** Steps that may run at a time. Most of them keep one core busy, and the smallest supported machine has two. */
 const CONCURRENCY = 2
@@ -189,16 +223,15 @@ async function runGroup(
 }
 
 async function runChecks(names: readonly string[]): Promise<void> {
-  const unknown = names.filter((name) => !steps.some((step) => step.name === name))
+  const known = ['tools', ...steps.map(({ name }) => name)]
+  const unknown = names.filter((name) => !known.includes(name))
   if (unknown.length > 0) {
-    throw new ActionableError(
-      `there is no check ${unknown.join(', ')}`,
-      `choose from: ${steps.map(({ name }) => name).join(', ')}`,
-    )
+    throw new ActionableError(`there is no check ${unknown.join(', ')}`, `choose from: ${known.join(', ')}`)
   }
-  const chosen = steps.filter(({ name, onRequest }) =>
-    names.length === 0 ? onRequest === undefined : names.includes(name),
-  )
+  const byDefault = steps.filter(({ onRequest }) => onRequest === undefined)
+  const wanted = names.length === 0 ? byDefault : steps.filter(({ name }) => names.includes(name))
+  // `ONLY=tools` prepares for a whole `make test`.
+  const chosen = [toolsStep(wanted.length === 0 ? byDefault : wanted), ...wanted]
   const failed: string[] = []
   const summary: string[] = []
   for (const group of groupSteps(chosen)) {
@@ -206,6 +239,8 @@ async function runChecks(names: readonly string[]): Promise<void> {
       failed.push(name)
       summary.push(`\n== ${name} failed:`, ...lines)
     })
+    // Every other step would only report that its tools are missing.
+    if (failed.includes('tools')) break
   }
 
   if (failed.length > 0) {
@@ -213,7 +248,9 @@ async function runChecks(names: readonly string[]): Promise<void> {
     console.log(summary.join('\n'))
     console.log(`\nfailed: ${failed.join(', ')}; run one alone with \`make test ONLY=${failed[0]}\``)
   }
-  console.log(`\n${chosen.length - failed.length} passed, ${failed.length} failed`)
+  if (!failed.includes('tools')) {
+    console.log(`\n${chosen.length - failed.length} passed, ${failed.length} failed`)
+  }
 }
 
 await runChecks(process.argv.slice(2)).catch(reportFailure)

@@ -36,7 +36,7 @@ export function helmProgram(box: BoxConfig, env: NodeJS.ProcessEnv): string {
   if (!existsSync(program)) {
     throw new ActionableError(
       'the pinned helm is not built yet',
-      'build it with `make tools`, or set HELM to a Helm 4 of your own',
+      'build it with `make tools TOOL=helm`, or set HELM to a Helm 4 of your own',
     )
   }
   return program

@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
-import { programPath } from 'eks-box/tools'
+import { builtProgram } from 'eks-box/tools'
 import { awsEnvironment, type BoxConfig } from 'shared/box'
 import { type Environment, REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
@@ -82,7 +82,7 @@ export async function prepareStack(name: StackName, environment: Environment): P
     )
   } else modules = await choose()
   if (modules.kind !== 'registry') {
-    await writeManifest(directory, dataDirectory, modules, programPath(box, 'terraform-config-inspect'))
+    await writeManifest(directory, dataDirectory, modules, builtProgram(box, 'terraform-config-inspect'))
   }
   const { providers } = environment.mirrors
   const offline = modules.kind !== 'registry' || providers !== undefined
@@ -101,7 +101,7 @@ export async function prepareStack(name: StackName, environment: Environment): P
 
 /** The platform stack's provider gets its token from the AWS CLI; in the box, from the box's own. */
 function pathWithAws(box: BoxConfig): string {
-  return [dirname(programPath(box, 'aws')), process.env['PATH']].join(delimiter)
+  return [dirname(builtProgram(box, 'aws')), process.env['PATH']].join(delimiter)
 }
 
 /**

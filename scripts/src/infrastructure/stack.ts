@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { appendFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Argument, Command } from 'commander'
-import { programPath } from 'eks-box/tools'
+import { builtProgram } from 'eks-box/tools'
 import { execa } from 'execa'
 import { awsEnvironment } from 'shared/box'
 import { confirmProduction, type Environment, kubeContext, readEnvironment } from 'shared/environment'
@@ -227,7 +227,7 @@ async function kubeconfig({ environment }: Request): Promise<void> {
   }
   const isLocal = environment.name === 'local'
   await execa(
-    isLocal ? programPath(box, 'aws') : 'aws',
+    isLocal ? builtProgram(box, 'aws') : 'aws',
     [
       'eks',
       'update-kubeconfig',

@@ -3,8 +3,8 @@ import { readFileSync, type StatsFs } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
-import { installCommand, missingPackages, PACKAGES } from 'eks-box/packages'
-import { missingTools, TOOL_NAMES, TOOLS, toolModule } from 'eks-box/tools'
+import { BOX_PACKAGES, installCommand, missingPackages, PACKAGES } from 'eks-box/packages'
+import { missingTools, TOOL_NAMES, TOOLS, toolModule, UP_TOOLS } from 'eks-box/tools'
 import { execa } from 'execa'
 import { type BoxConfig, DISK_NEEDED, readBoxConfig } from 'shared/box'
 import { readEnvironment } from 'shared/environment'
@@ -96,9 +96,16 @@ async function examinePrerequisite(prerequisite: Prerequisite): Promise<Finding>
 }
 
 function examinePackages(): Finding {
-  const missing = missingPackages()
+  const missing = missingPackages(BOX_PACKAGES)
   const subject = 'Packages'
-  if (missing.length === 0) return { subject, found: `all ${PACKAGES.length} found` }
+  if (missing.length === 0) {
+    const forTests = missingPackages(PACKAGES)
+    const found = `all ${BOX_PACKAGES.length} found`
+    return {
+      subject,
+      found: forTests.length === 0 ? found : `${found}; \`make test\` also installs ${forTests.join(', ')}`,
+    }
+  }
   return { subject, found: `missing: ${missing.join(', ')}`, remedy: installCommand(missing) }
 }
 
@@ -110,7 +117,7 @@ const gibibyte = 2 ** 30
 const memory = 3.5
 
 async function examineDisk(box: BoxConfig): Promise<Finding> {
-  const building = missingTools(box).length > 0
+  const building = missingTools(box, UP_TOOLS).length > 0
   const needed = building ? DISK_NEEDED.build : DISK_NEEDED.run
   const { bavail, bsize } = await statfsOfNearest(box.cacheDir)
   const free = (bavail * bsize) / gibibyte

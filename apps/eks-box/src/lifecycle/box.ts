@@ -15,7 +15,7 @@ import {
 import { ActionableError } from 'shared/errors'
 import { fingerprint } from '../components/index.ts'
 import { boxPaths } from '../state-directory.ts'
-import { missingTools } from '../tools.ts'
+import { missingTools, UP_TOOLS } from '../tools.ts'
 import { openPort } from './ports.ts'
 import { type BoxStatus, isRunning, type ProcessIdentity, readStatus } from './status.ts'
 import { sweep } from './sweep.ts'
@@ -49,7 +49,7 @@ export async function checkMachine(config: BoxConfig, running?: BoxStatus): Prom
   )
   await requireBoxDirectory(config)
   await requireDisk(config.stateDir, DISK_NEEDED.run, 'the box needs', 'BOX_STATE_DIR')
-  if (missingTools(config).length > 0) {
+  if (missingTools(config, UP_TOOLS).length > 0) {
     await requireDisk(config.cacheDir, DISK_NEEDED.build, 'building the tools needs', 'BOX_CACHE_DIR')
   }
   const held = Object.values(running?.ports ?? {})

@@ -1,0 +1,187 @@
+import { existsSync } from 'node:fs'
+import { copyFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { execa } from 'execa'
+import type { BoxConfig } from 'shared/box'
+import { ActionableError } from 'shared/errors'
+import {
+  kubernetesVersion,
+  openApiPath,
+  PAUSE_IMAGE,
+  type Program,
+  packagesExpected,
+  pauseArchivePath,
+  type Tool,
+  toolModule,
+} from '../tools.ts'
+
+/** Go names a program after its package; these packages have a name that says too little. */
+const renamed: Record<string, Program> = { server: 'etcd', cmd: 'docker-compose' }
+
+/** The directory of intermediate build results: large, and only worth keeping while pins change. */
+export function buildCache(config: BoxConfig): string {
+  return join(config.cacheDir, 'go-build')
+}
+
+/**
+ * What Go compiled for one tool serves another only if these settings are the same, so every tool has them. A
+ * `go.work` of a directory above must not change the versions.
+ */
+function goEnvironment(config: BoxConfig): Record<string, string> {
+  return {
+    CGO_ENABLED: '0',
+    GOCACHE: buildCache(config),
+    GOFLAGS: '-trimpath -buildvcs=false -mod=readonly',
+    GOWORK: 'off',
+  }
+}
+
+/** The packages to install: those of the `tool` directives, or the main program that a module of ours has. */
+function packagesOf(tool: Tool): string {
+  return existsSync(join(toolModule(tool), 'main.go')) ? '.' : 'tool'
+}
+
+/**
+ * Installs a tool's programs with Go.
+ *
+ * @param onProgress gets the share of the packages that is compiled, 0 to 1, and the same as text.
+ * @throws ActionableError when the toolchain is missing, a module cannot be downloaded or the build fails.
+ */
+export async function installWithGo(
+  config: BoxConfig,
+  tool: Tool,
+  directory: string,
+  interrupt: AbortSignal,
+  onProgress: (share: number, text: string) => void,
+): Promise<void> {
+  const expected = packagesExpected(tool)
+  const lines: string[] = []
+  try {
+    await install(config, tool, directory, interrupt, (line) => {
+      lines.push(line)
+      const downloaded = lines.filter((entry) => entry.startsWith('go: downloading')).length
+      const compiled = lines.length - downloaded
+      onProgress(
+        // The last packages are the programs, and linking them takes its time too.
+        Math.min(compiled / (expected + 1), 0.97),
+        compiled === 0
+          ? `${downloaded} modules downloaded`
+          : `${compiled} of about ${Math.max(expected, compiled)} packages compiled`,
+      )
+    })
+  } catch (error) {
+    throw interrupt.aborted ? error : goFailure(tool, error, lines)
+  }
+  for (const built of await readdir(directory)) {
+    const name = renamed[built]
+    if (name !== undefined) await rename(join(directory, built), join(directory, name))
+  }
+  if (tool === 'kubernetes') await copyOpenApi(config, directory)
+  if (tool === 'pause') await archivePauseImage(config, directory)
+}
+
+async function install(
+  config: BoxConfig,
+  tool: Tool,
+  directory: string,
+  interrupt: AbortSignal,
+  onLine: (line: string) => void,
+): Promise<void> {
+  const linkerFlags = ['-s', '-w']
+  if (tool === 'kubernetes') {
+    const version = kubernetesVersion()
+    const [major, minor] = version.slice(1).split('.')
+    for (const [field, value] of [
+      ['gitVersion', version],
+      ['gitMajor', major],
+      ['gitMinor', minor],
+    ]) {
+      linkerFlags.push('-X', `k8s.io/component-base/version.${field}=${value}`)
+    }
+  }
+  const flags = [
+    ...['-v', '-ldflags', linkerFlags.join(' ')],
+    // The linker drops the debugging information (-s -w); not to produce it saves a tenth of the time.
+    '-gcflags=all=-dwarf=false',
+  ]
+  // With -v, Go names each package when it begins with it.
+  const build = execa('go', ['install', ...flags, packagesOf(tool)], {
+    cwd: toolModule(tool),
+    env: { ...goEnvironment(config), GOBIN: directory },
+    all: true,
+    cancelSignal: interrupt,
+  })
+  for await (const line of build.iterable({ from: 'all' })) onLine(line)
+  await build
+}
+
+/**
+ * Downloads the modules of `tools`, one tool after another, so that their builds do not wait for the network. It fails
+ * in silence: the build downloads what is missing, and says what is wrong.
+ */
+export async function downloadModules(
+  config: BoxConfig,
+  tools: readonly Tool[],
+  interrupt: AbortSignal,
+): Promise<void> {
+  for (const tool of tools) {
+    if (interrupt.aborted) return
+    // Only listing the packages downloads exactly the modules that the build compiles.
+    await execa('go', ['list', '-deps', packagesOf(tool)], {
+      cwd: toolModule(tool),
+      env: goEnvironment(config),
+      stdio: 'ignore',
+      reject: false,
+      cancelSignal: interrupt,
+    })
+  }
+}
+
+async function copyOpenApi(config: BoxConfig, directory: string): Promise<void> {
+  const { stdout: source } = await execa('go', ['list', '-m', '-f', '{{.Dir}}', 'k8s.io/kubernetes'], {
+    cwd: toolModule('kubernetes'),
+    env: goEnvironment(config),
+  })
+  await copyFile(
+    join(source, 'api', 'openapi-spec', 'swagger.json'),
+    join(directory, basename(openApiPath(config))),
+  )
+}
+
+async function archivePauseImage(config: BoxConfig, directory: string): Promise<void> {
+  const storage = join(directory, 'storage')
+  const options = ['--root', storage, '--runroot', join(storage, 'run'), '--storage-driver', 'vfs']
+  const buildFile = join(directory, 'Containerfile')
+  await writeFile(buildFile, 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n')
+  await execa('buildah', [...options, 'bud', '--tag', PAUSE_IMAGE, '--file', buildFile, directory])
+  const archive = `docker-archive:${join(directory, basename(pauseArchivePath(config)))}:${PAUSE_IMAGE}`
+  await execa('buildah', [...options, 'push', PAUSE_IMAGE, archive])
+  await rm(storage, { recursive: true, force: true })
+}
+
+function goFailure(tool: Tool, error: unknown, output: string[]): ActionableError {
+  const said = output.filter((line) => !line.startsWith('go: downloading')).at(-1) ?? String(error)
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
+    return new ActionableError(
+      'the Go toolchain is not installed, so the Kubernetes programs cannot be built',
+      'install Go 1.26 or newer, then run the command again (`make doctor` lists everything needed)',
+    )
+  }
+  if (output.some((line) => /no space left on device/.test(line))) {
+    return new ActionableError(
+      `the disk filled up while building ${tool}`,
+      'free about 15 GB, or set BOX_CACHE_DIR to a larger disk, then run the command again',
+    )
+  }
+  if (output.some((line) => /dial tcp|no such host|i\/o timeout|Forbidden|connection refused/.test(line))) {
+    return new ActionableError(
+      `the Go modules of ${tool} could not be downloaded: ${said}`,
+      'set GOPROXY to a Go module proxy this machine can reach, then run the command again',
+    )
+  }
+  return new ActionableError(
+    `building ${tool} failed: ${said}`,
+    `run \`go install tool\` in apps/eks-box/tools/${tool} to see the whole output`,
+    { cause: error },
+  )
+}
