@@ -9,9 +9,9 @@ import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
 import { kubeconfigPath, readBoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { cgroupRoot } from '../src/components/kubelet.ts'
 import { boxPaths } from '../src/state-directory.ts'
-import { programPath } from '../src/tools.ts'
 import { traces } from './machine.ts'
 
 const repository = resolve(import.meta.dirname, '../../..')

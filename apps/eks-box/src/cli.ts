@@ -9,6 +9,7 @@ import { Listr, type ListrTask } from 'listr2'
 import { awsEnvironment, type BoxConfig, kubeconfigPath, readBoxConfig } from 'shared/box'
 import { readEnvironment, requireBox } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
+import { missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from 'shared/tools'
 import { COMPONENT_NAMES, type ComponentName } from './components/component.ts'
 import {
   awaitReady,
@@ -30,7 +31,6 @@ import { boxPaths } from './state-directory.ts'
 import { buildCache } from './tools/go.ts'
 import { elapsed, prepareTasks } from './tools/prepare.ts'
 import { markUsed, removeUnused } from './tools/unused.ts'
-import { missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from './tools.ts'
 
 // Redraw progress in a terminal; print plain lines elsewhere.
 const watched = process.stdout.isTTY && process.env['CI'] !== 'true'

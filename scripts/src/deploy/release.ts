@@ -1,12 +1,12 @@
 /** The service's Helm release: its revisions, and diagnoses of its objects in the cluster. */
 import { existsSync } from 'node:fs'
 import { ApiException, AppsV1Api, CoreV1Api, CustomObjectsApi, type V1Pod } from '@kubernetes/client-node'
-import { programPath } from 'eks-box/tools'
 import { execa } from 'execa'
 import type { BoxConfig } from 'shared/box'
 import { type ClusterAccess, loadKubeConfig } from 'shared/cluster-access'
 import { SERVICE } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
+import { programPath } from 'shared/tools'
 import {
   currentReplicaSet,
   type Diagnosis,

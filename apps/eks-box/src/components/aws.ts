@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { PORTS } from '../cluster.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 
 /** The AWS emulator. It keeps its state in memory only; the `aws` component in front of it makes it durable. */

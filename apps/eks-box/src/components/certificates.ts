@@ -4,10 +4,10 @@ import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { type BoxConfig, kubeconfigPath } from 'shared/box'
+import { kubernetesVersion, programPath } from 'shared/tools'
 import { parse, stringify } from 'yaml'
 import { CLUSTER_NAME, NODE_IP, NODE_NAME, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { kubernetesVersion, programPath } from '../tools.ts'
 
 /** Kubeconfigs with client certificates, in addition to those that kubeadm creates in its own phases. */
 const clients = [

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { type BoxConfig, ECR_REGISTRY } from 'shared/box'
+import { PAUSE_IMAGE, pauseArchivePath } from 'shared/tools'
 import { PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { PAUSE_IMAGE, pauseArchivePath } from '../tools.ts'
 import type { Component } from './component.ts'
 
 export function containerdSocket(config: BoxConfig): string {

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import { ADDONS_MANIFEST, ADMISSION_PLUGINS, NODE_IP, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 import { kubectl } from './kubectl.ts'
 

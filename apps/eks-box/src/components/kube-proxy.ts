@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import { NODE_NAME, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 
 /** Routes Service addresses to pods, in iptables mode, the default of the EKS add-on. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 
 /** A kubectl command that runs as the cluster's administrator. */
 export function kubectl(config: BoxConfig, ...args: string[]): readonly [string, ...string[]] {

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { NODE_IP, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 import { kubectl } from './kubectl.ts'
 

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import { PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 
 /** The OCI registry, in place of ECR. Images survive a restart. */

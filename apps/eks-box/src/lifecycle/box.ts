@@ -13,9 +13,9 @@ import {
   portVariables,
 } from 'shared/box'
 import { ActionableError } from 'shared/errors'
+import { missingTools, UP_TOOLS } from 'shared/tools'
 import { fingerprint } from '../components/index.ts'
 import { boxPaths } from '../state-directory.ts'
-import { missingTools, UP_TOOLS } from '../tools.ts'
 import { openPort } from './ports.ts'
 import { type BoxStatus, isRunning, type ProcessIdentity, readStatus } from './status.ts'
 import { sweep } from './sweep.ts'

@@ -4,8 +4,8 @@ import { dirname, join, relative } from 'node:path'
 import { execa } from 'execa'
 import { type BoxConfig, kubeconfigPath } from 'shared/box'
 import { ActionableError } from 'shared/errors'
+import { programPath } from 'shared/tools'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import { readStatus } from './status.ts'
 
 /** The kubectl arguments that produce each file about the cluster. None of them prints Secrets. */

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { BoxConfig } from 'shared/box'
-import { ActionableError } from 'shared/errors'
+import type { BoxConfig } from './box.ts'
+import { REPOSITORY_ROOT } from './environment.ts'
+import { ActionableError } from './errors.ts'
 
 interface ToolModule {
   /** Programs the module installs, under the names they have afterwards. */
@@ -86,7 +87,7 @@ export function packagesExpected(tool: Tool): number {
 
 /** Directory of a tool module: its go.mod and go.sum, or its requirements.txt, are the pin. */
 export function toolModule(tool: Tool): string {
-  return join(import.meta.dirname, '..', 'tools', tool)
+  return join(REPOSITORY_ROOT, 'apps', 'eks-box', 'tools', tool)
 }
 
 /** The version of the Go module `path` that a tool's go.mod pins, such as `v1.35.4`. */
