@@ -9,6 +9,7 @@ import { buildManagement } from '../../apps/fastify-api/src/management.ts'
 // The service finds its plugins by folder: what they add to its types has to be named here.
 import type {} from '../../apps/fastify-api/src/plugins/app/method-not-allowed.ts'
 import type {} from '../../apps/fastify-api/src/plugins/external/metrics.ts'
+import type {} from '../../apps/fastify-api/src/plugins/external/openapi.ts'
 import { renderChart } from './chart.ts'
 import { REPOSITORY_ROOT } from './environment.ts'
 
