@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { build, metric, problem } from './testing/app.ts'
 
-t.test('GET / says who answers', async (t) => {
+t.test('GET / identifies the service', async (t) => {
   const { app } = await build(t)
   const response = await app.inject('/')
   t.equal(response.statusCode, 200)
@@ -15,7 +15,7 @@ t.test('GET / says who answers', async (t) => {
   })
 })
 
-t.test('probes tell alive from ready', async (t) => {
+t.test('liveness and readiness probes differ', async (t) => {
   const { app, lines } = await build(t)
   t.strictSame((await app.inject('/healthz')).json(), { status: 'alive' })
   t.equal((await app.inject('/readyz')).statusCode, 503, 'not ready while it does not listen')

@@ -79,7 +79,7 @@ t.test('after a rollback of the service the newer schema is left as it is', asyn
   t.match(await run(t, { DATABASE_URL }), { code: 0, stdout: 'schema is at version 99\n' })
 })
 
-t.test('a migration that fails is named, and none is kept', async (t) => {
+t.test('a failed migration is named, and all migrations are rolled back', async (t) => {
   const DATABASE_URL = await server.createDatabase()
   await query(DATABASE_URL, 'CREATE TABLE idempotency_keys (key text)')
   t.strictSame(await run(t, { DATABASE_URL }), {
@@ -87,7 +87,7 @@ t.test('a migration that fails is named, and none is kept', async (t) => {
     stdout: '',
     stderr:
       'migrate: cannot apply 002.do.idempotency-keys.sql: relation "idempotency_keys" already exists; ' +
-      'all that were due are undone; put it right and run this again\n',
+      'all due migrations are rolled back; fix the cause and run this again\n',
   })
   t.strictSame(await query(DATABASE_URL, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`), [
     { tablename: 'idempotency_keys' },
@@ -103,7 +103,7 @@ t.test('a migration that was changed after it was applied is refused', async (t)
   t.match(stderr, /^migrate: cannot migrate: MD5 checksum failed for migration \[1\]; .*\n$/)
 })
 
-t.test('a server that is lost on the way is an error like any other', async (t) => {
+t.test('a connection lost during a migration is reported like other errors', async (t) => {
   const DATABASE_URL = await server.createDatabase()
   await run(t, { DATABASE_URL })
   const holder = new Client({ connectionString: DATABASE_URL })
@@ -118,7 +118,7 @@ t.test('a server that is lost on the way is an error like any other', async (t) 
   await server.start()
   const { code, stderr } = await migration
   t.equal(code, 1)
-  t.match(stderr, /^migrate: cannot migrate: .*; put it right and run this again\n$/)
+  t.match(stderr, /^migrate: cannot migrate: .*; fix the cause and run this again\n$/)
   t.match(await run(t, { DATABASE_URL }), { code: 0, stdout: 'schema is at version 2\n' })
 })
 

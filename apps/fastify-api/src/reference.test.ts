@@ -5,7 +5,7 @@ import { build } from './testing/app.ts'
 
 const remedy = 'run `npm run reference --workspace=fastify-api` and commit the result'
 
-t.test('docs/openapi.json is what the service serves', async (t) => {
+t.test('docs/openapi.json is the document that the service serves', async (t) => {
   t.equal(readFileSync(CONTRACT, 'utf8'), await contract(), remedy)
   const { app } = await build(t)
   t.same((await app.inject('/openapi.json')).json(), JSON.parse(await contract()))
@@ -18,7 +18,7 @@ t.test('docs/service.md lists every setting and every problem', async (t) => {
   t.equal(page, withTables(page), remedy)
 })
 
-t.test('every operation has a name, a summary and a place', async (t) => {
+t.test('every operation has an id, a summary and one tag', async (t) => {
   const { paths } = JSON.parse(await contract()) as {
     paths: Record<string, Record<string, { operationId?: string; summary?: string; tags?: string[] }>>
   }

@@ -1,4 +1,6 @@
 import { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
+// It declares `request.failure`.
+import type {} from '../problems/answer.ts'
 import { LineLimit } from './line-limit.ts'
 
 /** Each message has its own limit, so that none suppresses the others. */
