@@ -28,10 +28,10 @@ export interface BoxConfig {
 }
 
 /**
- * Free disk that is needed, in GiB: to build every tool once (modules, intermediate results and programs),
+ * Free disk that is needed, in GiB: to build the tools of `make up` once (modules, intermediate results, programs),
  * and to run a box (images, etcd's data, logs), each with room to spare.
  */
-export const DISK_NEEDED = { build: 15, run: 3 } as const
+export const DISK_NEEDED = { build: 10, run: 3 } as const
 
 /** Where boxes keep their state unless `BOX_STATE_DIR` says otherwise; gone with the last box. */
 export const DEFAULT_STATE_ROOT = '/var/lib/eks-box'
