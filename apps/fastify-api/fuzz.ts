@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { migrate } from './src/tasks/schema.ts'
+import { migrate } from './src/postgres/migrations.ts'
 import { startPostgres } from './src/testing/postgres-server.ts'
 import { start } from './src/testing/server.ts'
 

@@ -33,13 +33,13 @@ t.test('finds the autoscaler of the release and samples it', async (t) => {
   )
 })
 
-t.test('no ready replica is zero, not unknown', async (t) => {
+t.test('no ready replicas means zero, not unknown', async (t) => {
   const { api, cluster } = await start(t)
   api.replicas = () => ({ desired: 2, ready: 0 })
   t.match(await cluster.sample(), { desired: 2, ready: 0 })
 })
 
-t.test('a release without autoscaler is named', async (t) => {
+t.test('a release without an autoscaler is reported', async (t) => {
   const { api, cluster } = await start(t)
   api.deployed = false
   await t.rejects(cluster.autoscaler(), {
@@ -49,15 +49,15 @@ t.test('a release without autoscaler is named', async (t) => {
   })
 })
 
-t.test('an API that refuses or is broken is told apart', async (t) => {
+t.test('a refusal and an internal error of the API have different next steps', async (t) => {
   const { api, cluster } = await start(t)
   api.status = 403
-  await t.rejects(cluster.autoscaler(), { message: /answers 403/, nextStep: /context that may see/ })
+  await t.rejects(cluster.autoscaler(), { message: /answers 403/, nextStep: /context that may list/ })
   api.status = 500
   await t.rejects(cluster.autoscaler(), { message: /answers 500/, nextStep: /log of the API server/ })
 })
 
-t.test('an API that has gone is an error at the start and a gap in the recording', async (t) => {
+t.test('an unreachable API is an error at the start, and a problem in a sample', async (t) => {
   const { api, cluster } = await start(t)
   await api.close()
   const message = new RegExp(`the Kubernetes API at ${api.url} does not answer: .*ECONNREFUSED`)
@@ -75,7 +75,7 @@ t.test('waits for an autoscaler that has no metrics yet', async (t) => {
   await waiting
 })
 
-t.test('an autoscaler that stays without metrics is diagnosed', async (t) => {
+t.test('an autoscaler that gets no metrics is reported with its condition', async (t) => {
   const { api, cluster } = await start(t)
   const message =
     'the HPA was unable to compute the replica count: no metrics returned from resource metrics API'
@@ -89,16 +89,16 @@ t.test('an autoscaler that stays without metrics is diagnosed', async (t) => {
   })
 })
 
-t.test('an autoscaler that was switched off is not waited for', async (t) => {
+t.test('it does not wait for a disabled autoscaler', async (t) => {
   const { api, cluster } = await start(t)
   api.conditions = [
     { type: 'AbleToScale', status: 'True', reason: 'SucceededGetScale', message: '' },
     { type: 'ScalingActive', status: 'False', reason: 'ScalingDisabled', message: 'scaling is disabled' },
   ]
-  await t.rejects(cluster.waitUntilActive(never), { message: /ScalingDisabled/, nextStep: /replicas again/ })
+  await t.rejects(cluster.waitUntilActive(never), { message: /ScalingDisabled/, nextStep: /from 0 replicas/ })
 })
 
-t.test('a reason without a known cure leads to kubectl', async (t) => {
+t.test('a reason without a known next step refers to kubectl', async (t) => {
   const { api, cluster } = await start(t)
   api.conditions = [{ type: 'AbleToScale', status: 'False', reason: 'FailedGetScale', message: 'not found' }]
   const error = await cluster.waitUntilActive(never, -1).catch((error: unknown) => error)
@@ -106,7 +106,7 @@ t.test('a reason without a known cure leads to kubectl', async (t) => {
   t.match(error, { message: /FailedGetScale/, nextStep: /kubectl describe hpa --namespace shop/ })
 })
 
-t.test('an autoscaler with another target and no minimum is watched all the same', async (t) => {
+t.test('an autoscaler with another metric and without a minimum is supported', async (t) => {
   const { api, cluster } = await start(t)
   api.metric = 'memory'
   api.minReplicas = undefined
@@ -114,22 +114,22 @@ t.test('an autoscaler with another target and no minimum is watched all the same
   t.match(await cluster.sample(), { cpuPercent: null, desired: 2, ready: 2 })
 })
 
-t.test('watching ends when enough was seen, or at a stop', async (t) => {
+t.test('watching ends when the callback is satisfied, or on abort', async (t) => {
   const { api, cluster } = await start(t)
-  let looks = 0
-  api.replicas = () => ({ desired: 3, ready: looks })
+  let samples = 0
+  api.replicas = () => ({ desired: 3, ready: samples })
   const last = await cluster.watch(never, ({ ready }) => {
-    looks++
+    samples++
     return ready === 1
   })
   t.match(last, { ready: 1 })
-  t.equal(looks, 2)
+  t.equal(samples, 2)
   t.match(await cluster.watch(AbortSignal.abort(), () => false), { ready: 2 })
   await cluster.waitUntilActive(AbortSignal.abort())
 })
 
-t.test('a context without a cluster is refused', async (t) => {
+t.test('a context without a cluster is reported', async (t) => {
   const config = new KubeConfig()
   config.loadFromOptions({ clusters: [], users: [], contexts: [], currentContext: 'gone' })
-  t.throws(() => new Cluster(config, 'shop', 'app'), { message: 'context gone leads to no cluster' })
+  t.throws(() => new Cluster(config, 'shop', 'app'), { message: 'the context gone has no cluster' })
 })

@@ -12,23 +12,23 @@ import {
 import { ActionableError, rootCause } from 'shared/errors'
 import type { ReplicaSample } from './timeline.ts'
 
-/** Milliseconds between two looks at the cluster, and how long one may take. */
+/** Interval between two samples, and the timeout of a request. In milliseconds. */
 const pollMs = 2_000
 const requestTimeoutMs = 5_000
 
-/** An autoscaler that has just been made, or whose pods have, needs up to two rounds of metrics of 15 s. */
+/** A new autoscaler, or one with new pods, needs up to two metrics periods of 15 s. In milliseconds. */
 const activationMs = 60_000
 
-/** The autoscaler of a release and the bounds it works within. */
+/** A release's autoscaler and its bounds. */
 export interface Autoscaler {
   deployment: string
   minReplicas: number
   maxReplicas: number
-  /** Target for the pods' CPU in percent of their request; null when it scales by something else. */
+  /** Target CPU utilisation in percent of the pods' request; null when it scales on another metric. */
   targetPercent: number | null
 }
 
-/** A release in a cluster, seen through its HorizontalPodAutoscaler and Deployment. */
+/** A release in a cluster, observed through its HorizontalPodAutoscaler and Deployment. */
 export class Cluster {
   readonly namespace: string
   readonly release: string
@@ -36,13 +36,13 @@ export class Cluster {
   readonly #autoscaling: AutoscalingV2Api
   readonly #apps: AppsV1Api
 
-  /** @throws ActionableError when the kubeconfig's context leads to no cluster. */
+  /** @throws ActionableError when the kubeconfig's context has no cluster. */
   constructor(kubeConfig: KubeConfig, namespace: string, release: string) {
     const server = kubeConfig.getCurrentCluster()?.server
     if (server === undefined) {
       throw new ActionableError(
-        `context ${kubeConfig.getCurrentContext()} leads to no cluster`,
-        'name another with KUBE_CONTEXT, or put the cluster into your kubeconfig',
+        `the context ${kubeConfig.getCurrentContext()} has no cluster`,
+        'set KUBE_CONTEXT to another context, or add the cluster to your kubeconfig',
       )
     }
     this.namespace = namespace
@@ -54,7 +54,7 @@ export class Cluster {
       promiseMiddleware: [
         {
           pre: async (request) => {
-            // An API server that has gone must cost one sample, not the rest of the recording.
+            // An unreachable API server must not block the recording.
             request.setSignal(AbortSignal.timeout(requestTimeoutMs))
             return request
           },
@@ -69,13 +69,13 @@ export class Cluster {
   /**
    * Finds the release's autoscaler.
    *
-   * @throws ActionableError when there is none, or the API does not let us see it.
+   * @throws ActionableError when there is none, or the API refuses the request.
    */
   async autoscaler(): Promise<Autoscaler> {
     return describe(await this.#read())
   }
 
-  /** Looks at the replicas once. A cluster that does not answer is part of what is recorded, not an error. */
+  /** Takes one sample of the replicas. A failed request does not throw, but is recorded in the sample. */
   async sample(): Promise<ReplicaSample> {
     try {
       const hpa = await this.#read()
@@ -87,7 +87,7 @@ export class Cluster {
         cpuPercent: currentCpu(hpa),
         desired: hpa.status?.desiredReplicas ?? 0,
         ready: deployment.status?.readyReplicas ?? 0,
-        problem: inactive(hpa)?.reason ?? null,
+        problem: failedCondition(hpa)?.reason ?? null,
       }
     } catch (error) {
       const problem = (error as Error).message
@@ -96,30 +96,29 @@ export class Cluster {
   }
 
   /**
-   * Looks at the replicas at once and every 2 s, until `enough` says so or `signal` is aborted.
+   * Samples the replicas now and every 2 s, until `isDone` returns true or `signal` is aborted.
    *
-   * @returns what was seen last
+   * @returns the last sample
    */
-  async watch(signal: AbortSignal, enough: (sample: ReplicaSample) => boolean): Promise<ReplicaSample> {
+  async watch(signal: AbortSignal, isDone: (sample: ReplicaSample) => boolean): Promise<ReplicaSample> {
     for (;;) {
       const sample = await this.sample()
-      if (enough(sample) || signal.aborted) return sample
+      if (isDone(sample) || signal.aborted) return sample
       await pause(signal)
     }
   }
 
   /**
-   * Waits until the autoscaler does its work, or `signal` is aborted.
+   * Waits until the autoscaler is active, or `signal` is aborted.
    *
-   * @param patienceMs milliseconds after which it should have been
-   * @throws ActionableError when it still does not by then: load would scale nothing.
+   * @throws ActionableError when it is still inactive after `timeoutMs`, because the load would not scale anything.
    */
-  async waitUntilActive(signal: AbortSignal, patienceMs = activationMs): Promise<void> {
-    const deadline = Date.now() + patienceMs
+  async waitUntilActive(signal: AbortSignal, timeoutMs = activationMs): Promise<void> {
+    const deadline = Date.now() + timeoutMs
     while (!signal.aborted) {
-      const obstacle = inactive(await this.#read())
-      if (obstacle === undefined) return
-      if (isFinal(obstacle) || Date.now() > deadline) throw this.#inactiveError(obstacle)
+      const failure = failedCondition(await this.#read())
+      if (failure === undefined) return
+      if (isPermanent(failure) || Date.now() > deadline) throw this.#inactiveError(failure)
       await pause(signal)
     }
   }
@@ -135,13 +134,13 @@ export class Cluster {
     if (hpa?.spec === undefined) {
       throw new ActionableError(
         `release ${this.release} has no HorizontalPodAutoscaler in namespace ${this.namespace}`,
-        'deploy it with `make deploy`, name another with --release and --namespace, or run with --no-cluster',
+        'deploy it with `make deploy`, select another with --release and --namespace, or run with --no-cluster',
       )
     }
     return { spec: hpa.spec, status: hpa.status }
   }
 
-  /** Turns whatever keeps the API from answering into one line. */
+  /** Turns a failed request into an ActionableError. */
   async #answer<T>(request: Promise<T>): Promise<T> {
     try {
       return await request
@@ -156,14 +155,14 @@ export class Cluster {
       throw new ActionableError(
         `the Kubernetes API at ${this.#server} answers ${error.code} when asked for release ${this.release}`,
         error.code === 401 || error.code === 403
-          ? `use a context that may see horizontalpodautoscalers and deployments in namespace ${this.namespace}`
-          : 'try again; if it stays so, look at the log of the API server',
+          ? `use a context that may list horizontalpodautoscalers and deployments in namespace ${this.namespace}`
+          : 'try again; if the error persists, see the log of the API server',
         { cause: error },
       )
     }
   }
 
-  #inactiveError({ reason, message }: Obstacle): ActionableError {
+  #inactiveError({ reason, message }: FailedCondition): ActionableError {
     return new ActionableError(
       `the autoscaler of release ${this.release} does not scale (${reason}): ${message}`,
       nextSteps[reason] ??
@@ -172,14 +171,14 @@ export class Cluster {
   }
 }
 
-/** A HorizontalPodAutoscaler as the API returns it: the specification is there, the status soon after. */
+/** A HorizontalPodAutoscaler from the API, which has a specification, but not always a status. */
 interface SpecifiedAutoscaler {
   spec: V2HorizontalPodAutoscalerSpec
   status: V2HorizontalPodAutoscalerStatus | undefined
 }
 
-/** Why an autoscaler does not work, in the words of its conditions. */
-interface Obstacle {
+/** Reason and message of the condition that makes an autoscaler inactive. */
+interface FailedCondition {
   reason: string
   message: string
 }
@@ -187,22 +186,23 @@ interface Obstacle {
 const nextSteps: Record<string, string> = {
   FailedGetResourceMetric:
     'check that metrics-server runs and `kubectl top pods` answers, and that the pods have CPU requests',
-  ScalingDisabled: 'give the Deployment replicas again: an autoscaler leaves one that has none alone',
+  ScalingDisabled:
+    'scale the Deployment up from 0 replicas again: an autoscaler ignores a Deployment without replicas',
 }
 
-/** Someone scaled the Deployment to nothing: a decision that waiting does not change. */
-function isFinal({ reason }: Obstacle): boolean {
+/** Somebody scaled the Deployment to zero, so waiting does not help. */
+function isPermanent({ reason }: FailedCondition): boolean {
   return reason === 'ScalingDisabled'
 }
 
-/** What keeps the autoscaler from its work; undefined when nothing does. */
-function inactive({ status }: SpecifiedAutoscaler): Obstacle | undefined {
+/** The condition that makes an autoscaler inactive; undefined when it is active. */
+function failedCondition({ status }: SpecifiedAutoscaler): FailedCondition | undefined {
   for (const type of ['AbleToScale', 'ScalingActive']) {
     const condition = status?.conditions?.find((candidate) => candidate.type === type)
     if (condition?.status === 'True') continue
     return {
       reason: condition?.reason ?? 'NotYetEvaluated',
-      message: condition?.message ?? 'the controller manager has not looked at it yet',
+      message: condition?.message ?? 'the controller manager has not evaluated it yet',
     }
   }
   return undefined
@@ -223,7 +223,7 @@ function currentCpu({ status }: SpecifiedAutoscaler): number | null {
   return cpu?.resource?.current.averageUtilization ?? null
 }
 
-/** Waits for the next look; a stop ends the wait, and the caller's loop with it. */
+/** Waits for the next sample, or until `signal` is aborted. */
 async function pause(signal: AbortSignal): Promise<void> {
   await sleep(pollMs, undefined, { signal }).catch(() => undefined)
 }

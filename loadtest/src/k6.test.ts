@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process'
 import { chmodSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { programPath } from 'eks-box/tools'
 import { readBoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import t from 'tap'
 import { parsePoint, runK6 } from './k6.ts'
 import { LOADS } from './load.ts'
@@ -16,7 +16,7 @@ if (!existsSync(k6)) t.bailout(`these tests need k6, which is not built (${k6}):
 const script = (scenario: string) => join(import.meta.dirname, 'scenarios', `${scenario}.ts`)
 const run = promisify(execFile)
 
-t.test('lines of k6 are read for what matters', async (t) => {
+t.test("k6's output is parsed into points", async (t) => {
   const line = (metric: string, value: number, tags: Record<string, string>) =>
     JSON.stringify({ metric, type: 'Point', data: { time: '2026-11-21T03:42:51.693280542Z', value, tags } })
   const time = Date.UTC(2026, 10, 21, 3, 42, 51, 693)
@@ -41,7 +41,7 @@ t.test('lines of k6 are read for what matters', async (t) => {
 })
 
 for (const scenario of ['scaling', 'steady'] as const) {
-  t.test(`k6 reads ${scenario} as it was meant`, async (t) => {
+  t.test(`k6 accepts the scenario ${scenario} with its options`, async (t) => {
     const { stdout } = await run(k6, ['inspect', script(scenario)])
     const options = JSON.parse(stdout)
     t.same(Object.keys(options.scenarios), [scenario])
@@ -51,7 +51,7 @@ for (const scenario of ['scaling', 'steady'] as const) {
   })
 }
 
-t.test('a scenario run by k6 alone probes its target and judges by its thresholds', async (t) => {
+t.test('a scenario that k6 runs on its own probes the target and applies the thresholds', async (t) => {
   const service = await startService((request) => (request % 2 === 0 ? 500 : 200))
   t.teardown(service.close)
   const alone = (environment: Record<string, string>) =>
@@ -63,12 +63,12 @@ t.test('a scenario run by k6 alone probes its target and judges by its threshold
     code: 108,
     stderr: /127.0.0.1:1.readyz is not ready/,
   })
-  t.equal(service.requests, 0, 'no load without a target')
+  t.equal(service.requests, 0, 'there is no load without a target')
   await t.rejects(alone({ BASE_URL: `${service.url}/` }), { code: 99, stdout: /✗ 'rate<=0.001'/ })
   t.ok(service.requests >= 10)
 })
 
-t.test('k6 that fails is an error with its own words', async (t) => {
+t.test("a failure of k6 is an error with k6's message", async (t) => {
   const failing = (program: string, signal = new AbortController().signal) =>
     runK6({
       program,

@@ -2,13 +2,13 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { ActionableError } from 'shared/errors'
 
-/** One measurement of k6; times are milliseconds since the epoch. */
+/** A measurement by k6. Times are milliseconds since the epoch. */
 export type Point =
   | { kind: 'request'; time: number; failure: string | null }
   | { kind: 'latency'; time: number; ms: number }
   | { kind: 'dropped'; time: number }
 
-// k6 writes a dozen lines a request; the three metrics that matter are picked out before anything is parsed.
+// k6 writes a dozen lines per request, so lines of other metrics are dropped before parsing.
 const relevant = /^\{"metric":"(?:http_req_failed|iteration_duration|dropped_iterations)","type":"Point"/
 
 interface PointLine {
@@ -16,12 +16,12 @@ interface PointLine {
   data: { time: string; value: number; tags: Record<string, string> }
 }
 
-/** Reads one line of k6's JSON output; undefined for lines that are no measurement of the load. */
+/** Parses a line of k6's JSON output; undefined for lines that do not measure the load. */
 export function parsePoint(line: string): Point | undefined {
   if (!relevant.test(line)) return undefined
   const { metric, data } = JSON.parse(line) as PointLine
   const { scenario, status, error } = data.tags
-  // setup() runs outside the scenario: its probe is not load.
+  // The probe in setup() runs outside the scenario and is not part of the load.
   if (scenario === undefined) return undefined
   const time = Date.parse(data.time)
   switch (metric) {
@@ -37,17 +37,18 @@ export function parsePoint(line: string): Point | undefined {
 }
 
 export interface K6Run {
-  /** Path of the k6 program and of the scenario file. */
+  /** Paths of k6 and of the scenario file. */
   program: string
   script: string
   environment: NodeJS.ProcessEnv
-  /** Ends the load early when aborted; the points measured so far have been reported by then. */
+  /** Aborts the load. All points measured until then are reported first. */
   signal: AbortSignal
   onPoint: (point: Point) => void
 }
 
 /**
- * Runs a scenario to its end and reports its points as they are measured. Thresholds are left to the caller.
+ * Runs a scenario to its end and reports its points as they are measured. The caller judges them: k6's thresholds are
+ * off.
  *
  * @throws ActionableError when k6 cannot be started or fails.
  */
@@ -57,11 +58,11 @@ export async function runK6({ program, script, environment, signal, onPoint }: K
     program,
     [
       ...['run', '--quiet', '--no-usage-report', '--no-thresholds', '--summary-mode=disabled'],
-      // No REST API: its fixed port would clash with a second run.
+      // Without the REST API, whose fixed port would conflict with another run.
       ...['--address', '', '--out', 'json=-', script],
     ],
-    // A group of its own: Ctrl-C in a terminal would otherwise reach k6 twice, and the second one is a hard stop
-    // that loses the last points.
+    // In a separate process group: otherwise k6 gets Ctrl-C twice, from the terminal and from us, and a second
+    // SIGINT makes it exit at once, without the last points.
     { env: environment, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
   )
   const stop = () => k6.kill('SIGINT')
@@ -69,7 +70,7 @@ export async function runK6({ program, script, environment, signal, onPoint }: K
   signal.addEventListener('abort', stop)
   process.once('exit', killOnExit)
 
-  let lastError = 'it says no more'
+  let lastError = 'it logged no error'
   createInterface({ input: k6.stderr }).on('line', (line) => {
     lastError = errorMessage(line) ?? lastError
   })
@@ -86,13 +87,13 @@ export async function runK6({ program, script, environment, signal, onPoint }: K
     if (code !== 0 && !signal.aborted) {
       throw new ActionableError(
         `k6 stopped with ${code === null ? `signal ${k6.signalCode}` : `exit code ${code}`}: ${lastError}`,
-        `put right what it names; \`k6 run ${script}\` shows its whole output`,
+        `fix what it reports; \`k6 run ${script}\` shows its whole output`,
       )
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
       throw new ActionableError(
-        `k6 is not built: there is no ${program}`,
+        `k6 is not built: ${program} does not exist`,
         'build it with `make tools TOOL=k6`',
         { cause: error },
       )

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { LOADS } from './load.ts'
 
-t.test('scaling climbs from a low rate, holds, and ends', async (t) => {
+t.test('scaling ramps up from a low rate, holds the peak and ramps down', async (t) => {
   const { scenario, seconds, requests } = LOADS.scaling({})
   t.match(scenario, {
     executor: 'ramping-arrival-rate',
@@ -17,7 +17,7 @@ t.test('scaling climbs from a low rate, holds, and ends', async (t) => {
   t.equal(requests, 15 * 5 + 60 * 22.5 + 90 * 40 + 15 * 20)
 })
 
-t.test('scaling takes its shape from the environment', async (t) => {
+t.test('scaling is configured with environment variables', async (t) => {
   const { scenario, seconds } = LOADS.scaling({ PEAK_RATE: '200', RAMP: '2m', HOLD: '10s' })
   t.match(scenario, {
     startRate: 25,
@@ -32,16 +32,16 @@ t.test('scaling takes its shape from the environment', async (t) => {
   t.equal(seconds, 190)
 })
 
-t.test('steady sends more than 5,000 requests unless told otherwise', async (t) => {
+t.test('steady sends more than 5,000 requests by default', async (t) => {
   t.match(LOADS.steady({}), { scenario: { rate: 60, duration: '90s' }, seconds: 90, requests: 5400 })
   t.match(LOADS.steady({ RATE: '10', DURATION: '3s' }), {
     scenario: { rate: 10, duration: '3s' },
     requests: 30,
   })
-  t.match(LOADS.steady({ RATE: '', DURATION: '' }), { requests: 5400 }, 'empty is unset')
+  t.match(LOADS.steady({ RATE: '', DURATION: '' }), { requests: 5400 }, 'an empty variable counts as unset')
 })
 
-t.test('what is no rate or duration is refused by name', async (t) => {
+t.test('an invalid rate or duration is refused with the name of the variable', async (t) => {
   for (const value of ['0', '-1', '1.5', 'fast', '100000']) {
     t.throws(
       () => LOADS.steady({ RATE: value }),

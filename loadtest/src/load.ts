@@ -1,7 +1,7 @@
 import type { ConstantArrivalRateScenario, RampingArrivalRateScenario } from 'k6/options'
 import type { ScenarioName } from './slo.ts'
 
-/** How many requests are sent and when; without imports of k6, so that the recorder knows the plan as well. */
+/** A scenario for k6 and its planned size. This module imports nothing from k6, so that Node can load it too. */
 export interface Load {
   scenario: RampingArrivalRateScenario | ConstantArrivalRateScenario
   /** Planned length in seconds. */
@@ -12,27 +12,27 @@ export interface Load {
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** A request without an answer after this time has failed. */
+/** Timeout of a request. */
 export const REQUEST_TIMEOUT = '10s'
 
 /**
- * VUs per request and second. A VU is busy until its request is answered, so this is the latency in seconds up
- * to which every request still starts on time. VUs are made before the load starts, since making one takes CPU
- * from the service where both share a machine; a waiting one costs about 0.2 MB.
+ * VUs for each request per second. A VU is busy until its request is answered, so requests start on time up to this
+ * latency in seconds. All VUs are allocated before the load starts, because allocating them later would take CPU time
+ * from a service on the same machine. An idle VU costs about 0.2 MB.
  */
 const vusPerRate = 4
 
 /**
- * The loads by scenario, shaped by environment variables: `scaling` by PEAK_RATE (requests/s), RAMP and HOLD,
- * `steady` by RATE (requests/s) and DURATION. Durations are whole seconds or minutes: `90s`, `2m`.
+ * The load of each scenario, configured with environment variables: `scaling` with PEAK_RATE (requests/s), RAMP and
+ * HOLD, `steady` with RATE (requests/s) and DURATION. Durations are whole seconds or minutes: `90s`, `2m`.
  *
- * @throws RangeError when a variable holds something else.
+ * @throws RangeError when a variable has an invalid value.
  */
 export const LOADS: Record<ScenarioName, (environment: Environment) => Load> = { scaling, steady }
 
 /**
- * Climbs slowly enough for the autoscaler to follow: metrics are up to 15 s old and read every 15 s, a pod needs
- * a few seconds to start, and 40 requests/s are what the two pods at the start could serve at their CPU limit.
+ * Ramps up slowly enough for the autoscaler to follow: metrics are up to 15 s old and read every 15 s, and a pod takes a
+ * few seconds to start. At their CPU limit, the initial two pods could serve just the peak of 40 requests/s.
  */
 function scaling(environment: Environment): Load {
   const peak = readRate(environment, 'PEAK_RATE', 40)
@@ -61,7 +61,7 @@ function scaling(environment: Environment): Load {
   }
 }
 
-/** The default is 5,400 requests: enough for "none of 5,000 failed" with a margin. */
+/** Sends 5,400 requests by default, to support the statement "none of 5,000 requests failed" with a margin. */
 function steady(environment: Environment): Load {
   const rate = readRate(environment, 'RATE', 60)
   const seconds = readDuration(environment, 'DURATION', 90)

@@ -11,27 +11,27 @@ export interface Recording {
   scenario: ScenarioName
   load: Load
   baseUrl: string
-  /** Path of the k6 program. */
+  /** Path of k6. */
   k6: string
-  /** Null for a target that is no cluster. */
+  /** Null when no cluster is watched. */
   cluster: Cluster | null
-  /** Whether to go on after the load until the replicas are back at their minimum. */
+  /** Whether to continue after the load until the replicas are back at their minimum. */
   untilScaledDown: boolean
-  /** Seconds to wait for that minimum, before the load and after it. */
+  /** How long to wait for the minimum, before and after the load. In seconds. */
   settleSeconds: number
-  /** Ends the recording early when aborted. */
+  /** Aborts the recording. */
   signal: AbortSignal
-  /** Takes each line of the output when it is there. */
+  /** Receives each line of the output as soon as it is available. */
   print: (line: string) => void
 }
 
-/** k6 hands out its points in batches; after this many milliseconds none of a moment is missing. */
+/** k6 writes points in batches. After this time, in milliseconds, all points of a moment have arrived. */
 const lagMs = 1_000
 
 /**
- * Sends the load and records what happens, printing the timeline as it grows.
+ * Sends the load, records what happens, and prints the timeline as it grows.
  *
- * @returns the report; marked as interrupted when `signal` ended the load or the recording after it.
+ * @returns the report, marked as interrupted when `signal` was aborted.
  * @throws ActionableError when the run cannot start, or k6 fails.
  */
 export async function record(recording: Recording): Promise<Report> {
@@ -91,7 +91,7 @@ export async function record(recording: Recording): Promise<Report> {
   }
 }
 
-/** Runs k6 to its end while the replicas are watched. */
+/** Runs k6 and samples the replicas meanwhile. */
 async function sendLoad(
   { scenario, baseUrl, k6, cluster, signal }: Recording,
   timeline: Timeline,
@@ -114,26 +114,26 @@ async function sendLoad(
   await Promise.all([load, watching])
 }
 
-/** A run shows how the service scales only if it starts at the minimum, under an autoscaler that works. */
+/** Waits for an active autoscaler and the minimum of replicas: from another state, a run does not show scaling. */
 async function waitUntilScalable(cluster: Cluster, { minReplicas }: Autoscaler, recording: Recording) {
   const { settleSeconds, signal, print } = recording
   await cluster.waitUntilActive(signal)
-  let told = false
+  let reported = false
   const last = await waitForReplicas(cluster, minReplicas, recording, (sample) => {
-    if (!told && !isAt(sample, minReplicas)) {
-      told = true
+    if (!reported && !isAt(sample, minReplicas)) {
+      reported = true
       print(`waiting up to ${settleSeconds} s for ${minReplicas} replicas: ${formatSample(sample)}`)
     }
   })
   if (!isAt(last, minReplicas) && !signal.aborted) {
     throw new ActionableError(
-      `the release is not at its ${minReplicas} replicas after ${settleSeconds} s: ${formatSample(last)}`,
-      'stop other load, see why pods are not ready with `kubectl describe pods`, or raise --settle-timeout',
+      `the release does not have ${minReplicas} replicas after ${settleSeconds} s: ${formatSample(last)}`,
+      'stop any other load, check with `kubectl describe pods` why pods are not ready, or raise --settle-timeout',
     )
   }
 }
 
-/** Watches until there are `count` replicas or the time for settling is up; returns what was seen last. */
+/** Waits for `count` replicas or `settleSeconds`, and returns the last sample. */
 async function waitForReplicas(
   cluster: Cluster,
   count: number,

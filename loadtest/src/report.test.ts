@@ -36,7 +36,7 @@ const report: Report = {
   timeline: [row, { ...row, second: 230, rate: 0, p95Ms: null, desired: 2, ready: 2 }],
 }
 
-t.test('rows line up under their heading', async (t) => {
+t.test('rows line up with the heading', async (t) => {
   t.equal(formatHeading(), '    time   req/s  p95 ms  failed     CPU desired   ready')
   t.equal(formatRow(row, autoscaler), '     25s    19.6      84       0 121/70%       4       2')
   const unknown = { ...row, p95Ms: null, cpuPercent: null, desired: null, ready: null, problem: 'no answer' }
@@ -44,7 +44,7 @@ t.test('rows line up under their heading', async (t) => {
   t.match(formatRow(row, { ...autoscaler, targetPercent: null }), '121/-%')
 })
 
-t.test('the summary says what happened', async (t) => {
+t.test('the summary has traffic, replicas, charts and verdicts', async (t) => {
   t.same(formatSummary(report), [
     '5325 requests, 3 failed, 0 dropped; p95 84 ms, max 412 ms',
     'failed 2 times: HTTP 503',
@@ -63,7 +63,7 @@ t.test('the summary says what happened', async (t) => {
   ])
 })
 
-t.test('an interrupted run that never scaled says no more than it knows', async (t) => {
+t.test('an interrupted run that never scaled has no verdict and no times', async (t) => {
   const lines = formatSummary({
     ...report,
     interrupted: true,
@@ -78,7 +78,7 @@ t.test('an interrupted run that never scaled says no more than it knows', async 
   t.equal(lines.at(-1), 'interrupted: no verdict')
 })
 
-t.test('the report for people holds summary and timeline', async (t) => {
+t.test('the Markdown report contains summary and timeline', async (t) => {
   const text = formatMarkdown(report)
   t.match(text, '# Load test scaling, 2026-01-02T03:04:05.000Z')
   t.match(text, 'Target http://127.0.0.1:8080; Deployment app, 2 to 10 replicas at 70 % CPU')
@@ -90,7 +90,7 @@ t.test('the report for people holds summary and timeline', async (t) => {
   )
 })
 
-t.test('a sparkline runs from zero to the largest value', async (t) => {
+t.test('a sparkline scales from zero to the largest value', async (t) => {
   t.equal(sparkline([0, 1, 7]), '▁▂█')
   t.equal(sparkline([null, 5]), ' █')
   t.equal(sparkline([0, 0]), '▁▁')

@@ -2,14 +2,14 @@ import type { Autoscaler } from './cluster.ts'
 import type { ScenarioName, Verdict } from './slo.ts'
 import type { Row, Summary } from './timeline.ts'
 
-/** All that is known of one run; written as JSON as it is. */
+/** The result of a run, which is also the format of the JSON file. */
 export interface Report {
   scenario: ScenarioName
   baseUrl: string
   startedAt: string
   /** Null when no cluster was watched. */
   autoscaler: Autoscaler | null
-  /** Stopped by a signal: what follows is true of the part that ran, and no verdict is given. */
+  /** Whether a signal stopped the run. Then the rest covers only the part that ran, without verdicts. */
   interrupted: boolean
   summary: Summary
   verdicts: Verdict[]
@@ -23,7 +23,7 @@ export function formatHeading(): string {
   return formatCells(columns)
 }
 
-/** One row of the timeline in columns; CPU as the autoscaler sees it: current/target, in percent of the request. */
+/** Formats a row of the timeline. CPU is current/target, in percent of the request, as the autoscaler sees it. */
 export function formatRow(row: Row, autoscaler: Autoscaler | null): string {
   const cpu = row.cpuPercent === null ? '-' : `${row.cpuPercent}/${autoscaler?.targetPercent ?? '-'}%`
   const cells = [
@@ -38,7 +38,7 @@ export function formatRow(row: Row, autoscaler: Autoscaler | null): string {
   return formatCells(cells) + (row.problem === null ? '' : `  ${row.problem}`)
 }
 
-/** The outcome in a few lines: traffic, replicas, shape over time, verdicts. */
+/** Formats traffic, replicas, charts and verdicts in a few lines. */
 export function formatSummary({ summary, timeline, verdicts, interrupted }: Report): string[] {
   const { requests, failed, failures, p95Ms, maxMs, droppedIterations, replicas } = summary
   const lines = [
@@ -63,7 +63,7 @@ export function formatSummary({ summary, timeline, verdicts, interrupted }: Repo
   return lines
 }
 
-/** The report for people: Markdown that also reads well as plain text. */
+/** Formats the report as Markdown that also reads well as plain text. */
 export function formatMarkdown(report: Report): string {
   const { scenario, baseUrl, startedAt, autoscaler, timeline } = report
   return [
@@ -85,7 +85,7 @@ export function formatMarkdown(report: Report): string {
   ].join('\n')
 }
 
-/** What may scale and how far. */
+/** Formats the autoscaler's target and bounds. */
 export function formatAutoscaler(autoscaler: Autoscaler): string {
   const { deployment, minReplicas, maxReplicas, targetPercent } = autoscaler
   const target = targetPercent === null ? '' : ` at ${targetPercent} % CPU`
@@ -94,7 +94,7 @@ export function formatAutoscaler(autoscaler: Autoscaler): string {
 
 const bars = '▁▂▃▄▅▆▇█'
 
-/** A bar for each value, scaled from 0 to the largest; a blank where there is no value. */
+/** Formats each value as a bar, scaled from 0 to the largest value, and a missing one as a blank. */
 export function sparkline(values: (number | null)[]): string {
   const largest = Math.max(...values.map((value) => value ?? 0))
   return values

@@ -13,7 +13,7 @@ interface Outcome {
   stderr: string
 }
 
-/** Runs the command as a user does; `onOutput` may signal it on the way. */
+/** Runs the command as a user would. `onOutput` may send it a signal. */
 async function loadtest(
   args: string[],
   environment: Record<string, string>,
@@ -40,7 +40,7 @@ function readReport(file: string): Report {
   return JSON.parse(readFileSync(file, 'utf8')) as Report
 }
 
-/** A service with a cluster behind it, and the environment that leads to both. */
+/** A service, its cluster, and the environment variables for both. */
 async function startBoth(t: Test) {
   const service = await startService()
   const cluster = await startCluster()
@@ -58,7 +58,7 @@ async function startBoth(t: Test) {
   return { service, cluster, environment, file: join(directory, 'reports', 'run.json') }
 }
 
-t.test('steady counts every request, over new and over kept connections', async (t) => {
+t.test('steady counts every request, on new and on reused connections', async (t) => {
   const service = await startService()
   t.teardown(service.close)
   const file = join(t.testdir(), 'run.json')
@@ -68,7 +68,7 @@ t.test('steady counts every request, over new and over kept connections', async 
   t.equal(code, 0)
   const { summary, timeline, verdicts } = readReport(file)
   t.equal(summary.requests, service.requests)
-  t.ok(Math.abs(summary.requests - 120) <= 2, 'as many as planned')
+  t.ok(Math.abs(summary.requests - 120) <= 2, 'the planned number')
   t.match(summary, { failed: 0, errorRate: 0, droppedIterations: 0, replicas: null })
   t.match(timeline, [{ second: 5, failed: 0 }])
   t.same(
@@ -76,12 +76,12 @@ t.test('steady counts every request, over new and over kept connections', async 
     [true, true, true],
   )
   t.same([...service.paths], ['/'])
-  t.ok(service.connections < service.requests, 'some connections carry two requests')
+  t.ok(service.connections < service.requests, 'some connections are reused')
   t.match(stdout, 'SLO met    error rate: 0')
   t.match(readFileSync(file.replace('.json', '.md'), 'utf8'), '# Load test steady')
 })
 
-t.test('scaling is recorded up and down again', async (t) => {
+t.test('scaling up and down is recorded', async (t) => {
   const { service, cluster, environment, file } = await startBoth(t)
   cluster.replicas = () => {
     const idle = Date.now() - service.lastRequest > 1_000
@@ -97,14 +97,14 @@ t.test('scaling is recorded up and down again', async (t) => {
   const { summary, verdicts, autoscaler } = readReport(file)
   t.match(autoscaler, { deployment: 'app', minReplicas: 2, maxReplicas: 10 })
   t.equal(summary.requests, service.requests)
-  t.equal(service.connections, service.requests, 'each request is a new connection')
+  t.equal(service.connections, service.requests, 'each request uses a new connection')
   t.same([...service.paths], ['/api/v1/work?ms=8'])
   t.match(summary.replicas, { from: 2, max: 5, readySeconds: { 5: Number }, backSecond: Number })
   t.match(verdicts.at(-1), { name: 'replicas within 600 s after the load', value: 2, met: true })
   t.match(stdout, /back at 2 replicas after \d+ s/)
 })
 
-t.test('a load that scales nothing has missed its SLO', async (t) => {
+t.test('a run that does not scale misses its SLO', async (t) => {
   const { environment, file } = await startBoth(t)
   const { code, stdout } = await loadtest(['scaling', '--summary', file], environment)
   t.equal(code, 1)
@@ -122,7 +122,7 @@ t.test('failed requests are counted by cause and miss the SLO', async (t) => {
   t.match(stdout, /SLO MISSED error rate: 0\.\d+ \(bound <= 0\.001\)/)
 })
 
-t.test('replicas that stay up miss the end, and the next run does not start on them', async (t) => {
+t.test('replicas that do not scale down miss the SLO, and prevent the next run', async (t) => {
   const { cluster, environment, file } = await startBoth(t)
   cluster.replicas = () => ({ desired: 3, ready: 3 })
   const steady = { ...environment, RATE: '5', DURATION: '1s' }
@@ -133,10 +133,10 @@ t.test('replicas that stay up miss the end, and the next run does not start on t
   const up = await loadtest(['scaling', ...args], environment)
   t.equal(up.code, 2)
   t.match(up.stdout, 'waiting up to 3 s for 2 replicas: 3 ready, 3 desired')
-  t.match(up.stderr, 'error: the release is not at its 2 replicas after 3 s: 3 ready, 3 desired')
+  t.match(up.stderr, 'error: the release does not have 2 replicas after 3 s: 3 ready, 3 desired')
 })
 
-t.test('an interrupted run stops its load, tells what it has, and gives no verdict', async (t) => {
+t.test('an interrupted run stops the load and reports what it measured, without a verdict', async (t) => {
   const { service, environment, file } = await startBoth(t)
   const long = { ...environment, RATE: '20', DURATION: '60s' }
   let interrupted = false
@@ -152,10 +152,10 @@ t.test('an interrupted run stops its load, tells what it has, and gives no verdi
   t.match(report, { interrupted: true, verdicts: [] })
   t.ok(report.summary.requests > 50)
   await sleep(500)
-  t.equal(service.requests, requests, 'nothing is left that sends')
+  t.equal(service.requests, requests, 'the load has stopped')
 })
 
-t.test('a second signal does not wait for anything', async (t) => {
+t.test('a second signal exits immediately', async (t) => {
   const { service, environment, file } = await startBoth(t)
   let interrupted = false
   const { code } = await loadtest(['steady', '--summary', file], environment, (output, kill) => {
@@ -164,26 +164,29 @@ t.test('a second signal does not wait for anything', async (t) => {
     kill('SIGINT')
     kill('SIGTERM')
   })
-  t.ok(code === 130 || code === 143, `ended by whichever was delivered last: ${code}`)
+  t.ok(code === 130 || code === 143, `the code of the signal that was delivered last: ${code}`)
   const { requests } = service
   await sleep(500)
-  t.equal(service.requests, requests, 'nothing is left that sends')
+  t.equal(service.requests, requests, 'the load has stopped')
 })
 
-t.test('a cluster that goes away during the run leaves a gap, and no proof of scaling down', async (t) => {
-  const { service, cluster, environment, file } = await startBoth(t)
-  cluster.replicas = () => {
-    if (service.requests > 0) cluster.status = 500
-    return { desired: 2, ready: 2 }
-  }
-  const args = ['steady', '--until-scaled-down', '--settle-timeout', '1', '--summary', file]
-  const { code, stdout } = await loadtest(args, { ...environment, RATE: '10', DURATION: '6s' })
-  t.equal(code, 1)
-  t.match(stdout, /^ +\d+s +\d+\.\d .* - +- +- +the Kubernetes API at .* answers 500/m)
-  t.match(stdout, 'SLO MISSED replicas within 1 s after the load: nothing measured (bound <= 2)')
-})
+t.test(
+  'a cluster that fails during the run leaves a gap in the timeline and misses the scale-down',
+  async (t) => {
+    const { service, cluster, environment, file } = await startBoth(t)
+    cluster.replicas = () => {
+      if (service.requests > 0) cluster.status = 500
+      return { desired: 2, ready: 2 }
+    }
+    const args = ['steady', '--until-scaled-down', '--settle-timeout', '1', '--summary', file]
+    const { code, stdout } = await loadtest(args, { ...environment, RATE: '10', DURATION: '6s' })
+    t.equal(code, 1)
+    t.match(stdout, /^ +\d+s +\d+\.\d .* - +- +- +the Kubernetes API at .* answers 500/m)
+    t.match(stdout, 'SLO MISSED replicas within 1 s after the load: nothing measured (bound <= 2)')
+  },
+)
 
-t.test('what keeps it from running is one line and a next step', async (t) => {
+t.test('a run that cannot start reports one line and a next step', async (t) => {
   const { service, cluster, environment, file } = await startBoth(t)
   const fails = async (args: string[], changes: Record<string, string>, line: string) => {
     const { code, stderr } = await loadtest(['--summary', file, ...args], { ...environment, ...changes })
@@ -201,7 +204,11 @@ t.test('what keeps it from running is one line and a next step', async (t) => {
     fails(['steady'], { RATE: 'many' }, 'RATE is "many"'),
     fails(['steady'], { BOX_CACHE_DIR: t.testdirName }, 'k6 is not built'),
     fails(['steady', '--no-cluster', '--until-scaled-down'], {}, '--until-scaled-down needs a cluster'),
-    fails(['steady', '--summary', '/dev/null/run.json'], {}, 'cannot make the directory of the report'),
+    fails(
+      ['steady', '--summary', '/dev/null/run.json'],
+      {},
+      'the directory for the report cannot be created',
+    ),
     fails(['soak'], {}, "command-argument value 'soak' is invalid"),
     fails(['steady', '--settle-timeout', '0'], {}, "option '--settle-timeout <seconds>' argument '0'"),
     fails(['scaling'], {}, 'the autoscaler of release fastify-app does not scale (ScalingDisabled)'),

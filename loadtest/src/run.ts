@@ -3,10 +3,10 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { Argument, Command, InvalidArgumentError } from 'commander'
-import { builtProgram } from 'eks-box/tools'
 import { loadKubeConfig } from 'shared/cluster-access'
 import { readEnvironment } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
+import { builtProgram } from 'shared/tools'
 import { Cluster } from './cluster.ts'
 import { LOADS, type Load } from './load.ts'
 import { record } from './recorder.ts'
@@ -27,26 +27,29 @@ const sloMissed = 1
 const couldNotRun = 2
 
 const program = new Command('loadtest')
-  .description('Sends load to the service, records how it scales, and judges it by its SLO.')
+  .description('Sends load to the service, records how it scales, and checks its SLO.')
   .addArgument(new Argument('<scenario>', 'the load to send').choices(Object.keys(SLO)))
-  .option('--no-cluster', 'send load only: for a target that is no Kubernetes cluster')
+  .option('--no-cluster', 'only send load, for a target outside Kubernetes')
   .option('--namespace <name>', 'namespace of the release', 'fastify-app')
   .option('--release <name>', 'Helm release to watch', 'fastify-app')
-  .option('--until-scaled-down', 'go on recording until the replicas are back at their minimum', false)
+  .option('--until-scaled-down', 'keep recording until the replicas are back at their minimum', false)
   .option(
     '--settle-timeout <seconds>',
-    'how long to wait for the minimum, before and after',
+    'how long to wait for the minimum, before and after the load',
     readSeconds,
     600,
   )
-  .option('--summary <file>', 'where the JSON report goes (default: loadtest/results/); Markdown beside it')
+  .option(
+    '--summary <file>',
+    'write the JSON report to this file, and Markdown beside it (default: in loadtest/results/)',
+  )
   .addHelpText(
     'after',
     `
 Environment:
   ENV, KUBE_CONTEXT            the cluster, as for \`make deploy\`: the box by default
   BASE_URL                     URL of the service; required unless it runs in the box
-  PEAK_RATE, RAMP, HOLD        scaling: requests/s, climb and plateau (40, 60s, 90s)
+  PEAK_RATE, RAMP, HOLD        scaling: requests/s, length of ramp and peak (40, 60s, 90s)
   RATE, DURATION               steady: requests/s and length (60, 90s)
 
 Exit code: 0 SLO met, ${sloMissed} SLO missed, ${couldNotRun} could not run, 128 + n stopped by signal n.`,
@@ -57,7 +60,7 @@ const stop = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     process.exitCode = 128 + constants.signals[signal]
-    // The second one means now.
+    // A second signal exits immediately.
     if (stop.signal.aborted) process.exit()
     stop.abort()
   })
@@ -68,13 +71,13 @@ try {
   await run(program.processedArgs[0] as ScenarioName, program.opts<Options>())
 } catch (error) {
   reportFailure(error)
-  // Not just the code: whatever still runs is of no use to anyone now.
+  // Exit explicitly, because pending work may keep the process alive.
   process.exit(couldNotRun)
 }
 
 async function run(scenario: ScenarioName, options: Options): Promise<void> {
   if (options.untilScaledDown && !options.cluster) {
-    throw new ActionableError('--until-scaled-down needs a cluster to watch', 'leave out --no-cluster')
+    throw new ActionableError('--until-scaled-down needs a cluster to watch', 'remove --no-cluster')
   }
   const environment = readEnvironment(process.env)
   const load = planLoad(scenario)
@@ -104,13 +107,13 @@ function planLoad(scenario: ScenarioName): Load {
   try {
     return LOADS[scenario](process.env)
   } catch (error) {
-    throw new ActionableError((error as RangeError).message, 'correct it, or leave it out for the default', {
+    throw new ActionableError((error as RangeError).message, 'correct it, or unset it to use the default', {
       cause: error,
     })
   }
 }
 
-/** Makes the report's directory before any load is sent, so that no run ends with nowhere to go. */
+/** Creates the report's directory before the load, so that no run ends without a place for its report. */
 function prepareReportFile(scenario: ScenarioName, file: string | undefined): string {
   const time = new Date().toISOString().replace(/[:.]/g, '-')
   const path =
@@ -121,8 +124,8 @@ function prepareReportFile(scenario: ScenarioName, file: string | undefined): st
     mkdirSync(dirname(path), { recursive: true })
   } catch (error) {
     throw new ActionableError(
-      `cannot make the directory of the report: ${(error as Error).message}`,
-      'name another file with --summary',
+      `the directory for the report cannot be created: ${(error as Error).message}`,
+      'choose another file with --summary',
       { cause: error },
     )
   }

@@ -13,21 +13,21 @@ t.test('bounds are inclusive', async (t) => {
   t.same(missed({}), [])
 })
 
-t.test('each bound is missed on its own', async (t) => {
+t.test('each bound is checked independently', async (t) => {
   t.same(missed({ p95Ms: 500.1 }), [['p95 in ms', 500.1]])
   t.same(missed({ errorRate: 0.0011 }), [['error rate', 0.0011]])
   t.same(missed({ droppedIterations: 1 }), [['dropped iterations', 1]])
   t.same(missed({ readyReplicas: 3 }), [['ready replicas', 3]])
 })
 
-t.test('nothing measured meets nothing', async (t) => {
+t.test('a missing measurement meets no bound', async (t) => {
   t.same(missed({ p95Ms: null, errorRate: null }), [
     ['p95 in ms', null],
     ['error rate', null],
   ])
 })
 
-t.test('replicas count only where a cluster was watched and the SLO asks for them', async (t) => {
+t.test('replicas count only if a cluster was watched and the SLO has a bound for them', async (t) => {
   t.equal(evaluate(slo, { ...good, readyReplicas: null }).length, 3)
   const { readyReplicas: _, ...withoutReplicas } = slo
   t.equal(evaluate(withoutReplicas, { ...good, readyReplicas: 1 }).length, 3)

@@ -8,7 +8,7 @@ const read = (env: NodeJS.ProcessEnv) => {
   return readBaseUrl(readEnvironment(variables), variables)
 }
 
-t.test('the box has a URL of its own, every other target needs BASE_URL', async (t) => {
+t.test('BASE_URL has a default for the box, and is required otherwise', async (t) => {
   t.equal(read({}), 'http://127.0.0.1:8123')
   t.equal(read({ ENV: 'local', BASE_URL: '' }), 'http://127.0.0.1:8123')
   t.equal(read({ BASE_URL: 'https://shop.example/app//' }), 'https://shop.example/app')
@@ -20,7 +20,7 @@ t.test('the box has a URL of its own, every other target needs BASE_URL', async 
   }
 })
 
-t.test('a target that takes no requests is found before the load', async (t) => {
+t.test('a target that is not ready is reported before the load', async (t) => {
   const service = await startService()
   await checkReady(service.url)
   await service.close()
@@ -30,7 +30,7 @@ t.test('a target that takes no requests is found before the load', async (t) => 
   await t.rejects(checkReady(service.url), { message: /does not answer: connect ECONNREFUSED/ })
 })
 
-t.test('a service without routes for load tests is found before the load', async (t) => {
+t.test('a service without routes for load tests is reported before the load', async (t) => {
   const service = await startService(() => 404)
   t.teardown(service.close)
   await checkLoadRoutes(service.url)

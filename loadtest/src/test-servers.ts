@@ -2,22 +2,22 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { LOAD_ROUTE_PROBE } from './target.ts'
 
-/** What is asked before the load. */
+/** Requests that precede the load. */
 const probes = ['/readyz', LOAD_ROUTE_PROBE]
 
-/** A stand-in for the service that counts what reaches it. */
+/** A fake service that counts its requests. */
 export interface FakeService {
   url: string
-  /** Requests other than the probes before the load, and the connections that carried them. */
+  /** Number of requests, except the probes before the load, and of their connections. */
   requests: number
   connections: number
-  /** Milliseconds since the epoch of the last one. */
+  /** Time of the last request, in milliseconds since the epoch. */
   lastRequest: number
   paths: Set<string>
   close: () => Promise<void>
 }
 
-/** Starts a service on loopback; `status` gives the answer to the nth request, from 1 on. */
+/** Starts a service on loopback. `status` returns the status for the nth request, counted from 1. */
 export async function startService(status: (request: number) => number = () => 200): Promise<FakeService> {
   const seen = new WeakSet<object>()
   const server = createServer((request, response) => {
@@ -42,25 +42,25 @@ export async function startService(status: (request: number) => number = () => 2
   return service
 }
 
-/** What the fake Kubernetes API tells of a release; change it while it runs. */
+/** The state of a fake Kubernetes API. Tests may change it at any time. */
 export interface FakeCluster {
   url: string
-  /** Status of every answer; 200 unless told. */
+  /** HTTP status of every answer. */
   status: number
-  /** Whether there is an autoscaler at all. */
+  /** Whether the autoscaler exists. */
   deployed: boolean
   replicas: () => { desired: number; ready: number }
-  /** Of the autoscaler's status, which is not there until the controller manager has looked at it. */
+  /** The autoscaler's conditions; undefined until the controller manager has evaluated it. */
   conditions: { type: string; status: string; reason: string; message: string }[] | undefined
-  /** Of the autoscaler's specification: its lower bound, and the resource it scales by. */
+  /** The autoscaler's minimum, and the resource it scales on. */
   minReplicas: number | undefined
   metric: 'cpu' | 'memory'
-  /** Paths with queries, as asked for. */
+  /** The requested paths, with queries. */
   asked: Set<string>
   close: () => Promise<void>
 }
 
-/** Starts a Kubernetes API on loopback that knows one Deployment with an autoscaler, in the form of 1.35. */
+/** Starts a Kubernetes 1.35 API on loopback with one Deployment and its autoscaler. */
 export async function startCluster(): Promise<FakeCluster> {
   const server = createServer((request, response) => {
     cluster.asked.add(decodeURIComponent(String(request.url)))
@@ -113,12 +113,12 @@ export async function startCluster(): Promise<FakeCluster> {
   return cluster
 }
 
-/** A kubeconfig whose only context, `fake`, leads to `server`. */
+/** A kubeconfig with one context, `fake`, for `server`. */
 export function kubeconfig(server: string): string {
   return JSON.stringify({
     apiVersion: 'v1',
     kind: 'Config',
-    // The client speaks plain HTTP only where nothing is to be verified.
+    // The client allows plain HTTP only without TLS verification.
     clusters: [{ name: 'fake', cluster: { server, 'insecure-skip-tls-verify': true } }],
     users: [{ name: 'fake', user: {} }],
     contexts: [{ name: 'fake', context: { cluster: 'fake', user: 'fake' } }],

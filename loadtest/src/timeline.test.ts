@@ -1,10 +1,10 @@
 import t from 'tap'
 import { percentile, type ReplicaSample, Timeline } from './timeline.ts'
 
-/** Milliseconds since the epoch at which the loads below begin. */
+/** Start of the loads below, in milliseconds since the epoch. */
 const start = 1_800_000_000_000
 
-/** Adds one request per entry: answered at that second, after that many ms, failed if a cause is given. */
+/** Adds a request for each entry: the second and duration of its answer, and the cause if it failed. */
 function addRequests(timeline: Timeline, requests: [second: number, ms: number, failure?: string][]): void {
   for (const [second, ms, failure] of requests) {
     const time = start + second * 1_000
@@ -42,7 +42,7 @@ t.test('percentile interpolates between the closest ranks', async (t) => {
   )
 })
 
-t.test('rows come every 5 s with the traffic of those seconds', async (t) => {
+t.test('there is a row every 5 s with the traffic of those seconds', async (t) => {
   const timeline = new Timeline()
   addRequests(timeline, [
     [0, 1],
@@ -59,7 +59,7 @@ t.test('rows come every 5 s with the traffic of those seconds', async (t) => {
   ])
 })
 
-t.test('rows can be taken as they become final, and none twice', async (t) => {
+t.test('rows can be taken in consecutive intervals, without gaps or duplicates', async (t) => {
   const timeline = timelineOf([sample(-1, 2, 2), sample(7, 3, 2)], 12)
   const taken = [0, 4_999, 5_000, 6_000, 9_000, 99_000].flatMap((until, index, all) =>
     timeline.rows(start + (all[index - 1] ?? -1), start + until),
@@ -75,7 +75,7 @@ t.test('rows can be taken as they become final, and none twice', async (t) => {
   )
 })
 
-t.test('a change of desired, ready or problem makes a row of its own, after the load as well', async (t) => {
+t.test('each change of desired, ready or problem makes a row, also after the load', async (t) => {
   const samples = [
     sample(-3, 5, 5),
     sample(-1, 2, 2),
@@ -97,7 +97,7 @@ t.test('a change of desired, ready or problem makes a row of its own, after the 
   ])
 })
 
-t.test('without an answered request there are no rows and nothing to judge', async (t) => {
+t.test('without an answered request there are no rows and no measurements', async (t) => {
   const timeline = new Timeline()
   timeline.addSample(sample(0, 2, 2))
   timeline.addSample(sample(2, 3, 2))
@@ -126,7 +126,7 @@ t.test('the summary counts all requests and the causes of failure', async (t) =>
   })
 })
 
-t.test('the summary tells when replicas were decided, ready, and gone again', async (t) => {
+t.test('the summary has the times of scaling up and down', async (t) => {
   const samples = [
     sample(-2, 2, 2),
     sample(0, 2, 2),
@@ -147,7 +147,7 @@ t.test('the summary tells when replicas were decided, ready, and gone again', as
   })
 })
 
-t.test('a release that never scaled has no such times', async (t) => {
+t.test('the summary of a release that never scaled has no such times', async (t) => {
   t.same(timelineOf([sample(1, 2, 2), sample(90, 2, 2)], 60).summary().replicas, {
     from: 2,
     max: 2,

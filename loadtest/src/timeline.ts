@@ -1,6 +1,6 @@
 import type { Point } from './k6.ts'
 
-/** One look at the autoscaler and its Deployment; null where the cluster gave no answer. */
+/** A sample of the autoscaler and its Deployment; null where the cluster did not answer. */
 export interface ReplicaSample {
   /** Milliseconds since the epoch. */
   time: number
@@ -8,11 +8,11 @@ export interface ReplicaSample {
   cpuPercent: number | null
   desired: number | null
   ready: number | null
-  /** What keeps the autoscaler from its work, or the recorder from seeing it. */
+  /** Why the autoscaler is inactive, or why it could not be sampled. */
   problem: string | null
 }
 
-/** One row of the timeline. Rate and percentile are those of the 5 s (at the start: fewer) before it. */
+/** A row of the timeline. Rate and percentile cover the 5 s before it, or less at the start. */
 export interface Row {
   /** Seconds since the first answer. */
   second: number
@@ -27,7 +27,7 @@ export interface Row {
   problem: string | null
 }
 
-/** What a run came to. Seconds count from the first answer. */
+/** The summary of a run. Seconds count from the first answer. */
 export interface Summary {
   requests: number
   failed: number
@@ -42,20 +42,20 @@ export interface Summary {
 }
 
 export interface ReplicaSummary {
-  /** Ready replicas when the load began, and the most there were. */
+  /** Ready replicas at the start of the load, and their maximum. */
   from: number
   max: number
-  /** When the autoscaler first asked for more than `from`, or null. */
+  /** When the autoscaler first wanted more than `from`; null if it never did. */
   firstScaleUpSecond: number | null
-  /** When that many replicas were first ready, for each number above `from` that was seen. */
+  /** When each number of replicas above `from` was first ready. */
   readySeconds: Record<number, number>
-  /** When, after the load, it was back at `from`; null if it was not, or never above. */
+  /** When the release was back at `from` after the load; null if it never was, or never scaled up. */
   backSecond: number | null
 }
 
 const intervalMs = 5_000
 
-/** Gathers what k6 and the cluster report, and makes the rows and the summary of a run from it. */
+/** Collects the points of k6 and the samples of the cluster, and computes the rows and the summary of a run. */
 export class Timeline {
   readonly #points: Point[] = []
   readonly #samples: ReplicaSample[] = []
@@ -69,14 +69,14 @@ export class Timeline {
     this.#samples.push(sample)
   }
 
-  /** From now on only changes of the replicas make rows. */
+  /** Ends the rows every 5 s. After this, only changes of the replicas make rows. */
   endLoad(time: number): void {
     this.#loadEnd = time
   }
 
   /**
-   * Rows in the time span (after, until], in milliseconds since the epoch: one every 5 s while the load runs and
-   * one at each change of the replicas. None before the first answer.
+   * The rows in the interval (after, until], in milliseconds since the epoch: every 5 s during the load, and at each
+   * change of the replicas. There are none before the first answer.
    */
   rows(after: number, until: number): Row[] {
     const start = this.#points[0]?.time
@@ -137,18 +137,18 @@ export class Timeline {
 
   #replicas(): ReplicaSummary | null {
     const start = this.#points[0]?.time
-    const seen = this.#samples.filter(isSeen)
-    const first = seen.findLast(({ time }) => start !== undefined && time <= start) ?? seen[0]
+    const samples = this.#samples.filter(hasAnswer)
+    const first = samples.findLast(({ time }) => start !== undefined && time <= start) ?? samples[0]
     if (start === undefined || first === undefined) return null
     const from = first.ready
     const readySeconds: Record<number, number> = {}
     let max = from
-    for (const { time, ready } of seen.slice(seen.indexOf(first))) {
+    for (const { time, ready } of samples.slice(samples.indexOf(first))) {
       for (let count = max + 1; count <= ready; count++) readySeconds[count] = seconds(start, time)
       max = Math.max(max, ready)
     }
-    const scaleUp = seen.find(({ time, desired }) => time > start && desired > from)
-    const back = seen.find(
+    const scaleUp = samples.find(({ time, desired }) => time > start && desired > from)
+    const back = samples.find(
       ({ time, desired, ready }) => time > this.#loadEnd && desired === from && ready === from,
     )
     return {
@@ -161,12 +161,12 @@ export class Timeline {
   }
 }
 
-interface SeenSample extends ReplicaSample {
+interface AnsweredSample extends ReplicaSample {
   desired: number
   ready: number
 }
 
-function isSeen(sample: ReplicaSample): sample is SeenSample {
+function hasAnswer(sample: ReplicaSample): sample is AnsweredSample {
   return sample.desired !== null && sample.ready !== null
 }
 
@@ -189,9 +189,9 @@ function seconds(start: number, time: number): number {
 }
 
 /**
- * Percentile with linear interpolation between the closest ranks, as k6 computes it.
+ * The percentile with linear interpolation between the closest ranks, as in k6.
  *
- * @param share 0 to 1
+ * @param share - from 0 to 1
  */
 export function percentile(values: number[], share: number): number | null {
   if (values.length === 0) return null

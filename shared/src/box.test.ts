@@ -1,7 +1,7 @@
 import t from 'tap'
 import { type BoxConfig, kubeconfigPath, readBoxConfig } from './box.ts'
 
-t.test('an empty environment gives a box that needs no decision', async (t) => {
+t.test('every setting of a box has a default', async (t) => {
   const config = readBoxConfig({ HOME: '/home/dev', XDG_CACHE_HOME: '/home/dev/.cache' })
   t.strictSame(config, {
     name: 'default',
@@ -13,7 +13,7 @@ t.test('an empty environment gives a box that needs no decision', async (t) => {
   t.equal(kubeconfigPath(config), '/var/lib/eks-box/default/kubeconfig')
 })
 
-t.test('every choice can be made by a variable', async (t) => {
+t.test('every setting can be changed with a variable', async (t) => {
   const config = readBoxConfig({
     BOX_NAME: 'e2e',
     BOX_STATE_DIR: '/srv/box',
@@ -33,15 +33,15 @@ t.test('every choice can be made by a variable', async (t) => {
 })
 
 const refused: [variable: string, value: string, message: RegExp][] = [
-  ['BOX_NAME', '../etc', /"\.\.\/etc", which is no box name/],
-  ['BOX_NAME', '', /"", which is no box name/],
-  ['BOX_API_PORT', 'http', /BOX_API_PORT is "http", which is no port/],
-  ['BOX_API_PORT', '0', /is "0", which is no port/],
-  ['BOX_SERVICE_PORT', '70000', /is "70000", which is no port/],
-  ['BOX_START_TIMEOUT_SECONDS', '2m', /is "2m", which is no time limit/],
-  ['BOX_START_TIMEOUT_SECONDS', '0', /is "0", which is no time limit/],
+  ['BOX_NAME', '../etc', /"\.\.\/etc", which is not a valid box name/],
+  ['BOX_NAME', '', /"", which is not a valid box name/],
+  ['BOX_API_PORT', 'http', /BOX_API_PORT is "http", which is not a port number/],
+  ['BOX_API_PORT', '0', /is "0", which is not a port number/],
+  ['BOX_SERVICE_PORT', '70000', /is "70000", which is not a port number/],
+  ['BOX_START_TIMEOUT_SECONDS', '2m', /is "2m", which is not a time limit/],
+  ['BOX_START_TIMEOUT_SECONDS', '0', /is "0", which is not a time limit/],
   ['BOX_REGISTRY_PORT', '6443', /not distinct: 6443, 6443, 8080/],
-  ['BOX_STATE_DIR', `/srv/${'deep/'.repeat(12)}`, /too long for the unix sockets/],
+  ['BOX_STATE_DIR', `/srv/${'deep/'.repeat(12)}`, /too long for the Unix sockets/],
 ]
 for (const [variable, value, message] of refused) {
   t.test(`${variable}=${value} is refused with a next step`, async (t) => {

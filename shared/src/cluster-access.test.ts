@@ -12,7 +12,7 @@ const kubeconfig = (server: string) =>
     'current-context': 'fastify-eks-dev',
   })
 
-t.test('the box is reached by its own kubeconfig', async (t) => {
+t.test('the box is reached with its own kubeconfig', async (t) => {
   const directory = t.testdir({ kubeconfig: kubeconfig('http://127.0.0.1:1') })
   const box = loadKubeConfig({ from: 'box', kubeconfig: join(directory, 'kubeconfig') })
   t.equal(box.getCurrentCluster()?.server, 'http://127.0.0.1:1')
@@ -22,7 +22,7 @@ t.test('the box is reached by its own kubeconfig', async (t) => {
   })
 })
 
-t.test("any other cluster is reached by a context of the user's kubeconfig", async (t) => {
+t.test("any other cluster is reached with a context of the user's kubeconfig", async (t) => {
   const directory = t.testdir({ mine: kubeconfig('http://127.0.0.1:2') })
   t.intercept(process, 'env', { value: { ...process.env, KUBECONFIG: join(directory, 'mine') } })
   const dev = loadKubeConfig({ from: 'make kubeconfig', context: 'fastify-eks-dev' })

@@ -2,15 +2,15 @@ import { existsSync } from 'node:fs'
 import { KubeConfig } from '@kubernetes/client-node'
 import { ActionableError } from './errors.ts'
 
-/** How clients of Kubernetes reach a cluster: by the box's own kubeconfig, or by a context of the user's. */
+/** How to reach a cluster: with the box's own kubeconfig, or with a context of the user's kubeconfig. */
 export type ClusterAccess =
   | { from: 'box'; kubeconfig: string }
   | { from: 'KUBE_CONTEXT' | 'make kubeconfig'; context: string }
 
 /**
- * Loads the configuration of a client for the cluster.
+ * Loads the Kubernetes client configuration for a cluster.
  *
- * @throws ActionableError when the box is not up, the kubeconfig cannot be read or has no such context.
+ * @throws ActionableError when the box is not up, or the kubeconfig cannot be read or lacks the context.
  */
 export function loadKubeConfig(access: ClusterAccess): KubeConfig {
   const kubeConfig = new KubeConfig()
@@ -35,7 +35,7 @@ function selectContext(kubeConfig: KubeConfig, context: string): void {
   if (kubeConfig.getContextObject(context) === null) {
     throw new ActionableError(
       `your kubeconfig has no context ${context}`,
-      // The other contexts lead to other clusters, so a list of them here would invite a mistake.
+      // Listing the user's other contexts here would invite picking the wrong cluster.
       'add the context of an environment on AWS with `make kubeconfig ENV=<environment>`, or correct KUBE_CONTEXT (`kubectl config get-contexts` lists yours)',
     )
   }

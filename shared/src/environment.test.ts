@@ -22,7 +22,7 @@ t.test('an unknown ENV is refused, with the known names', async (t) => {
 })
 
 t.test(
-  'the context of an environment is the one that make kubeconfig writes, never the current one',
+  'an environment on AWS uses the context that make kubeconfig writes, never the current one',
   async (t) => {
     const environment = readEnvironment({ ENV: 'dev' })
     t.match(environment, { usesBox: false, access: { from: 'make kubeconfig', context: 'fastify-eks-dev' } })
@@ -33,7 +33,7 @@ t.test(
   },
 )
 
-t.test('KUBE_CONTEXT takes the place of the box', async (t) => {
+t.test('KUBE_CONTEXT replaces the box', async (t) => {
   const environment = readEnvironment({ KUBE_CONTEXT: 'kind-dev' })
   t.match(environment, {
     name: 'local',
@@ -41,22 +41,18 @@ t.test('KUBE_CONTEXT takes the place of the box', async (t) => {
     access: { from: 'KUBE_CONTEXT', context: 'kind-dev' },
   })
   t.throws(() => requireBox(environment), {
-    message: /KUBE_CONTEXT=kind-dev takes the place of the box/,
+    message: /KUBE_CONTEXT=kind-dev replaces the box/,
     nextStep: /unset KUBE_CONTEXT/,
   })
 })
 
-t.test('production is changed only on purpose', async (t) => {
-  const prod = readEnvironment({ ENV: 'prod' })
-  t.throws(() => confirmProduction(prod, {}, { reviewed: true }), {
-    message: /production/,
-    nextStep: /CONFIRM=prod/,
-  })
-  t.doesNotThrow(() => confirmProduction(readEnvironment({ ENV: 'dev' }), {}, { reviewed: false }))
-  t.doesNotThrow(
-    () => confirmProduction(prod, { CI: 'true' }, { reviewed: true }),
-    'CI, with a reviewed plan',
-  )
-  t.throws(() => confirmProduction(prod, { CI: 'true' }, { reviewed: false }), 'CI, without one')
-  t.doesNotThrow(() => confirmProduction(prod, { CONFIRM: 'prod' }, { reviewed: false }))
+t.test('a change to production needs a confirmation or, in CI, a review', async (t) => {
+  const confirm = (env: NodeJS.ProcessEnv, reviewed: boolean) => () =>
+    confirmProduction(readEnvironment(env), { reviewed })
+  t.throws(confirm({ ENV: 'prod' }, true), { message: /production/, nextStep: /CONFIRM=prod/ })
+  t.doesNotThrow(confirm({ ENV: 'dev' }, false))
+  t.doesNotThrow(confirm({ ENV: 'prod', CI: 'true' }, true), 'CI, with a reviewed plan')
+  t.throws(confirm({ ENV: 'prod', CI: 'true' }, false), 'CI, without one')
+  t.doesNotThrow(confirm({ ENV: 'prod', CONFIRM: 'prod' }, false))
+  t.throws(confirm({ ENV: 'prod', CONFIRM: 'dev' }, false), 'a confirmation for another environment')
 })

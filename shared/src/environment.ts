@@ -6,29 +6,35 @@ import { ActionableError } from './errors.ts'
 /** Root of the repository. */
 export const REPOSITORY_ROOT = resolve(import.meta.dirname, '../..')
 
-/** Name of the service: of its Helm release, its namespace, its ECR repository and its image. */
+/** Name of the service, and of its Helm release, namespace, ECR repository and image. */
 export const SERVICE = 'fastify-app'
 
 const names = ['local', 'dev', 'staging', 'prod'] as const
 export type EnvironmentName = (typeof names)[number]
 
-/** Everything that `ENV`, `KUBE_CONTEXT` and the `BOX_*` variables decide. Commands read it once and hand it on. */
+/** What a command reads from its environment variables: once, at start, to pass on. */
 export interface Environment {
   name: EnvironmentName
-  /** The values that differ from the chart's defaults. */
+  /** The environment's Helm values. */
   valuesFile: string
-  /** Whether its cluster and its registry are the box on this machine. */
+  /** Whether the box on this machine is its cluster and its image registry. */
   usesBox: boolean
   access: ClusterAccess
-  /** The box of this machine. Its cache holds the tools for every environment. */
+  /** The box on this machine. All environments use the tools in its cache. */
   box: BoxConfig
+  /** Directories to use instead of the Terraform registry. */
+  mirrors: { modules: string | undefined; providers: string | undefined }
+  /** Whether `CONFIRM` names this environment. */
+  isConfirmed: boolean
+  /** Whether the command runs in a CI job. */
+  isCi: boolean
 }
 
 /**
- * Reads which environment a command works on: `ENV`, which is local by default. With `KUBE_CONTEXT`, a cluster of the
- * user takes the place of the environment's own.
+ * Reads which environment a command works on: `ENV`, by default `local`. `KUBE_CONTEXT` replaces the environment's
+ * cluster by one from the user's kubeconfig.
  *
- * @throws ActionableError when a variable has a value that is not allowed.
+ * @throws ActionableError when a variable has an invalid value.
  */
 export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
   const wanted = env['ENV'] || 'local'
@@ -47,13 +53,16 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
     usesBox: access.from === 'box',
     access,
     box,
+    mirrors: {
+      modules: env['TERRAFORM_MODULE_MIRROR'] || undefined,
+      providers: env['TERRAFORM_PROVIDER_MIRROR'] || undefined,
+    },
+    isConfirmed: env['CONFIRM'] === name,
+    isCi: env['CI'] === 'true',
   }
 }
 
-/**
- * How the environment's cluster is reached. Never through the context that happens to be current: a command that asks
- * is better than a deployment to the wrong cluster.
- */
+/** Never uses the kubeconfig's current context: that could deploy to the wrong cluster. */
 function clusterAccess(name: EnvironmentName, box: BoxConfig, context: string | undefined): ClusterAccess {
   if (context) return { from: 'KUBE_CONTEXT', context }
   if (name === 'local') return { from: 'box', kubeconfig: kubeconfigPath(box) }
@@ -74,7 +83,7 @@ export function requireBox({ name, access }: Environment): void {
   if (access.from === 'box') return
   if (access.from === 'KUBE_CONTEXT') {
     throw new ActionableError(
-      `KUBE_CONTEXT=${access.context} takes the place of the box, so the box was not started`,
+      `KUBE_CONTEXT=${access.context} replaces the box, so the box was not started`,
       'run `make build push deploy loadtest` for that cluster, or unset KUBE_CONTEXT',
     )
   }
@@ -85,17 +94,15 @@ export function requireBox({ name, access }: Environment): void {
 }
 
 /**
- * Makes sure that a change to production is intended: somebody confirms it, or CI applies what was reviewed.
+ * Guards production against unintended changes: they need a confirmation (`CONFIRM=prod`) or, in CI, a review.
  *
- * @throws ActionableError when neither is the case.
+ * @throws ActionableError when there is neither.
  */
 export function confirmProduction(
-  { name }: Environment,
-  env: NodeJS.ProcessEnv,
+  { name, isConfirmed, isCi }: Environment,
   { reviewed }: { reviewed: boolean },
 ): void {
-  if (name !== 'prod' || env['CONFIRM'] === 'prod') return
-  if (reviewed && env['CI'] === 'true') return
+  if (name !== 'prod' || isConfirmed || (reviewed && isCi)) return
   throw new ActionableError(
     'this would change production',
     'if you intend that, run it again with CONFIRM=prod',

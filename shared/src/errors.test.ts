@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { rootCause } from './errors.ts'
 
-t.test('a process outlives a full disk that its log is on', async (t) => {
+t.test('a full disk under its log does not end a process', async (t) => {
   const module = join(import.meta.dirname, 'errors.ts')
   const script = (first: string) =>
     `import { tolerateLostOutput } from ${JSON.stringify(module)}; ${first}
@@ -16,12 +16,12 @@ t.test('a process outlives a full disk that its log is on', async (t) => {
      process.exit(7)`
   const exitCode = async (first: string): Promise<unknown> => {
     const child = spawn(process.execPath, ['--input-type=module', '--eval', script(first)], {
-      // The kernel's device that is always full.
+      // A device on which every write fails for want of space.
       stdio: ['ignore', 'ignore', openSync('/dev/full', 'w')],
     })
     return (await once(child, 'exit'))[0]
   }
-  t.equal(await exitCode(''), 1, 'Node ends it by itself')
+  t.equal(await exitCode(''), 1, 'by default it does')
   t.equal(await exitCode('tolerateLostOutput();'), 7)
 })
 

@@ -1,6 +1,6 @@
 /**
- * An error an operator can act on: what went wrong in one line, and what to do next.
- * Everything a command may fail with in ordinary use is one of these; any other error is a defect.
+ * An error that the operator can act on: one line that says what went wrong, and the next step.
+ * Every failure to be expected in normal use has this class; any other error is a bug.
  */
 export class ActionableError extends Error {
   readonly nextStep: string
@@ -12,7 +12,7 @@ export class ActionableError extends Error {
   }
 }
 
-/** Prints `error` as an operator should see it and sets a failing exit code. */
+/** Prints an error for the operator and sets exit code 1. */
 export function reportFailure(error: unknown): void {
   process.exitCode = 1
   if (error instanceof ActionableError) {
@@ -23,16 +23,16 @@ export function reportFailure(error: unknown): void {
   process.stderr.write(`error: unexpected failure, please report it with this trace\n${detail}\n`)
 }
 
-/** Keeps this process running when its output is lost: without it, Node ends a process whose log's disk is full. */
+/** Ignores write errors on stdout and stderr, such as a full disk under the log, which otherwise end the process. */
 export function tolerateLostOutput(): void {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 }
 
-/** The message of an error's innermost cause. The error of `fetch`, for example, only says "fetch failed". */
+/** The message of an error's innermost cause: `fetch`, for example, itself only says "fetch failed". */
 export function rootCause(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   if (error.cause !== undefined) return rootCause(error.cause)
-  // Connecting to several addresses fails with one error for each, and no message of its own.
+  // A failed connection to a name with several addresses: one error for each address, and no message of its own.
   if (error instanceof AggregateError && error.errors.length > 0) return rootCause(error.errors[0])
   return error.message
 }

@@ -4,22 +4,22 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { listCgroups } from '../src/node/cgroups.ts'
 
-/** What a box could leave behind on the machine, seen from outside its namespaces. */
+/** What a box changes on the machine outside its namespaces, and could leave behind. */
 export interface Traces {
   mounts: string[]
   links: string[]
   rules: string[]
   cgroups: string[]
-  /** The controllers that the root cgroup passes on; undefined with cgroup version 1. */
+  /** The controllers in the root's `cgroup.subtree_control`; undefined with cgroup v1. */
   controllers: string | undefined
-  /** Files in the directories that a node's programs use by default, below `nodeDirectories`. */
+  /** Files below `nodeDirectories`. */
   files: string[]
-  /** Settings of the kernel, by path below /proc/sys. */
+  /** Kernel settings, by path below /proc/sys. */
   sysctls: Record<string, string>
   processes: string[]
 }
 
-/** Directories of the machine that Kubernetes, containerd and CNI write to unless they are kept from it. */
+/** Directories to which Kubernetes, containerd and CNI write by default. */
 const nodeDirectories = [
   '/etc/cni/net.d',
   '/etc/containerd',
@@ -34,11 +34,11 @@ const nodeDirectories = [
   '/var/log/pods',
 ]
 
-/** What the kernel counts or draws by itself, on a machine without a box too. */
+/** Counters and random values, which change without a box as well. */
 const volatileSysctls =
   /^(fs\/(aio-nr|dentry-state|file-nr|inode-nr|inode-state|quota\/.*)|kernel\/(ns_last_pid|pty\/nr|random\/.*|perf_event_max_sample_rate|tainted)|vm\/stat_refresh)$/
 
-/** Those of other interfaces come and go with them. */
+/** Settings of single network interfaces are left out, because interfaces come and go. */
 const sysctlPatterns = [
   '{fs,kernel,vm}/**',
   'net/core/*',
@@ -51,14 +51,14 @@ async function readSysctls(): Promise<Record<string, string>> {
   const values: Record<string, string> = {}
   for (const name of globSync(sysctlPatterns, { cwd: root }).sort()) {
     if (volatileSysctls.test(name) || !statSync(join(root, name)).isFile()) continue
-    // Some can only be written.
+    // Some settings are write-only.
     const value = await readFile(join(root, name), 'utf8').catch(() => undefined)
     if (value !== undefined) values[name] = value.trim()
   }
   return values
 }
 
-/** Lists everything on the machine that a box of this name makes while it runs. */
+/** Lists everything that a running box with this name creates or changes on the machine. */
 export async function traces(boxName: string, stateDir: string, cgroupRoot: string): Promise<Traces> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')
   const { stdout: links } = await execa('ip', ['-brief', 'link'])
@@ -82,7 +82,7 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
     files: nodeDirectories
       .filter((directory) => existsSync(directory))
       .flatMap((directory) => [directory, ...globSync(join(directory, '**'))])
-      // buildah makes it, empty, when the image is built.
+      // buildah creates this empty directory during the image build.
       .filter((path) => path !== '/etc/cni/net.d')
       .sort(),
     sysctls: await readSysctls(),
@@ -90,7 +90,7 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
   }
 }
 
-/** Command lines of the box's processes: by what they are told, by their environment, by their cgroup. */
+/** Command lines of the box's processes, found by command line, environment or cgroup. */
 async function boxProcesses(boxName: string, stateDir: string): Promise<string[]> {
   const found: string[] = []
   for (const pid of await processIds()) {
@@ -102,7 +102,8 @@ async function boxProcesses(boxName: string, stateDir: string): Promise<string[]
       read('cgroup'),
     ])
     const supervises =
-      /eks-box\/src\/(host|inside)\.ts/.test(command) && environment.includes(`BOX_NAME=${boxName}\0`)
+      /eks-box\/src\/lifecycle\/(host|inside)\.ts/.test(command) &&
+      environment.includes(`BOX_NAME=${boxName}\0`)
     if (supervises || command.includes(stateDir) || cgroup.includes(`eks-box-${boxName}`)) {
       found.push(command.replaceAll('\0', ' ').trim())
     }

@@ -9,6 +9,7 @@ import { Listr, type ListrTask } from 'listr2'
 import { awsEnvironment, type BoxConfig, kubeconfigPath, readBoxConfig } from 'shared/box'
 import { readEnvironment, requireBox } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
+import { missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from 'shared/tools'
 import { COMPONENT_NAMES, type ComponentName } from './components/component.ts'
 import {
   awaitReady,
@@ -30,16 +31,15 @@ import { boxPaths } from './state-directory.ts'
 import { buildCache } from './tools/go.ts'
 import { elapsed, prepareTasks } from './tools/prepare.ts'
 import { markUsed, removeUnused } from './tools/unused.ts'
-import { missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from './tools.ts'
 
-// Plain lines where nobody watches; lines that redraw themselves where somebody does.
+// Redraw progress in a terminal; print plain lines elsewhere.
 const watched = process.stdout.isTTY && process.env['CI'] !== 'true'
-/** How often a long build tells how far it is, in milliseconds. */
+/** Interval between progress reports of a build, in milliseconds. */
 const progressInterval = watched ? 100 : 15_000
 
 function stopTask(config: BoxConfig): ListrTask {
   return {
-    title: `Stop box ${config.name}, which runs other code or settings than this checkout`,
+    title: `Stop box ${config.name}, because its code or settings have changed`,
     task: () => stopBox(config),
   }
 }
@@ -92,7 +92,7 @@ async function prepare(
   return tasks.length > 0
 }
 
-/** Aborted by the first Ctrl-C; what runs then ends in order. */
+/** A signal that Ctrl-C aborts, so that the current task shuts down in order. */
 function interruption(): AbortSignal {
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupted.abort())
@@ -115,7 +115,7 @@ async function up(config: BoxConfig): Promise<void> {
     return
   }
   await checkMachine(config, running)
-  // The running box goes on until all that its successor needs is there.
+  // The running box is stopped only after everything that the new one needs is installed and built.
   await prepare(config, UP_TOOLS, BOX_PACKAGES, interrupt)
   await perform([...(running === undefined ? [] : [stopTask(config)]), startTask(config, interrupt)])
 }
@@ -126,13 +126,13 @@ async function stop(config: BoxConfig): Promise<void> {
   console.log(
     running === undefined
       ? `box ${config.name} is not running`
-      : `box ${config.name} is stopped; its data is kept, \`make up\` goes on with it`,
+      : `box ${config.name} is stopped; \`make up\` starts it again with its data`,
   )
 }
 
 async function down(config: BoxConfig): Promise<void> {
   const existed = await removeBox(config)
-  console.log(existed ? `box ${config.name} is gone` : `there is no box ${config.name}`)
+  console.log(existed ? `removed box ${config.name}` : `there is no box ${config.name}`)
 }
 
 async function status(config: BoxConfig): Promise<void> {
@@ -148,7 +148,7 @@ async function notRunning(config: BoxConfig): Promise<ActionableError> {
   const last = await readStatus(config)
   if (last?.failure !== undefined) {
     return new ActionableError(
-      `box ${config.name} is not running, it failed: ${last.failure.message}`,
+      `box ${config.name} is not running, because it failed: ${last.failure.message}`,
       last.failure.nextStep,
     )
   }
@@ -171,7 +171,7 @@ registry    http://127.0.0.1:${config.ports.registry}
 AWS         http://127.0.0.1:${config.ports.aws}
 kubeconfig  ${kubeconfigPath(config)}
 logs        ${boxPaths(config).logs}
-process ids are the box's own: \`make exec CMD="ps ax"\` lists them`)
+process ids are those inside the box: \`make exec CMD="ps ax"\` lists them`)
 }
 
 async function logs(config: BoxConfig, component: ComponentName | 'box', follow: boolean): Promise<void> {
@@ -183,7 +183,7 @@ async function logs(config: BoxConfig, component: ComponentName | 'box', follow:
   else await pipeline(createReadStream(path), process.stdout, { end: false })
 }
 
-/** Runs a command inside the box's namespaces, where its addresses, mounts and process ids hold. */
+/** Runs a command in the box's mount, network and PID namespaces. */
 async function exec(config: BoxConfig, command: string[]): Promise<void> {
   const pid = (await runningBox(config))?.namespaces?.pid
   if (pid === undefined) throw await notRunning(config)
@@ -217,7 +217,7 @@ async function logsExport(config: BoxConfig, file?: string): Promise<void> {
   console.log(archive)
 }
 
-/** Shell lines that put the pinned programs and the box's cluster within reach of the caller's shell. */
+/** Prints shell lines that give the caller the pinned programs, the box's cluster and its AWS. */
 function environment(config: BoxConfig): void {
   const directories = new Set(
     TOOL_NAMES.flatMap((tool) => TOOLS[tool].programs).map((program) =>
@@ -260,7 +260,7 @@ async function prune(config: BoxConfig): Promise<void> {
 }
 
 const program = new Command('eks-box')
-  .description('A real Kubernetes cluster on this machine, shaped like the one on EKS')
+  .description('A real Kubernetes cluster on this machine, in the shape of EKS')
   .enablePositionalOptions()
   .showHelpAfterError('run `eks-box --help` for the commands')
 
@@ -270,15 +270,18 @@ const withConfig =
     await action(readBoxConfig(process.env), ...args)
   }
 
-program.command('up').description('build what is missing and start the box').action(withConfig(up))
-program.command('down').description('stop the box and remove all it wrote').action(withConfig(down))
+program.command('up').description('build missing tools and start the box').action(withConfig(up))
+program.command('down').description('stop the box and remove its data').action(withConfig(down))
 program.command('stop').description('stop the box and keep its data').action(withConfig(stop))
-program.command('status').description('tell how each component is').action(withConfig(status))
+program
+  .command('status')
+  .description("show each component's state; exit with 1 unless all are ready")
+  .action(withConfig(status))
 program
   .command('logs')
   .description("print a component's log")
   .addArgument(new Argument('<component>').choices([...COMPONENT_NAMES, 'box']))
-  .option('-f, --follow', 'go on with what is added')
+  .option('-f, --follow', 'keep printing new lines')
   .action(
     withConfig((config, component: ComponentName | 'box', options: { follow?: boolean }) =>
       logs(config, component, options.follow === true),
@@ -286,13 +289,13 @@ program
   )
 program
   .command('logs-export')
-  .description('write all logs, the status and the state of the cluster into one archive')
-  .argument('[file]', 'where to; eks-box-<name>-logs.tar.gz unless given')
+  .description('write an archive with all logs, the status and the state of the cluster')
+  .argument('[file]', 'path of the archive (default: eks-box-<name>-logs.tar.gz)')
   .action(withConfig(logsExport))
 program.command('kubeconfig').description('print the path of the kubeconfig').action(withConfig(kubeconfig))
 program
   .command('env')
-  .description('print shell lines that set KUBECONFIG and PATH')
+  .description('print shell lines that set PATH, KUBECONFIG and the AWS variables')
   .action(withConfig(environment))
 program
   .command('exec')

@@ -2,17 +2,15 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { type BoxConfig, REGION } from 'shared/box'
 
-/**
- * What the box's cluster looks like. Where EKS fixes a value that its users cannot change, it is EKS's.
- */
+/** The shape of the box's cluster. Values that EKS does not let users change are those of EKS. */
 
 /** The project's cluster; the same name in the box and on AWS. */
 export const CLUSTER_NAME = 'fastify-eks-cluster'
 
-/** The IAM user the box's operator is. */
+/** IAM user of the box's operator. */
 export const OPERATOR = 'operator'
 
-/** Service range EKS assigns to a cluster whose VPC is in 10.0.0.0/8 (EKS user guide, kubernetesNetworkConfig). */
+/** Service range that EKS assigns when the VPC is in 10.0.0.0/8 (EKS user guide, kubernetesNetworkConfig). */
 export const SERVICE_CIDR = '172.20.0.0/16'
 export const KUBERNETES_SERVICE_IP = '172.20.0.1'
 export const DNS_SERVICE_IP = '172.20.0.10'
@@ -24,21 +22,21 @@ export const NODE_ZONE = `${REGION}a`
 export const NODE_NAME = `ip-${NODE_IP.replaceAll('.', '-')}.${REGION}.compute.internal`
 
 /**
- * The service's database and cache, by names of the form AWS gives: the endpoint of an RDS instance, and the
- * primary endpoint of an ElastiCache replication group without TLS.
+ * Host names of the service's database and cache, in the form of AWS: the endpoint of an RDS instance, and the primary
+ * endpoint of an ElastiCache replication group without TLS.
  */
 export const DATABASE_HOST = `fastify-app.box.${REGION}.rds.amazonaws.com`
 export const CACHE_HOST = 'fastify-app.box.ng.0001.euc1.cache.amazonaws.com'
 
-/** Database and user of the service. */
+/** Name of the service's database and of its user. */
 export const DATABASE = 'fastify_app'
 
-/** NodePort that `ports.service` of the box leads to; `helm/fastify-app/values-local.yaml` asks for it. */
+/** NodePort that the box's port `service` forwards to; set in `helm/fastify-app/values-local.yaml`. */
 export const SERVICE_NODE_PORT = 30080
 
 /**
- * The issuer of the cluster's service account tokens, an OIDC provider for IAM. Its name has the form that EKS uses,
- * because Terraform's provider cannot compare one with a port. Nothing answers there; the API server serves the keys
+ * The issuer of the cluster's service account tokens, and IAM's OIDC provider. It looks like an issuer of EKS, because
+ * Terraform's AWS provider cannot compare a URL that has a port. Nothing listens there: the API server serves the keys
  * (`/openid/v1/jwks`).
  */
 export function oidcIssuer({ name }: Pick<BoxConfig, 'name'>): string {
@@ -46,7 +44,7 @@ export function oidcIssuer({ name }: Pick<BoxConfig, 'name'>): string {
   return `https://oidc.eks.${REGION}.amazonaws.com/id/${id}`
 }
 
-/** Ports inside the box's own network namespace; nothing else listens there. */
+/** Ports inside the box's network namespace. */
 export const PORTS = {
   apiserver: 6443,
   controllerManager: 10257,
@@ -93,5 +91,5 @@ export const ADMISSION_PLUGINS = [
   'ResourceQuota',
 ] as const
 
-/** What the cluster needs for the components that run beside it; applied at every start of the API server. */
+/** Services and RBAC of the components that run outside the cluster; applied at every start of the API server. */
 export const ADDONS_MANIFEST = join(import.meta.dirname, '..', 'manifests', 'addons.yaml')

@@ -3,7 +3,7 @@ import { accessSync, constants, globSync, statSync } from 'node:fs'
 import { delimiter, isAbsolute, join } from 'node:path'
 import { ExecaError, execa } from 'execa'
 import { ActionableError } from 'shared/errors'
-import { withServicesOff } from './services.ts'
+import { withServicesOff } from './debian-services.ts'
 
 /** A Debian package the box or the repository's checks need. */
 export interface Package {

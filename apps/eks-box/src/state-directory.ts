@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 
-/** Where a component finds its inputs and puts its data; all below the box's state directory. */
+/** Directories of the components' configuration and data, all below the box's state directory. */
 export interface BoxPaths {
   pki: string
   kubeconfigs: string
@@ -9,9 +9,9 @@ export interface BoxPaths {
   data: string
   run: string
   logs: string
-  /** HOME of the box's programs: what they cache there would else be left in the caller's. */
+  /** HOME of the box's programs, so that their caches do not go to the caller's. */
   home: string
-  /** Passwords of the database and the cache, for root alone. */
+  /** Passwords of the database and the cache, readable by root only. */
   credentials: string
 }
 

@@ -1,4 +1,4 @@
-/** What Fastify itself can do: the JSON of `GET /` with its schema, no plugin, no log. */
+/** Bare Fastify: the JSON of `GET /` with its schema; no plugins, no log. */
 import { hostname } from 'node:os'
 import Fastify from 'fastify'
 import { Type } from 'typebox'

@@ -1,4 +1,4 @@
-/** What Node itself can do: the JSON of `GET /`, without a framework. */
+/** Bare Node: the JSON of `GET /` without a framework. */
 import { createServer } from 'node:http'
 import { hostname } from 'node:os'
 import packageJson from '../package.json' with { type: 'json' }

@@ -1,4 +1,4 @@
-/** `make bench`: what the service serves on one core and what it takes, beside what a bare route and a Go service do. */
+/** `make bench`: measures throughput, start and memory of the service on one core, next to a bare route and a Go service. */
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
@@ -20,12 +20,11 @@ const run = promisify(execFile)
 const CONNECTIONS = 32
 const ROUNDS = 5
 const SECONDS = 5
-/** Until V8 has compiled the hot path, in seconds. */
+/** Time for V8 to compile the hot path, in seconds. */
 const WARM_UP_SECONDS = 1.5
 const STARTS = 20
 
-/** Targets: see docs/performance.md. */
-/** Start to listening, as a multiple of what Node takes to run nothing. */
+/** Targets: see docs/performance.md. The start to listening is a multiple of the time of `node -e 0`. */
 const MOST_START_OF_NODE = 8
 const MOST_IMAGE_MB = 60
 
@@ -45,7 +44,7 @@ function podMemoryMiB(): number {
   return Number(limit)
 }
 
-/** Node's flags in the image; the heap's share of the container's memory is taken of the pod's limit. */
+/** Node's flags in the image, with the heap as a share of the pod's memory limit. */
 function imageNodeOptions(memoryMiB: number): string {
   const dockerfile = readFileSync(join(service, 'Dockerfile'), 'utf8')
   const options = /NODE_OPTIONS="([^"]*)"/.exec(dockerfile)?.[1]
@@ -56,7 +55,7 @@ function imageNodeOptions(memoryMiB: number): string {
   )
 }
 
-/** Builds the pinned podinfo, unless Go has it in its cache, and returns its path. */
+/** Builds the pinned podinfo, unless it is in Go's cache, and returns its path. */
 async function buildPodinfo(): Promise<string> {
   const { stdout } = await run('go', ['tool', '-n', 'podinfo'], {
     cwd: join(repository, 'apps', 'eks-box', 'tools', 'podinfo'),
@@ -81,7 +80,7 @@ function contestants(podinfo: string, nodeOptions: string) {
       name: 'podinfo',
       command: (port) => [podinfo, '--host', '127.0.0.1', '--port', String(port)],
       env: { GOMAXPROCS: '1' },
-      // Its smallest answer in JSON.
+      // The smallest JSON answer of podinfo.
       route: '/version',
       readyRoute: '/readyz',
     } satisfies Contestant,
@@ -98,7 +97,7 @@ interface Round {
   memoryMiB: { start: number; most: number }
 }
 
-/** Puts a fresh process under load: what V8 makes of it differs from one to the next. */
+/** Puts a new process under load, because V8's optimisations differ between processes. */
 async function measure(contestant: Contestant, core: number, signal: AbortSignal): Promise<Round> {
   const { server } = await Server.start(contestant, core, signal)
   try {
@@ -146,7 +145,7 @@ async function measureThroughput(
   const rounds: Record<Name, Round[]> = { http: [], bare: [], service: [], podinfo: [] }
   for (let round = 1; round <= ROUNDS; round++) {
     process.stderr.write(`round ${round} of ${ROUNDS}\n`)
-    // In turns, so that what else the machine does meets all of them.
+    // In turns, so that other work on the machine affects all servers.
     for (const name of Object.keys(rounds) as Name[]) {
       rounds[name].push(await measure(servers[name], core, signal))
     }
@@ -165,8 +164,8 @@ function throughput({ name }: Contestant, rounds: readonly Round[]): Throughput 
 }
 
 /**
- * Median times of a start, in milliseconds: until `/readyz` answers, until the process listens by its own clock, and
- * what Node takes to run nothing.
+ * Median times in milliseconds: from the start until `/readyz` answers, until the process listens by its own clock, and
+ * the time of `node -e 0`.
  */
 async function measureStart(
   contestant: Contestant,
@@ -176,7 +175,7 @@ async function measureStart(
   process.stderr.write(`${STARTS} starts\n`)
   const [ready, listening, node]: [number[], number[], number[]] = [[], [], []]
   for (let start = 0; start < STARTS; start++) {
-    // In turns, so that what else the machine does meets both.
+    // In turns, so that other work on the machine affects both.
     node.push(await measureNode(core, signal))
     const { server, readyMs } = await Server.start(contestant, core, signal)
     try {
@@ -189,20 +188,20 @@ async function measureStart(
   return { readyMs: median(ready), listeningMs: median(listening), nodeMs: median(node) }
 }
 
-/** Milliseconds from before the process until `node -e 0` has ended. */
+/** Milliseconds from before the start of `node -e 0` to its end. */
 async function measureNode(core: number, signal: AbortSignal): Promise<number> {
   const since = performance.now()
   await run('taskset', ['--cpu-list', String(core), process.execPath, '-e', '0'], { signal })
   return performance.now() - since
 }
 
-/** What buildah pushes, and what Docker does. */
+/** Manifest types of buildah and of Docker. */
 const MANIFEST_TYPES = [
   'application/vnd.oci.image.manifest.v1+json',
   'application/vnd.docker.distribution.manifest.v2+json',
 ].join(', ')
 
-/** The compressed layers of this checkout's image in the box's registry, in MB; undefined where it is not there. */
+/** Size of the compressed layers of this checkout's image in the box's registry, in MB; undefined if it is not there. */
 async function imageMegabytes(): Promise<number | undefined> {
   try {
     const script = join(repository, 'scripts', 'src', 'image', 'image.ts')
@@ -218,7 +217,7 @@ async function imageMegabytes(): Promise<number | undefined> {
     const { layers } = (await answer.json()) as { layers: { size: number }[] }
     return layers.reduce((sum, { size }) => sum + size, 0) / 1e6
   } catch {
-    // No box, or nothing built: the table says how to get it.
+    // There is no box or no image: the table says how to get it.
     return undefined
   }
 }
@@ -249,7 +248,7 @@ async function main(): Promise<void> {
     `${new Date().toISOString().slice(0, 10)}, Node ${process.version.slice(1)}, ${cpus()[0]?.model ?? 'unknown processor'}; ` +
       `${cores}; ${CONNECTIONS} connections; medians of ${ROUNDS} rounds of ${SECONDS} s, of ${STARTS} starts.`,
   ]
-  // Each table as soon as it is known: what fails later does not take it away.
+  // Print each table immediately, so that a later failure does not lose it.
   const show = (table: readonly string[]) => {
     lines.push('', ...table)
     process.stdout.write(`\n${table.join('\n')}\n`)

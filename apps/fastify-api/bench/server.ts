@@ -8,20 +8,20 @@ import { promisify } from 'node:util'
 /** A server to measure. */
 export interface Contestant {
   name: string
-  /** Program and arguments that make it listen on 127.0.0.1; `PORT` tells the port as well. */
+  /** Program and arguments to listen on 127.0.0.1; `PORT` is the port as well. */
   command: (port: number) => [string, ...string[]]
-  /** Beside PATH all of its environment, so that the caller's has no part in the result. */
+  /** Its whole environment except PATH, so that the caller's environment does not affect the result. */
   env: Readonly<Record<string, string>>
   /** The route that is put under load. */
   route: string
-  /** Answers 200 once requests are welcome. */
+  /** Answers 200 when the server is ready. */
   readyRoute: string
 }
 
-/** How long a server may take until it is ready, in milliseconds: many times what the slowest takes. */
+/** Most milliseconds until a server is ready: many times the slowest one's time. */
 const READY_WITHIN_MS = 30_000
 
-/** How often readiness is asked, in milliseconds: the resolution of the time to ready. */
+/** Interval of readiness checks in milliseconds, and so the resolution of the time to ready. */
 const ASK_EVERY_MS = 2
 
 /** A contestant's process on one core. */
@@ -29,9 +29,9 @@ export class Server {
   readonly #process: ChildProcess
   readonly #origin: string
   readonly #contestant: Contestant
-  /** What it wrote last, for the case that it fails. */
+  /** Its last output, for error messages. */
   #output = ''
-  /** Its first lines, with what it says of its start. */
+  /** Its first output, which contains the line about the start. */
   #firstOutput = ''
 
   private constructor(contestant: Contestant, port: number, child: ChildProcess) {
@@ -67,11 +67,11 @@ export class Server {
       signal,
       killSignal: 'SIGKILL',
     })
-    // Told by `#fail`, where it is known what was awaited.
+    // `#fail` reports it, with what was expected.
     child.on('error', () => {})
     const server = new Server(contestant, port, child)
     while (!(await server.#isReady())) {
-      if (child.exitCode !== null || child.pid === undefined) return server.#fail('ended at once')
+      if (child.exitCode !== null || child.pid === undefined) return server.#fail('ended immediately')
       if (performance.now() - since > READY_WITHIN_MS) return server.#fail('did not become ready')
       await sleep(ASK_EVERY_MS, undefined, { signal })
     }
@@ -121,17 +121,17 @@ export class Server {
       .reduce((sum, ms) => sum + ms, 0)
   }
 
-  /** Resident memory, in MiB: now, and the most there has been. */
+  /** Resident memory in MiB: current and peak. */
   memoryMiB(): { now: number; most: number } {
     const status = readFileSync(`/proc/${this.#process.pid}/status`, 'utf8')
     const read = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)?.[1]) / 1024
     return { now: read('VmRSS'), most: read('VmHWM') }
   }
 
-  /** Ends it at once: it holds nothing that is worth an orderly end. */
+  /** Kills it; it needs no graceful end. */
   async stop(): Promise<void> {
     if (this.#process.pid === undefined || this.#process.exitCode !== null || this.#process.killed) return
-    // With the last of its output, unlike 'exit'.
+    // Unlike 'exit', 'close' comes after the last output.
     const ended = once(this.#process, 'close')
     this.#process.kill('SIGKILL')
     await ended
@@ -148,7 +148,7 @@ async function freePort(): Promise<number> {
   return address.port
 }
 
-/** The processor cores this process may use, by number. */
+/** Numbers of the processor cores that this process may use. */
 export function allowedCores(): number[] {
   const status = readFileSync('/proc/self/status', 'utf8')
   const list = /^Cpus_allowed_list:\s+(\S+)/m.exec(status)?.[1] ?? '0'

@@ -4,14 +4,15 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { DestinationStream } from 'pino'
 import type { Config } from './config.ts'
-import { createLog } from './log.ts'
-import { refuseConnection, refuseRoute } from './plugins/errors.ts'
-import { RequestLog, requestId } from './request-log.ts'
-import { buildValidator } from './validation.ts'
+import { requestId } from './http/request-id.ts'
+import { buildSerializer, buildValidator } from './http/schema-compilers.ts'
+import { createLog } from './logging/log.ts'
+import { RequestLog } from './logging/request-log.ts'
+import { refuseConnection, refuseRoute } from './problems/refusals.ts'
 
 /**
- * Builds the service, not yet listening, with its log going to `logDestination`: all plugins (what every request
- * meets) and all routes (what it is for) of the folders of these names.
+ * Builds the service, which does not listen yet and logs to `logDestination`. It loads the plugins (cross-cutting
+ * concerns) and routes (features) from the folders of these names.
  */
 export async function buildApp(config: Config, logDestination: DestinationStream): Promise<FastifyInstance> {
   const { logger, trouble } = createLog(config, logDestination)
@@ -21,29 +22,28 @@ export async function buildApp(config: Config, logDestination: DestinationStream
     genReqId: requestId,
     trustProxy: (_address: string, hop: number) => hop < config.TRUSTED_PROXY_HOPS,
 
-    // A misspelt parameter is refused; dropped in silence it would be a default that nobody asked for.
-    // Schemas are not held against JSON Schema's own at each start: that takes a fifth of it. Strict mode still refuses
-    // keywords that it does not know.
+    // Unknown parameters are refused instead of removed, so that a misspelt one is noticed. Schemas are not checked
+    // against the meta-schema at each start, which would take a fifth of it; strict mode still refuses unknown keywords.
     ajv: { customOptions: { removeAdditional: false, meta: false, validateSchema: false } },
-    schemaController: { compilersFactory: { buildValidator } },
+    schemaController: { compilersFactory: { buildSerializer, buildValidator } },
     bodyLimit: 64 * 1024,
-    // What is too long for a parameter, its schema says: the router would answer 414 for 100 characters.
+    // Schemas limit the length of parameters. The router's own limit of 100 characters would answer 414.
     routerOptions: { maxParamLength: 16 * 1024 },
     frameworkErrors: refuseRoute,
     clientErrorHandler: refuseConnection,
 
-    // Longer than the balancer keeps its side idle (ALB: 60 s by default), so that it is never this side that
-    // closes a connection on which a request is already under way.
+    // Longer than the idle timeout of the load balancer (ALB: 60 s by default), so that the service never closes a
+    // connection on which the load balancer is sending a request.
     keepAliveTimeout: 65_000,
-    // A request is small here and comes from a balancer at once; what takes longer only holds a connection.
+    // Requests are small and come from a load balancer. A slower one only occupies a connection.
     requestTimeout: 30_000,
     http: {
       headersTimeout: 15_000,
       connectionsCheckingInterval: 5_000,
-      // No stream is set up for the body of a request that has none.
+      // Requests without a body need no stream for it.
       optimizeEmptyRequests: true,
     },
-    // Until its listener is closed and its connections are done, a closing server serves.
+    // Requests that arrive on open connections while the server closes are served.
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>()
 

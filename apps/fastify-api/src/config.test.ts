@@ -4,7 +4,7 @@ import t from 'tap'
 import { ConfigError, loadConfig } from './config.ts'
 import { Authority } from './testing/certificates.ts'
 
-t.test('an empty environment is enough', async (t) => {
+t.test('every setting has a default or is optional', async (t) => {
   t.match(loadConfig({}), {
     HOST: '0.0.0.0',
     PORT: 3000,
@@ -15,7 +15,7 @@ t.test('an empty environment is enough', async (t) => {
   })
 })
 
-t.test('texts from the environment become numbers and switches', async (t) => {
+t.test('environment variables become numbers and booleans', async (t) => {
   t.match(loadConfig({ PORT: '8080', LOAD_ENDPOINTS_ENABLED: 'true' }), {
     PORT: 8080,
     LOAD_ENDPOINTS_ENABLED: true,
@@ -30,7 +30,7 @@ const refused: [variable: string, value: string, message: string][] = [
   ['RATE_LIMIT_PER_MINUTE', '-1', 'RATE_LIMIT_PER_MINUTE="-1" must be an integer, 0 or more'],
   // Without the value: it carries a password.
   ['DATABASE_URL', 'mysql://a:secret@b/c', 'DATABASE_URL must be a URL that matches ^postgres(ql)?://'],
-  ['HOST', '', 'HOST="" must be a text that is not empty'],
+  ['HOST', '', 'HOST="" must be a non-empty text'],
 ]
 for (const [variable, value, message] of refused) {
   t.test(`${variable}="${value}" is refused in one line`, async (t) => {
@@ -38,11 +38,11 @@ for (const [variable, value, message] of refused) {
   })
 }
 
-t.test('all wrong variables are told at once', async (t) => {
+t.test('one error names all invalid variables', async (t) => {
   t.throws(() => loadConfig({ PORT: 'x', LOG_LEVEL: 'y' }), { message: /PORT.*; LOG_LEVEL/ })
 })
 
-t.test('certificates of an authority come from a file or from the variable itself', async (t) => {
+t.test('certificates come from a file or from a variable', async (t) => {
   const { file, pem } = new Authority(t)
   for (const store of ['DATABASE', 'REDIS'] as const) {
     t.match(loadConfig({ [`${store}_CA_FILE`]: file }), { [`${store}_CA`]: pem })
@@ -56,14 +56,14 @@ t.test('certificates of an authority come from a file or from the variable itsel
   t.equal(loadConfig({ DATABASE_CA: bundle }).DATABASE_CA, bundle)
 })
 
-t.test('certificates that cannot be used are refused', async (t) => {
+t.test('invalid certificates are refused', async (t) => {
   const missing = join(t.testdir(), 'missing.pem')
   t.throws(() => loadConfig({ DATABASE_CA_FILE: missing }), {
     name: 'ConfigError',
     message: new RegExp(`^DATABASE_CA_FILE="${missing}" cannot be used: ENOENT`),
   })
   t.throws(() => loadConfig({ REDIS_CA: 'garbage' }), {
-    message: 'REDIS_CA cannot be used: it holds no certificate in PEM form',
+    message: 'REDIS_CA cannot be used: it contains no PEM certificate',
   })
   t.throws(
     () => loadConfig({ REDIS_CA: '-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----' }),
@@ -71,14 +71,14 @@ t.test('certificates that cannot be used are refused', async (t) => {
   )
 })
 
-t.test('a URL that has the server not verified does not go with certificates', async (t) => {
+t.test('certificates are refused with a URL that disables verification', async (t) => {
   const { pem } = new Authority(t)
   const database = (query: string) =>
     loadConfig({ DATABASE_URL: `postgres://a:secret@b/c${query}`, DATABASE_CA: pem })
   for (const query of ['?sslmode=disable', '?a=b&sslmode=no-verify', '?ssl=0', '?ssl=false&a=b']) {
     t.throws(() => database(query), {
       name: 'ConfigError',
-      message: /^DATABASE_URL asks for a connection that is not verified, but .* sslmode=verify-full/,
+      message: /^DATABASE_URL disables verification of the server, but .* sslmode=verify-full/,
     })
   }
   for (const query of ['', '?sslmode=verify-full', '?sslmode=require']) t.ok(database(query))

@@ -1,15 +1,14 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import { Connections } from './connections.ts'
-import { exposeMetrics } from './plugins/metrics.ts'
+import { Connections } from './http/connections.ts'
+import { exposeMetrics } from './plugins/external/metrics.ts'
 
-/** Far more than scrapers open. */
+/** Far more than Prometheus opens. */
 const MOST_CONNECTIONS = 100
 
 /**
- * What operators ask of a process and nobody outside the cluster may: its metrics. On a port of its own, which no
- * Ingress leads to.
+ * Builds the server for the metrics. It has its own port, which no Ingress exposes.
  *
- * @param app - the service whose metrics it serves; it closes with it
+ * @param app - the service that has the metrics; the management server closes with it
  */
 export function buildManagement(app: FastifyInstance): FastifyInstance {
   const management = Fastify()

@@ -178,7 +178,7 @@ t.test('a bad setting is one line and exit 1', async (t) => {
 t.test('an authority that cannot be read is one line and exit 1', async (t) => {
   const { code, stderr } = await run(t, { DATABASE_URL: 'postgres://host/app', DATABASE_CA: 'none' })
   t.equal(code, 1)
-  t.equal(stderr, 'migrate: DATABASE_CA cannot be used: it holds no certificate in PEM form\n')
+  t.equal(stderr, 'migrate: DATABASE_CA cannot be used: it contains no PEM certificate\n')
 })
 
 t.test('a defect shows its trace', async (t) => {

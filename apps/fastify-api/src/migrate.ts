@@ -1,28 +1,27 @@
 /**
- * The command that brings the database to the newest schema, before a new version of the service is rolled out.
- * Settings, from the environment:
+ * The command that migrates the database to the newest schema, before a rollout of the service. Environment variables:
  *
- * - `DATABASE_URL`: the database, as for the service; its user must be allowed to create tables. A pooler will do:
- *   the migrations are one transaction.
+ * - `DATABASE_URL`: the database, as for the service. The user needs permission to create tables. Poolers work,
+ *   because all migrations are one transaction.
  * - `DATABASE_CA_FILE`, `DATABASE_CA`: as for the service.
- * - `MIGRATION_TIMEOUT_MS`: how long to wait for the server to accept connections, and then how long for another
- *   migration that is under way, in milliseconds; 60000 by default.
+ * - `MIGRATION_TIMEOUT_MS`: how long to wait for the server to accept connections, and then for a concurrent migration,
+ *   in milliseconds; 60000 by default.
  */
 import { ConfigError, trustedCertificates } from './config.ts'
-import { MigrationFailed, migrate } from './tasks/schema.ts'
+import { MigrationFailed, migrate } from './postgres/migrations.ts'
 
 const DEFAULT_TIMEOUT_MS = 60_000
 
 function settings(env: NodeJS.ProcessEnv): { url: string; ca: string | undefined; timeoutMs: number } {
   const url = env['DATABASE_URL'] ?? ''
   if (!/^postgres(?:ql)?:\/\//.test(url)) {
-    // Not the value, which holds a password.
+    // Without the value, which contains a password.
     throw new MigrationFailed(
       'DATABASE_URL must be set to the database to migrate, as postgres://user:password@host/database',
     )
   }
   const timeout = env['MIGRATION_TIMEOUT_MS'] ?? String(DEFAULT_TIMEOUT_MS)
-  // Seven digits: no more than the server's lock_timeout can be, and longer than anyone waits.
+  // At most seven digits, within the range of the server's lock_timeout.
   if (!/^[1-9]\d{0,6}$/.test(timeout)) {
     throw new MigrationFailed(
       `MIGRATION_TIMEOUT_MS=${JSON.stringify(timeout)} must be an integer from 1 to 9999999`,

@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** How often a dependency is asked, in milliseconds. */
+/** Interval of the checks, in milliseconds. */
 const INTERVAL_MS = 2_000
 
-/** After an outage: this many good answers in a row, so that one in between does not turn readiness on and off. */
+/** Successful checks in a row that end an outage, so that readiness does not flap. */
 const GOOD_ANSWERS = 2
 
 /**
- * Follows whether a dependency can be used. Ready with its first answer; not ready any more when it has not
- * answered for the grace period; ready again after two good answers in a row.
+ * Checks a dependency regularly. It becomes ready with the first successful check, unready after the grace period
+ * without one, and ready again after two successful checks in a row.
  */
 export class Dependency {
   readonly #check: () => Promise<void>
@@ -17,14 +17,14 @@ export class Dependency {
   readonly #stopped = new AbortController()
   #ready = false
   #answering = false
-  /** Whether it has ever answered. */
+  /** Whether a check has ever succeeded. */
   #known = false
   #lastAnswer = 0
   #goodAnswers = 0
 
   /**
-   * @param check - rejects when the dependency cannot be used; bounded in time
-   * @param graceMs - how long an outage may last before it counts, in milliseconds
+   * @param check - rejects when the dependency does not work; must have a timeout
+   * @param graceMs - how long an outage may last before the dependency is unready, in milliseconds
    */
   constructor(check: () => Promise<void>, graceMs: number, intervalMs = INTERVAL_MS) {
     this.#check = check
@@ -32,17 +32,17 @@ export class Dependency {
     this.#intervalMs = intervalMs
   }
 
-  /** Whether requests should be sent to a process with this dependency. */
+  /** Whether the process should receive requests that need this dependency. */
   get ready(): boolean {
     return this.#ready
   }
 
-  /** Whether its last answer was good. */
+  /** Whether the last check succeeded. */
   get answering(): boolean {
     return this.#answering
   }
 
-  /** Asks again and again until {@link stop}; the returned promise ends with it. */
+  /** Repeats the check until {@link stop}; the returned promise resolves then. */
   async follow(): Promise<void> {
     const { signal } = this.#stopped
     while (!signal.aborted) {

@@ -1,26 +1,26 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Counter } from '@prometheus-io/client'
 import type { FastifyInstance } from 'fastify'
 import { destination } from 'pino'
 import { buildApp } from './app.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
 import { buildManagement } from './management.ts'
+import { close, drain } from './shutdown.ts'
 
-/** What the process has been asked for; the reason of each is the signal's name. */
+/** Requests to end the process. The abort reason is the name of the signal. */
 export interface Requests {
-  /** In order: requests in flight finish. */
+  /** Stop gracefully: requests in flight finish. */
   stop: AbortSignal
-  /** At once. */
+  /** Exit immediately. */
   exit: AbortSignal
 }
 
 /**
- * Most characters of the log that wait for a slow reader. More lines are dropped and counted: without a bound, a
- * reader that stalls would use up the pod's memory.
+ * Most characters of the log that are buffered for a slow reader. Further lines are dropped and counted, because an
+ * unbounded buffer would use up the pod's memory when the reader stalls.
  */
-const MOST_WAITING_LOG = 4 * 1024 * 1024
+const MAX_LOG_BUFFER = 4 * 1024 * 1024
 
 /** Serves until asked to stop, then ends the process. */
 export async function run(requests: Requests): Promise<never> {
@@ -33,8 +33,8 @@ export async function run(requests: Requests): Promise<never> {
 }
 
 async function serve(config: Config, { stop, exit }: Requests): Promise<never> {
-  // Asynchronous writes: a slow reader of the log does not hold up requests. Pino flushes on exit.
-  const output = destination({ dest: 1, sync: false, maxLength: MOST_WAITING_LOG })
+  // Asynchronous, so that a slow reader of the log does not block requests. Pino flushes on exit.
+  const output = destination({ dest: 1, sync: false, maxLength: MAX_LOG_BUFFER })
   const app = await buildApp(config, output)
   countDropped(app, output)
   process.once('uncaughtException', (error) => {
@@ -54,7 +54,7 @@ async function serve(config: Config, { stop, exit }: Requests): Promise<never> {
   process.exit(0)
 }
 
-/** Calls back when the signal is aborted, or now where it has been. */
+/** Calls `then` when the signal is aborted, or immediately if it already is. */
 async function whenAborted<Result>(signal: AbortSignal, then: () => Result): Promise<Awaited<Result>> {
   if (!signal.aborted) await once(signal, 'abort')
   return await then()
@@ -63,14 +63,14 @@ async function whenAborted<Result>(signal: AbortSignal, then: () => Result): Pro
 function countDropped(app: FastifyInstance, output: ReturnType<typeof destination>): void {
   const dropped = new Counter({
     name: 'log_lines_dropped_total',
-    help: 'Log lines that were dropped because their reader was too slow.',
+    help: 'Log lines dropped because the reader of the log was too slow.',
     registers: [app.metricsRegistry],
   })
   output.on('drop', () => dropped.inc())
 }
 
 async function start(app: FastifyInstance, config: Config): Promise<void> {
-  // First, so that a service that answers can be looked into.
+  // First, so that metrics are available as soon as the service answers.
   const management = buildManagement(app)
   await listen(management, config.HOST, config.METRICS_PORT, 'METRICS_PORT')
   await listen(app, config.HOST, config.PORT, 'PORT')
@@ -84,30 +84,8 @@ async function listen(server: FastifyInstance, host: string, at: number, variabl
   await server.listen({ host, port: at }).catch((error: Error) => {
     throw new ConfigError(
       `cannot listen on HOST=${host} ${variable}=${at}: ${error.message}; ` +
-        `set another HOST or ${variable}, or stop what holds this one`,
+        `set another HOST or ${variable}, or stop the process that uses this one`,
       { cause: error },
     )
   })
-}
-
-async function drain(app: FastifyInstance, config: Config, signal: string): Promise<void> {
-  app.log.info(
-    { signal, drainDelayMs: config.DRAIN_DELAY_MS, shutdownTimeoutMs: config.SHUTDOWN_TIMEOUT_MS },
-    'draining: not ready any more, still serving; a second signal exits at once',
-  )
-  app.startDraining()
-  await sleep(config.DRAIN_DELAY_MS)
-  app.log.info('closing: no new connections, requests in flight finish')
-}
-
-async function close(app: FastifyInstance, config: Config): Promise<void> {
-  setTimeout(() => {
-    app.log.fatal(
-      { shutdownTimeoutMs: config.SHUTDOWN_TIMEOUT_MS },
-      'requests were still in flight when the shutdown timeout ended; SHUTDOWN_TIMEOUT_MS sets it',
-    )
-    process.exit(1)
-  }, config.SHUTDOWN_TIMEOUT_MS)
-  await app.close()
-  app.log.info('closed')
 }

@@ -1,6 +1,6 @@
 /**
- * The service's process. It listens for signals before anything else is loaded: as process 1 of a container, which
- * has no default action for SIGTERM, it would not notice one that comes while it starts.
+ * The service's process. It handles signals before it loads anything else, because process 1 of a container has no
+ * default action for SIGTERM and would ignore a signal during the start.
  */
 const stop = new AbortController()
 const exit = new AbortController()

@@ -6,21 +6,22 @@ import { detectResources, envDetector, resourceFromAttributes } from '@opentelem
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node'
 import type { FastifyBaseLogger } from 'fastify'
 import packageJson from '../package.json' with { type: 'json' }
-import { pathOf, traceIdOf } from './request-log.ts'
+import { traceIdOf } from './http/request-id.ts'
+import { pathOf } from './logging/request-log.ts'
 
-/** How long the last spans have to reach the collector when the service stops, in milliseconds. */
+/** Milliseconds for the last spans to reach the collector when the service stops. */
 const LAST_SPANS_MS = 3_000
 
 /**
- * OpenTelemetry traces over OTLP/HTTP: one span a request, part of the caller's trace where it sent a traceparent,
- * and one a handler. The standard variables (OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES and so on) hold.
+ * Sends OpenTelemetry traces over OTLP/HTTP: one span for each request, within the client's trace if it sent a
+ * traceparent, and one for each handler. Standard variables such as OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES apply.
  *
  * @param endpoint - base URL of the collector
- * @param log - gets what goes wrong with sending
+ * @param log - for errors of sending
  */
 export function startTracing(endpoint: string, log: FastifyBaseLogger) {
   const report = (reason: string) => log.warn({ reason }, 'traces could not be sent')
-  // The level lets errors through alone.
+  // The log level below passes errors only.
   const logger = { error: report, warn: report, info: report, debug: report, verbose: report }
   diag.setLogger(logger, { logLevel: DiagLogLevel.ERROR, suppressOverrideMessage: true })
   const exporter = new OTLPTraceExporter({
@@ -46,7 +47,7 @@ export function startTracing(endpoint: string, log: FastifyBaseLogger) {
   instrumentation.setTracerProvider(provider)
   return {
     plugin: instrumentation.plugin(),
-    /** Sends what is left, if that can be done soon: the service's end does not depend on a collector. */
+    /** Sends the remaining spans with a timeout, because an unavailable collector must not block the shutdown. */
     stop: async () => {
       const late = sleep(LAST_SPANS_MS, 'no answer', { ref: false })
       const failure = await Promise.race([provider.shutdown().catch(String), late])

@@ -9,8 +9,8 @@ export const options: Options = {
   scenarios: { scaling: LOADS.scaling(__ENV).scenario },
   thresholds: thresholds('scaling'),
   discardResponseBodies: true,
-  // kube-proxy balances connections, not requests: over kept-alive connections no request would ever reach a pod
-  // that started after them. An ALB balances requests, so there this changes nothing but the cost of connecting.
+  // kube-proxy balances connections, not requests: on kept-alive connections, no request would reach a pod that
+  // started later. An ALB balances requests, so there this only adds the cost of new connections.
   noConnectionReuse: true,
 }
 

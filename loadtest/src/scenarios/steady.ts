@@ -12,8 +12,8 @@ export const options: Options = {
 }
 
 /**
- * One cheap request. Each connection carries two, some time apart: while pods come and go, the first shows
- * whether new connections still reach a pod that listens, the second whether idle ones are closed in order.
+ * One cheap request. Each connection carries two, some time apart. While pods are replaced, the first shows whether new
+ * connections reach a ready pod, and the second whether idle connections are closed gracefully.
  */
 export default function (): void {
   get('/', __ITER % 2 === 0 ? {} : { connection: 'close' })

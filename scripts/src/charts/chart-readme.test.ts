@@ -5,7 +5,7 @@ import { chartReadme, DOCUMENTED_CHARTS, withValues } from './chart-readme.ts'
 const README = `# Chart
 
 <!-- values: made by scripts/src/charts/chart-readme.ts -->
-what was here before
+the previous table
 <!-- end of values -->
 
 The rest.
@@ -14,24 +14,24 @@ The rest.
 const SCHEMA = {
   properties: {
     replicas: { description: 'One | more.' },
-    limits: { description: 'What it may use.', properties: { cpu: { $ref: '#/$defs/quantity' } } },
-    requests: { $ref: '#/$defs/requests', description: 'What it reserves.' },
+    limits: { description: 'Its limits.', properties: { cpu: { $ref: '#/$defs/quantity' } } },
+    requests: { $ref: '#/$defs/requests', description: 'Its requests.' },
     optional: { description: 'Has no default.' },
   },
   $defs: {
     quantity: { description: 'A quantity.' },
-    requests: { description: 'Of the definition.' },
+    requests: { description: 'The description of the definition.' },
   },
 }
 
 for (const chart of DOCUMENTED_CHARTS) {
-  t.test(`the README of ${basename(chart)} lists its values as they are`, async (t) => {
-    const { present, wanted } = chartReadme(chart)
-    t.equal(present, wanted, 'else run `node scripts/src/charts/chart-readme.ts`')
+  t.test(`the README of ${basename(chart)} is up to date`, async (t) => {
+    const { current, expected } = chartReadme(chart)
+    t.equal(current, expected, 'update it with `node scripts/src/charts/chart-readme.ts`')
   })
 }
 
-t.test('a row for each value that has a default, nested ones by their path', async (t) => {
+t.test('there is a row for each value with a default, named by its path', async (t) => {
   const readme = withValues(README, SCHEMA, { replicas: 2, limits: { cpu: '1' }, requests: [] })
   t.equal(
     readme,
@@ -42,7 +42,7 @@ t.test('a row for each value that has a default, nested ones by their path', asy
 | --- | --- | --- |
 | \`replicas\` | \`2\` | One \\| more. |
 | \`limits.cpu\` | \`"1"\` | A quantity. |
-| \`requests\` | \`[]\` | What it reserves. |
+| \`requests\` | \`[]\` | Its requests. |
 <!-- end of values -->
 
 The rest.

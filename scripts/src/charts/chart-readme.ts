@@ -5,7 +5,7 @@ import { REPOSITORY_ROOT } from 'shared/environment'
 import { reportFailure } from 'shared/errors'
 import { parse } from 'yaml'
 
-/** A schema of values.schema.json, as far as the table looks into it. */
+/** The parts of a schema in values.schema.json that the table needs. */
 interface ValueSchema {
   $ref?: string
   description?: string
@@ -17,12 +17,12 @@ const BEGIN = '<!-- values: made by scripts/src/charts/chart-readme.ts -->'
 const END = '<!-- end of values -->'
 
 /**
- * Replaces what stands between the markers in a chart's README with a table of its values: each with its default
- * from `values.yaml` and its description from `values.schema.json`.
+ * Replaces the text between the markers in a chart's README by a table of its values, with their defaults from
+ * `values.yaml` and their descriptions from `values.schema.json`.
  *
- * @param readme - the README as it is
- * @returns the README as it should be
- * @throws TypeError when the README has no markers, or a value no description
+ * @param readme - the current README
+ * @returns the updated README
+ * @throws TypeError when the README lacks the markers, or a value lacks a description
  */
 export function withValues(readme: string, schema: ValueSchema, defaults: unknown): string {
   const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)]
@@ -51,22 +51,22 @@ function leaves(
   return [`| \`${path}\` | \`${JSON.stringify(value)}\` | ${description.replaceAll('|', '\\|')} |`]
 }
 
-/** A property's own description goes before that of the definition it refers to. */
+/** Resolves a reference. The property's own description takes precedence over the definition's. */
 function resolved(schema: ValueSchema, definitions: Readonly<Record<string, ValueSchema>>): ValueSchema {
   if (schema.$ref === undefined) return schema
   return { ...definitions[schema.$ref.replace('#/$defs/', '')], ...schema }
 }
 
 /**
- * The README of a chart as it is, and as its values make it.
+ * A chart's current README, and the one that matches its values.
  *
  * @param chart - directory of the chart
  */
-export function chartReadme(chart: string): { present: string; wanted: string } {
+export function chartReadme(chart: string): { current: string; expected: string } {
   const read = (name: string) => readFileSync(join(chart, name), 'utf8')
-  const present = read('README.md')
-  const wanted = withValues(present, JSON.parse(read('values.schema.json')), parse(read('values.yaml')))
-  return { present, wanted }
+  const current = read('README.md')
+  const expected = withValues(current, JSON.parse(read('values.schema.json')), parse(read('values.yaml')))
+  return { current, expected }
 }
 
 /** The charts whose README has a table of values. */
@@ -76,7 +76,8 @@ export const DOCUMENTED_CHARTS = ['fastify-app', 'karpenter-nodes'].map((name) =
 
 if (import.meta.main) {
   try {
-    for (const chart of DOCUMENTED_CHARTS) writeFileSync(join(chart, 'README.md'), chartReadme(chart).wanted)
+    for (const chart of DOCUMENTED_CHARTS)
+      writeFileSync(join(chart, 'README.md'), chartReadme(chart).expected)
   } catch (error) {
     reportFailure(error)
   }

@@ -27,7 +27,7 @@ import { renderChart, runTool } from './chart.ts'
 
 const CHART = join(REPOSITORY_ROOT, 'helm', 'fastify-app')
 const ENVIRONMENTS = ['local', 'dev', 'staging', 'prod'] as const
-/** With a database and a shared cache. */
+/** Values with a database and a shared cache. */
 const CONNECTED = { secret: { name: 'connections' } }
 const IMAGE = { repository: 'registry.example/fastify-app', tag: '1.2.3' }
 
@@ -48,35 +48,37 @@ interface Rendered {
   Job?: V1Job
   /** The `helm test` hook. */
   Pod: V1Pod
-  /** The object of a kind that is not named after the release alone. */
+  /** Finds an object whose name has a suffix after the release's. */
   other<T>(kind: string, suffix: string): T | undefined
 }
 
-/** An object of an operator's kind, which its own definition describes (check-chart.ts). */
+/** An object of a custom kind. check-chart.ts validates it against its definition. */
 interface CustomObject {
   metadata: { annotations?: Record<string, string>; labels?: Record<string, string> }
   spec: unknown
 }
 
-/** Values that most tests need: without a database several replicas are refused. */
+/** Most tests need this value, because without a database the chart refuses several replicas. */
 const ACCEPT_TASK_LOSS = join(
   t.testdir({ 'values.yaml': 'database: { acceptTaskLoss: true }' }),
   'values.yaml',
 )
 
-/** Renders the chart's defaults with `overrides` and returns the objects by kind. */
+/** Renders the chart with `overrides` and returns the objects by kind. */
 async function render(overrides: Record<string, unknown> = {}, files: string[] = [], chart = CHART) {
   const values = { files: [ACCEPT_TASK_LOSS, ...files], overrides: { image: IMAGE, ...overrides } }
   const manifests = await renderChart(chart, values)
   const objects = parseAllDocuments(manifests).map(
     (document) => document.toJS() as { kind: string; metadata: { name: string } },
   )
-  const called = (suffix: string) =>
+  const withSuffix = (suffix: string) =>
     objects.filter(({ metadata }) => metadata.name === `fastify-app${suffix}`)
-  const hooks = [...called('-test'), ...called('-migration')].filter(({ kind }) => kind !== 'NetworkPolicy')
+  const hooks = [...withSuffix('-test'), ...withSuffix('-migration')].filter(
+    ({ kind }) => kind !== 'NetworkPolicy',
+  )
   return {
-    ...Object.fromEntries([...hooks, ...called('')].map((object) => [object.kind, object])),
-    other: (kind: string, suffix: string) => called(suffix).find((object) => object.kind === kind),
+    ...Object.fromEntries([...hooks, ...withSuffix('')].map((object) => [object.kind, object])),
+    other: (kind: string, suffix: string) => withSuffix(suffix).find((object) => object.kind === kind),
   } as unknown as Rendered
 }
 
@@ -92,11 +94,12 @@ function podSpec({ Deployment }: Pick<Rendered, 'Deployment'>): V1PodSpec {
 
 function container(spec: V1PodSpec | undefined): V1Container {
   const [only, ...others] = spec?.containers ?? []
-  if (only === undefined || others.length > 0) throw new TypeError('the pod has not exactly one container')
+  if (only === undefined || others.length > 0)
+    throw new TypeError('the pod does not have exactly one container')
   return only
 }
 
-/** The annotations for the load balancer, without their prefix. */
+/** The AWS Load Balancer Controller's annotations, without their prefix. */
 function albAnnotations(ingress: V1Ingress | undefined): Record<string, string> {
   const annotations = Object.entries(ingress?.metadata?.annotations ?? {})
   return Object.fromEntries(
@@ -104,7 +107,7 @@ function albAnnotations(ingress: V1Ingress | undefined): Record<string, string> 
   )
 }
 
-/** What Helm answers to values that it must refuse. */
+/** Helm's error for values that it must refuse. */
 async function refusal(overrides: Record<string, unknown>): Promise<string> {
   return render(overrides).then(
     () => 'not refused',
@@ -112,10 +115,10 @@ async function refusal(overrides: Record<string, unknown>): Promise<string> {
   )
 }
 
-// Without Helm this says so once, instead of every test.
+// Report a missing Helm once instead of in every test.
 await runTool('helm', ['version'], '', 'itself')
 
-t.test('the fixed facts of the service', async (t) => {
+t.test('image, ports, resources and scaling of the service', async (t) => {
   const { HorizontalPodAutoscaler, ...rendered } = await render()
   t.match(container(podSpec(rendered)), {
     image: 'registry.example/fastify-app:1.2.3',
@@ -138,7 +141,7 @@ t.test('the fixed facts of the service', async (t) => {
   })
 })
 
-t.test('either the HPA or the Deployment owns the number of replicas', async (t) => {
+t.test('either the HPA or the Deployment sets the number of replicas', async (t) => {
   const on = await render()
   t.equal(on.Deployment.spec?.replicas, undefined)
   const off = await render({ autoscaling: { enabled: false }, replicaCount: 3 })
@@ -146,7 +149,7 @@ t.test('either the HPA or the Deployment owns the number of replicas', async (t)
   t.equal(off.HorizontalPodAutoscaler, undefined)
 })
 
-t.test('the local environment scales down sooner and is otherwise scaled like production', async (t) => {
+t.test('the local environment scales down sooner, but otherwise like production', async (t) => {
   const prod = (await renderEnvironment('prod')).HorizontalPodAutoscaler?.spec
   const local = (await renderEnvironment('local')).HorizontalPodAutoscaler?.spec
   t.equal(prod?.behavior?.scaleUp?.stabilizationWindowSeconds, 0)
@@ -160,14 +163,14 @@ t.test('the local environment scales down sooner and is otherwise scaled like pr
   })
 })
 
-t.test('a disruption budget covers the pods of the Deployment, unless it is off', async (t) => {
+t.test('a PodDisruptionBudget covers the pods of the Deployment unless it is disabled', async (t) => {
   const { PodDisruptionBudget, Deployment } = await render()
   t.equal(PodDisruptionBudget?.spec?.maxUnavailable, 1)
   t.strictSame(PodDisruptionBudget?.spec?.selector, Deployment.spec?.selector)
   t.equal((await render({ podDisruptionBudget: { enabled: false } })).PodDisruptionBudget, undefined)
 })
 
-t.test('the Service selects the pods of the Deployment and not the test', async (t) => {
+t.test('the Service selects the pods of the Deployment, but not the test pod', async (t) => {
   const { Service, Deployment, Pod } = await render()
   const selector = Service.spec?.selector ?? {}
   t.strictSame(selector, Deployment.spec?.selector.matchLabels)
@@ -176,7 +179,7 @@ t.test('the Service selects the pods of the Deployment and not the test', async 
   t.match(Service.spec, { type: 'ClusterIP', ports: [{ port: 80, targetPort: 'http' }] })
 })
 
-t.test('a node port exists only on request, and is fixed in the local environment', async (t) => {
+t.test('there is a node port only if enabled, and a fixed one in the local environment', async (t) => {
   t.equal((await render()).Service.spec?.ports?.[0]?.nodePort, undefined)
   const chosen = (await render({ service: { type: 'NodePort' } })).Service.spec
   t.equal(chosen?.type, 'NodePort')
@@ -184,13 +187,13 @@ t.test('a node port exists only on request, and is fixed in the local environmen
   t.match((await renderEnvironment('local')).Service.spec, { type: 'NodePort', ports: [{ nodePort: 30080 }] })
 })
 
-t.test('grace period and the limits of the service come from one budget', async (t) => {
+t.test("the pod's grace period is the sum of the service's shutdown times", async (t) => {
   const rendered = await render({ shutdown: { drainDelaySeconds: 7, timeoutSeconds: 11, marginSeconds: 2 } })
   t.equal(podSpec(rendered).terminationGracePeriodSeconds, 20)
   t.match(rendered.ConfigMap.data, { DRAIN_DELAY_MS: '7000', SHUTDOWN_TIMEOUT_MS: '11000' })
 })
 
-t.test('the pods run with the configuration, and are replaced when it changes and only then', async (t) => {
+t.test('the pods read the ConfigMap, and are replaced only when it changes', async (t) => {
   const rendered = await render()
   t.strictSame(container(podSpec(rendered)).envFrom, [
     { configMapRef: { name: rendered.ConfigMap.metadata?.name } },
@@ -208,7 +211,7 @@ t.test('the pods run with the configuration, and are replaced when it changes an
   t.strictSame(upgraded.Deployment.spec, rendered.Deployment.spec)
 })
 
-t.test('the configuration sets only variables that the service reads, to values it accepts', async (t) => {
+t.test('the ConfigMap contains only variables that the service reads, with valid values', async (t) => {
   const cases = ['ci/database-values.yaml', 'ci/customized-values.yaml']
   const files = [...ENVIRONMENTS.map((name) => `values-${name}.yaml`), ...cases]
   for (const file of files) {
@@ -222,7 +225,7 @@ t.test('the configuration sets only variables that the service reads, to values 
   }
 })
 
-t.test('each value of the configuration reaches its variable', async (t) => {
+t.test('each value of the configuration sets its variable', async (t) => {
   const { ConfigMap } = await render({
     config: {
       logLevel: 'warn',
@@ -257,7 +260,7 @@ t.test('each value of the configuration reaches its variable', async (t) => {
   t.notHas((await render()).ConfigMap.data, 'OTEL_EXPORTER_OTLP_ENDPOINT')
 })
 
-t.test('an Ingress exists only on request, and on AWS', async (t) => {
+t.test('there is an Ingress only if enabled, and on AWS', async (t) => {
   const enabled = await Promise.all(
     ENVIRONMENTS.map(async (name) => (await renderEnvironment(name)).Ingress !== undefined),
   )
@@ -266,7 +269,7 @@ t.test('an Ingress exists only on request, and on AWS', async (t) => {
 })
 
 t.test(
-  'the load balancer is public, speaks HTTP and sends straight to the pods that are ready',
+  'by default the load balancer is public, uses HTTP and sends requests directly to ready pods',
   async (t) => {
     const { Ingress } = await render({ ingress: { enabled: true } })
     t.equal(Ingress?.spec?.ingressClassName, 'alb')
@@ -298,61 +301,55 @@ t.test(
   },
 )
 
-t.test('a pod that stops fails its health checks before it stops serving', async (t) => {
+t.test('a terminating pod fails its health checks before it stops serving', async (t) => {
   const { Ingress, ConfigMap } = await render({
     ingress: { enabled: true },
     shutdown: { drainDelaySeconds: 10 },
   })
   const annotations = albAnnotations(Ingress)
   const seconds = (name: string) => Number(annotations[name])
-  const noticed = seconds('healthcheck-interval-seconds') * seconds('unhealthy-threshold-count')
+  const detected = seconds('healthcheck-interval-seconds') * seconds('unhealthy-threshold-count')
   t.ok(
-    noticed * 1000 <= Number(ConfigMap.data?.['DRAIN_DELAY_MS']),
-    'even at the shortest drain that is allowed',
+    detected * 1000 <= Number(ConfigMap.data?.['DRAIN_DELAY_MS']),
+    'even with the shortest allowed drain delay',
   )
-  // The load balancer refuses a timeout that is not shorter than the interval.
+  // Elastic Load Balancing requires a timeout shorter than the interval.
   t.ok(seconds('healthcheck-timeout-seconds') < seconds('healthcheck-interval-seconds'))
 })
 
-t.test(
-  "annotations of the user join the chart's and replace them, but not those that decide who may connect",
-  async (t) => {
-    const { Ingress } = await render({}, [join(CHART, 'ci', 'https-values.yaml')])
-    t.equal(Ingress?.spec?.ingressClassName, 'alb-internal')
-    t.match(albAnnotations(Ingress), {
-      'group.name': 'shared',
-      'success-codes': '200-204',
-      'healthcheck-path': '/readyz',
-    })
-    for (const [name, value] of [
-      ['scheme', 'scheme'],
-      ['inbound-cidrs', 'inboundCidrs'],
-    ]) {
-      const annotations = { [`alb.ingress.kubernetes.io/${name}`]: 'x' }
-      t.match(await refusal({ ingress: { enabled: true, annotations } }), `set ingress.${value}`)
-    }
-  },
-)
+t.test("the user's annotations override the chart's, except those that control access", async (t) => {
+  const { Ingress } = await render({}, [join(CHART, 'ci', 'https-values.yaml')])
+  t.equal(Ingress?.spec?.ingressClassName, 'alb-internal')
+  t.match(albAnnotations(Ingress), {
+    'group.name': 'shared',
+    'success-codes': '200-204',
+    'healthcheck-path': '/readyz',
+  })
+  for (const [name, value] of [
+    ['scheme', 'scheme'],
+    ['inbound-cidrs', 'inboundCidrs'],
+  ]) {
+    const annotations = { [`alb.ingress.kubernetes.io/${name}`]: 'x' }
+    t.match(await refusal({ ingress: { enabled: true, annotations } }), `set ingress.${value}`)
+  }
+})
+
+t.test('an HTTPRoute leads to the Service, which trusts its gateway about client addresses', async (t) => {
+  const { HTTPRoute, Service, ConfigMap } = await render({}, [join(CHART, 'ci', 'customized-values.yaml')])
+  t.match(HTTPRoute, {
+    metadata: { annotations: { 'example.org/owner': 'shop' } },
+    spec: {
+      parentRefs: [{ name: 'public', namespace: 'gateways', sectionName: 'https' }],
+      hostnames: ['tasks.example.org'],
+      rules: [{ backendRefs: [{ name: Service.metadata?.name, port: Service.spec?.ports?.[0]?.port }] }],
+    },
+  })
+  t.equal(ConfigMap.data?.['TRUSTED_PROXY_HOPS'], '1')
+  t.equal((await render()).HTTPRoute, undefined)
+})
 
 t.test(
-  'a route of the Gateway API leads to the Service, and its gateway is believed about clients',
-  async (t) => {
-    const { HTTPRoute, Service, ConfigMap } = await render({}, [join(CHART, 'ci', 'customized-values.yaml')])
-    t.match(HTTPRoute, {
-      metadata: { annotations: { 'example.org/owner': 'shop' } },
-      spec: {
-        parentRefs: [{ name: 'public', namespace: 'gateways', sectionName: 'https' }],
-        hostnames: ['tasks.example.org'],
-        rules: [{ backendRefs: [{ name: Service.metadata?.name, port: Service.spec?.ports?.[0]?.port }] }],
-      },
-    })
-    t.equal(ConfigMap.data?.['TRUSTED_PROXY_HOPS'], '1')
-    t.equal((await render()).HTTPRoute, undefined)
-  },
-)
-
-t.test(
-  "what a cluster asks of pods reaches all of them, what is the service's own only its pods",
+  'scheduling settings apply to all pods; volumes and variables to the service and its migration',
   async (t) => {
     const rendered = await render({}, [join(CHART, 'ci', 'customized-values.yaml')])
     const [service, migration] = [podSpec(rendered), rendered.Job?.spec?.template.spec]
@@ -385,7 +382,7 @@ t.test(
   },
 )
 
-t.test('none of that is there unless it is asked for', async (t) => {
+t.test('by default none of these settings are present', async (t) => {
   const rendered = await render(CONNECTED)
   for (const spec of [podSpec(rendered), rendered.Job?.spec?.template.spec, rendered.Pod.spec]) {
     for (const field of ['imagePullSecrets', 'priorityClassName', 'tolerations', 'affinity', 'volumes']) {
@@ -396,7 +393,7 @@ t.test('none of that is there unless it is asked for', async (t) => {
   t.equal(rendered.ServiceAccount.metadata?.annotations, undefined)
 })
 
-t.test('with a certificate it speaks HTTPS, and HTTP only redirects', async (t) => {
+t.test('with a certificate the load balancer uses HTTPS and redirects HTTP', async (t) => {
   const { Ingress } = await render({}, [join(CHART, 'ci', 'https-values.yaml')])
   t.equal(Ingress?.spec?.rules?.[0]?.host, 'tasks.example.org')
   t.match(albAnnotations(Ingress), {
@@ -414,7 +411,7 @@ t.test('with a certificate it speaks HTTPS, and HTTP only redirects', async (t) 
   t.match(withoutPrefix['load-balancer-attributes'], /bucket=logs$/)
 })
 
-t.test('the load balancer lets go of a pod when the service has nothing left to do', async (t) => {
+t.test('the deregistration delay covers the shutdown of the service', async (t) => {
   const rendered = await render({
     ingress: { enabled: true },
     shutdown: { drainDelaySeconds: 12, timeoutSeconds: 11, marginSeconds: 2 },
@@ -426,66 +423,57 @@ t.test('the load balancer lets go of a pod when the service has nothing left to 
   t.equal(podSpec(rendered).terminationGracePeriodSeconds, 25)
 })
 
-t.test('the service believes the load balancer about who its client is, and nobody else', async (t) => {
+t.test('the service trusts only the load balancer about client addresses', async (t) => {
   t.equal((await render()).ConfigMap.data?.['TRUSTED_PROXY_HOPS'], '0')
   const { data } = (await render({ ingress: { enabled: true } })).ConfigMap
   t.equal(data?.['TRUSTED_PROXY_HOPS'], '1')
 })
 
-t.test(
-  'connection strings come from a Secret, each of them needed; without one there are none',
-  async (t) => {
-    t.equal(container(podSpec(await render())).env, undefined)
-    t.strictSame(container(podSpec(await render(CONNECTED))).env, [
-      { name: 'DATABASE_URL', valueFrom: { secretKeyRef: { name: 'connections', key: 'DATABASE_URL' } } },
-      { name: 'REDIS_URL', valueFrom: { secretKeyRef: { name: 'connections', key: 'REDIS_URL' } } },
-    ])
-    const cacheOnly = await render({ secret: { name: 'connections', keys: ['REDIS_URL'] } })
-    t.strictSame(
-      container(podSpec(cacheOnly)).env?.map(({ name }) => name),
-      ['REDIS_URL'],
-    )
-  },
-)
+t.test('connection strings come from the Secret, and each listed key is required', async (t) => {
+  t.equal(container(podSpec(await render())).env, undefined)
+  t.strictSame(container(podSpec(await render(CONNECTED))).env, [
+    { name: 'DATABASE_URL', valueFrom: { secretKeyRef: { name: 'connections', key: 'DATABASE_URL' } } },
+    { name: 'REDIS_URL', valueFrom: { secretKeyRef: { name: 'connections', key: 'REDIS_URL' } } },
+  ])
+  const cacheOnly = await render({ secret: { name: 'connections', keys: ['REDIS_URL'] } })
+  t.strictSame(
+    container(podSpec(cacheOnly)).env?.map(({ name }) => name),
+    ['REDIS_URL'],
+  )
+})
 
-t.test(
-  'a Secret that Helm cannot see leaves no hash behind; its version replaces the pods then',
-  async (t) => {
-    const annotations = async (secret: object) =>
-      (await render({ secret })).Deployment.spec?.template.metadata?.annotations ?? {}
-    t.strictSame(Object.keys(await annotations({ name: 'connections' })), ['checksum/config'])
-    const versions = ['1', '2'].map((version) => annotations({ name: 'connections', version }))
-    const [one, two] = await Promise.all(versions)
-    t.equal(one?.['checksum/secret'], '1')
-    t.strictSame({ ...one, 'checksum/secret': '2' }, two)
-  },
-)
+t.test('for a Secret that Helm cannot read, secret.version replaces the checksum', async (t) => {
+  const annotations = async (secret: object) =>
+    (await render({ secret })).Deployment.spec?.template.metadata?.annotations ?? {}
+  t.strictSame(Object.keys(await annotations({ name: 'connections' })), ['checksum/config'])
+  const versions = ['1', '2'].map((version) => annotations({ name: 'connections', version }))
+  const [one, two] = await Promise.all(versions)
+  t.equal(one?.['checksum/secret'], '1')
+  t.strictSame({ ...one, 'checksum/secret': '2' }, two)
+})
 
-t.test(
-  'an ExternalSecret makes the Secret before the migration needs it, and outlasts its own end',
-  async (t) => {
-    const rendered = await render({ externalSecret: { enabled: true, key: 'fastify-app/prod' } })
-    t.match(rendered.ExternalSecret, {
-      metadata: { annotations: { 'helm.sh/hook': 'pre-install,pre-upgrade' } },
-      spec: {
-        secretStoreRef: { kind: 'ClusterSecretStore', name: 'aws-secrets-manager' },
-        target: { name: 'fastify-app', creationPolicy: 'Orphan', deletionPolicy: 'Retain' },
-        data: ['DATABASE_URL', 'REDIS_URL'].map((name) => ({
-          secretKey: name,
-          remoteRef: { key: 'fastify-app/prod', property: name },
-        })),
-      },
-    })
-    const weight = (annotations: Record<string, string> | undefined) =>
-      Number(annotations?.['helm.sh/hook-weight'])
-    t.ok(weight(rendered.ExternalSecret?.metadata.annotations) < weight(rendered.Job?.metadata?.annotations))
-    const [variable] = container(podSpec(rendered)).env ?? []
-    t.equal(variable?.valueFrom?.secretKeyRef?.name, 'fastify-app')
-    t.equal((await render(CONNECTED)).ExternalSecret, undefined)
-  },
-)
+t.test('an ExternalSecret is created before the migration, and its Secret outlives it', async (t) => {
+  const rendered = await render({ externalSecret: { enabled: true, key: 'fastify-app/prod' } })
+  t.match(rendered.ExternalSecret, {
+    metadata: { annotations: { 'helm.sh/hook': 'pre-install,pre-upgrade' } },
+    spec: {
+      secretStoreRef: { kind: 'ClusterSecretStore', name: 'aws-secrets-manager' },
+      target: { name: 'fastify-app', creationPolicy: 'Orphan', deletionPolicy: 'Retain' },
+      data: ['DATABASE_URL', 'REDIS_URL'].map((name) => ({
+        secretKey: name,
+        remoteRef: { key: 'fastify-app/prod', property: name },
+      })),
+    },
+  })
+  const weight = (annotations: Record<string, string> | undefined) =>
+    Number(annotations?.['helm.sh/hook-weight'])
+  t.ok(weight(rendered.ExternalSecret?.metadata.annotations) < weight(rendered.Job?.metadata?.annotations))
+  const [variable] = container(podSpec(rendered)).env ?? []
+  t.equal(variable?.valueFrom?.secretKeyRef?.name, 'fastify-app')
+  t.equal((await render(CONNECTED)).ExternalSecret, undefined)
+})
 
-t.test('a migration runs before a rollout where there is a database', async (t) => {
+t.test('with a database, a migration runs before the rollout', async (t) => {
   const { Job, Service, Deployment } = await render(CONNECTED)
   t.match(Job?.metadata?.annotations, {
     'helm.sh/hook': 'pre-install,pre-upgrade',
@@ -504,7 +492,7 @@ t.test('a migration runs before a rollout where there is a database', async (t) 
 })
 
 t.test(
-  'a migration needs nothing of the release, which is not there before the first installation',
+  'a migration uses no other object of the release, because it runs before the first installation',
   async (t) => {
     const spec = (await render(CONNECTED)).Job?.spec?.template.spec
     t.equal(spec?.serviceAccountName, undefined)
@@ -512,7 +500,7 @@ t.test(
   },
 )
 
-t.test('no migration runs without a database, nor when it is off', async (t) => {
+t.test('there is no migration without a database or when it is disabled', async (t) => {
   for (const overrides of [
     {},
     { secret: { name: 'connections', keys: ['REDIS_URL'] } },
@@ -522,33 +510,30 @@ t.test('no migration runs without a database, nor when it is off', async (t) => 
   }
 })
 
-t.test(
-  'metrics are for Prometheus: found by a Service without an address, not by that of the clients',
-  async (t) => {
-    const rendered = await render({ serviceMonitor: { enabled: true, intervalSeconds: 30 } })
-    t.strictSame(
-      rendered.Service.spec?.ports?.map(({ name }) => name),
-      ['http'],
-    )
-    const metrics = rendered.other<V1Service>('Service', '-metrics')
-    t.match(metrics?.spec, {
-      clusterIP: 'None',
-      publishNotReadyAddresses: true,
-      ports: [{ name: 'metrics', targetPort: 'metrics' }],
-    })
-    t.strictSame(metrics?.spec?.selector, rendered.Service.spec?.selector)
-    const { spec } = rendered.ServiceMonitor as { spec: { selector: { matchLabels: object } } }
-    t.match(spec, { endpoints: [{ port: 'metrics', path: '/metrics', interval: '30s' }] })
-    t.has(metrics?.metadata?.labels, spec.selector.matchLabels)
-    t.notHas(rendered.Service.metadata?.labels, spec.selector.matchLabels)
+t.test('a headless Service exposes the metrics to Prometheus; the public Service does not', async (t) => {
+  const rendered = await render({ serviceMonitor: { enabled: true, intervalSeconds: 30 } })
+  t.strictSame(
+    rendered.Service.spec?.ports?.map(({ name }) => name),
+    ['http'],
+  )
+  const metrics = rendered.other<V1Service>('Service', '-metrics')
+  t.match(metrics?.spec, {
+    clusterIP: 'None',
+    publishNotReadyAddresses: true,
+    ports: [{ name: 'metrics', targetPort: 'metrics' }],
+  })
+  t.strictSame(metrics?.spec?.selector, rendered.Service.spec?.selector)
+  const { spec } = rendered.ServiceMonitor as { spec: { selector: { matchLabels: object } } }
+  t.match(spec, { endpoints: [{ port: 'metrics', path: '/metrics', interval: '30s' }] })
+  t.has(metrics?.metadata?.labels, spec.selector.matchLabels)
+  t.notHas(rendered.Service.metadata?.labels, spec.selector.matchLabels)
 
-    const off = await render()
-    t.equal(off.ServiceMonitor, undefined)
-    t.equal(off.other('Service', '-metrics'), undefined)
-  },
-)
+  const off = await render()
+  t.equal(off.ServiceMonitor, undefined)
+  t.equal(off.other('Service', '-metrics'), undefined)
+})
 
-t.test('there are alerts for what the release has, and none for what it has not', async (t) => {
+t.test('there are alerts only for parts that the release has', async (t) => {
   const alerts = async (overrides: Record<string, unknown>) => {
     const on = { serviceMonitor: { enabled: true }, prometheusRule: { enabled: true } }
     const { spec } = (await render({ ...on, ...overrides })).PrometheusRule as unknown as {
@@ -575,7 +560,7 @@ t.test('there are alerts for what the release has, and none for what it has not'
   t.equal((await render()).PrometheusRule, undefined)
 })
 
-t.test('Prometheus is asked of only where the platform has it', async (t) => {
+t.test('monitoring objects exist only in environments with Prometheus', async (t) => {
   const monitored = await Promise.all(
     ENVIRONMENTS.map(async (name) => {
       const { ServiceMonitor, PrometheusRule } = await renderEnvironment(name)
@@ -590,7 +575,7 @@ t.test('Prometheus is asked of only where the platform has it', async (t) => {
   ])
 })
 
-t.test('pods may be reached for requests only, and reach nothing but the DNS', async (t) => {
+t.test('a NetworkPolicy allows only requests to the pods, and DNS from them', async (t) => {
   const { NetworkPolicy, Deployment } = await render({ networkPolicy: { enabled: true } })
   t.strictSame(NetworkPolicy?.spec?.podSelector, Deployment.spec?.selector)
   t.strictSame(NetworkPolicy?.spec?.policyTypes, ['Ingress', 'Egress'])
@@ -599,14 +584,14 @@ t.test('pods may be reached for requests only, and reach nothing but the DNS', a
   t.equal(NetworkPolicy?.spec?.egress?.length, 1)
 })
 
-t.test('policies exist on AWS, where they are enforced', async (t) => {
+t.test('NetworkPolicies exist on AWS, where they are enforced', async (t) => {
   const enabled = await Promise.all(
     ENVIRONMENTS.map(async (name) => (await renderEnvironment(name)).NetworkPolicy !== undefined),
   )
   t.strictSame(enabled, [false, true, true, true])
 })
 
-t.test('what the values name may connect to the pods, and they to it', async (t) => {
+t.test('the values allow further connections to and from the pods', async (t) => {
   const rendered = await render({}, [join(CHART, 'ci', 'database-values.yaml')])
   const test = { podSelector: { matchLabels: rendered.Pod.metadata?.labels } }
   t.strictSame(rendered.NetworkPolicy?.spec?.ingress, [
@@ -627,7 +612,7 @@ t.test('what the values name may connect to the pods, and they to it', async (t)
   ])
 })
 
-t.test('the pods that test and migrate have policies of their own', async (t) => {
+t.test('test and migration pods have their own NetworkPolicies', async (t) => {
   const rendered = await render({}, [join(CHART, 'ci', 'database-values.yaml')])
   const test = rendered.other<V1NetworkPolicy>('NetworkPolicy', '-test')
   t.strictSame(test?.spec?.podSelector?.matchLabels, rendered.Pod.metadata?.labels)
@@ -640,9 +625,13 @@ t.test('the pods that test and migrate have policies of their own', async (t) =>
   t.match(migration?.spec?.egress?.at(-1), { ports: [{ port: 5432 }] })
   const hook = (object: { metadata?: { annotations?: Record<string, string> } } | undefined, name: string) =>
     object?.metadata?.annotations?.[`helm.sh/${name}`]
-  t.equal(hook(migration, 'hook'), hook(rendered.Job, 'hook'), 'the policy is there when the migration runs')
+  t.equal(hook(migration, 'hook'), hook(rendered.Job, 'hook'), 'the policy is created before the migration')
   t.ok(Number(hook(migration, 'hook-weight')) < Number(hook(rendered.Job, 'hook-weight')))
-  t.match(hook(migration, 'hook-delete-policy'), 'before-hook-creation', 'and is the one of this deployment')
+  t.match(
+    hook(migration, 'hook-delete-policy'),
+    'before-hook-creation',
+    'the policy is replaced in each deployment',
+  )
   for (const policy of [test, migration]) {
     t.strictSame(policy?.spec?.policyTypes, ['Ingress', 'Egress'])
     t.equal(policy?.spec?.ingress, undefined)
@@ -651,7 +640,7 @@ t.test('the pods that test and migrate have policies of their own', async (t) =>
   t.equal(withoutDatabase.other('NetworkPolicy', '-migration'), undefined)
 })
 
-t.test('the HPA follows each metric that has a target', async (t) => {
+t.test('the HPA uses each metric that has a target', async (t) => {
   const files = [join(CHART, 'ci', 'custom-metrics-values.yaml')]
   const { HorizontalPodAutoscaler } = await render({}, files)
   t.strictSame(HorizontalPodAutoscaler?.spec?.metrics, [
@@ -677,7 +666,7 @@ t.test('the HPA follows each metric that has a target', async (t) => {
   )
 })
 
-t.test('routes for load tests exist only in the local environment, and are said to explicitly', async (t) => {
+t.test('load routes are enabled only in the local environment, and set explicitly everywhere', async (t) => {
   t.equal((await render()).ConfigMap.data?.['LOAD_ENDPOINTS_ENABLED'], 'false')
   const switches = await Promise.all(
     ENVIRONMENTS.map(
@@ -687,7 +676,7 @@ t.test('routes for load tests exist only in the local environment, and are said 
   t.strictSame(switches, ['true', 'false', 'false', 'false'])
 })
 
-t.test('on AWS the pods, test and migration included, run on arm64 nodes', async (t) => {
+t.test('on AWS all pods, including test and migration, run on arm64 nodes', async (t) => {
   for (const environment of ENVIRONMENTS) {
     const rendered = await renderEnvironment(environment)
     const expected = environment === 'local' ? undefined : { 'kubernetes.io/arch': 'arm64' }
@@ -722,13 +711,13 @@ t.test('service, test and migration meet the restricted Pod Security Standard', 
   t.equal(rendered.ServiceAccount.automountServiceAccountToken, false)
 })
 
-t.test('probes ask the routes that are meant for them', async (t) => {
+t.test('each probe uses its route', async (t) => {
   const { startupProbe, livenessProbe, readinessProbe } = container(podSpec(await render()))
   const paths = [startupProbe, livenessProbe, readinessProbe].map((probe) => probe?.httpGet?.path)
   t.strictSame(paths, ['/healthz', '/healthz', '/readyz'])
 })
 
-t.test('pods spread over zones and nodes, but do not wait for a place', async (t) => {
+t.test('pods spread over zones and nodes where possible', async (t) => {
   const { Deployment } = await render()
   const constraints = podSpec({ Deployment }).topologySpreadConstraints ?? []
   t.strictSame(
@@ -741,12 +730,12 @@ t.test('pods spread over zones and nodes, but do not wait for a place', async (t
   }
 })
 
-t.test('a rollout adds pods before it removes any', async (t) => {
+t.test('a rollout adds new pods before it removes old ones', async (t) => {
   const { Deployment } = await render()
   t.match(Deployment.spec?.strategy, { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0 } })
 })
 
-t.test('an image is known by tag, digest or both', async (t) => {
+t.test('an image is referenced by tag, digest or both', async (t) => {
   const { repository, tag } = IMAGE
   const digest = `sha256:${'0123456789abcdef'.repeat(4)}`
   for (const [image, reference] of [
@@ -764,12 +753,12 @@ t.test('an image is known by tag, digest or both', async (t) => {
   }
 })
 
-t.test('a tag that is no label value is cut to one', async (t) => {
+t.test('a tag that is not a valid label value is shortened', async (t) => {
   const { Deployment } = await render({ image: { ...IMAGE, tag: `_${'a'.repeat(61)}-b` } })
   t.equal(Deployment.metadata?.labels?.['app.kubernetes.io/version'], 'a'.repeat(61))
 })
 
-t.test('several replicas without a database are refused unless the loss of tasks is accepted', async (t) => {
+t.test('several replicas without a database are refused unless task loss is accepted', async (t) => {
   const refused = async (overrides: Record<string, unknown>, file?: string) =>
     renderChart(CHART, {
       files: file === undefined ? [] : [join(CHART, file)],
@@ -806,7 +795,7 @@ t.test('several replicas without a database are refused unless the loss of tasks
   t.strictSame(await Promise.all(environments), [false, false, false, true], 'production needs a database')
 })
 
-t.test('values that contradict each other are refused with the reason', async (t) => {
+t.test('contradictory values are refused with the reason', async (t) => {
   const PUBLIC_LOAD = { ingress: { enabled: true }, config: { loadEndpointsEnabled: true } }
   for (const [overrides, reason] of [
     [{ image: { tag: 'x' } }, 'image.repository is empty'],
@@ -884,7 +873,7 @@ t.test('values that contradict each other are refused with the reason', async (t
   }
 })
 
-t.test('values that the schema does not know or allow are refused by name', async (t) => {
+t.test('unknown and invalid values are refused by name', async (t) => {
   for (const [overrides, reason] of [
     [{ replicas: 3 }, "additional properties 'replicas' not allowed"],
     [{ service: { nodeport: 30080 } }, "at '/service': additional properties 'nodeport' not allowed"],
@@ -908,7 +897,7 @@ t.test('values that the schema does not know or allow are refused by name', asyn
   }
 })
 
-t.test('the test passes when the service is ready and answers, and only then', async (t) => {
+t.test('the helm test passes only if the service is ready and answers', async (t) => {
   const { command, args } = container((await render()).Pod.spec)
   const run = (url: string) => {
     const script = args?.map((arg) => arg.replace('http://fastify-app:80', url)) ?? []
@@ -941,7 +930,7 @@ function notes(overrides: Record<string, unknown>): Promise<string> {
   )
 }
 
-t.test('the notes say how to reach the service', async (t) => {
+t.test('the notes explain how to reach the service', async (t) => {
   t.match(await notes({}), /2 to 10 replicas[\s\S]*port-forward service\/fastify-app 3000:80/)
   t.match(await notes({ autoscaling: { enabled: false } }), 'with 2 replicas.')
   t.match(await notes({ service: { type: 'NodePort' } }), '--namespace apps get service fastify-app')
@@ -953,7 +942,7 @@ t.test('the notes say how to reach the service', async (t) => {
 })
 
 t.test(
-  'the notes warn, on one line each, of lost tasks and of load routes behind a load balancer',
+  'the notes warn of task loss and of load routes behind a load balancer, on one line each',
   async (t) => {
     const warnings = async (overrides: Record<string, unknown>) =>
       (await notes(overrides)).split('\n').filter((line) => line.startsWith('WARNING: '))
@@ -967,7 +956,7 @@ t.test(
   },
 )
 
-t.test('who deploys may make every kind that the chart has', async (t) => {
+t.test('the deploy role may create every kind in the chart', async (t) => {
   const baseline = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'charts', 'cluster-baseline')
   const role = await renderChart(baseline, { files: [], overrides: { deployGroup: 'deployers' } })
   const { rules } = parseAllDocuments(role)
@@ -996,16 +985,16 @@ function plural(kind: string): string {
   return kind.endsWith('y') ? kind.replace(/y$/, 'ies') : kind.endsWith('s') ? `${kind}es` : `${kind}s`
 }
 
-t.test('a missing helm is named with what to do about it', async (t) => {
+t.test('a missing helm is reported with the next step', async (t) => {
   const { HELM: _, ...env } = process.env
-  const nextStep = 'Install helm, or set HELM to its path.'
+  const nextStep = 'install helm, or set HELM to its path'
   t.intercept(process, 'env', { value: { ...env, PATH: '/nowhere' } })
-  await t.rejects(render(), new ActionableError('there is no helm', nextStep))
+  await t.rejects(render(), new ActionableError('helm is not installed', nextStep))
   t.intercept(process, 'env', { value: { ...env, HELM: '/nowhere/helm' } })
-  await t.rejects(render(), new ActionableError('there is no /nowhere/helm', nextStep))
+  await t.rejects(render(), new ActionableError('/nowhere/helm is not installed', nextStep))
 })
 
-t.test('authorities for PostgreSQL and Redis come from a ConfigMap, for the migration too', async (t) => {
+t.test('CA certificates for PostgreSQL and Redis come from a ConfigMap, also in the migration', async (t) => {
   const { Deployment, Job } = await render({
     ...CONNECTED,
     ca: { configMap: 'authorities', databaseKey: 'rds.pem', redisKey: 'redis.pem' },

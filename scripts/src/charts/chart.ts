@@ -2,26 +2,26 @@ import { basename } from 'node:path'
 import { type ExecaError, execa } from 'execa'
 import { ActionableError } from 'shared/errors'
 
-/** Values of a chart: files in ascending order of precedence, then single values that precede them all. */
+/** Values for a chart: files in ascending order of precedence, and `overrides`, which take precedence over all. */
 export interface ChartValues {
   files: string[]
   overrides: Record<string, unknown>
 }
 
 /**
- * Renders the chart with its tests, as release `fastify-app` in the namespace of that name.
+ * Renders the chart, including its tests, as release `fastify-app` in the namespace of the same name.
  *
- * @returns the manifests, as one YAML stream
- * @throws ActionableError with Helm's own words when it refuses the chart or the values
+ * @returns the manifests as one YAML stream
+ * @throws ActionableError with Helm's output when it refuses the chart or the values
  */
 export async function renderChart(chart: string, values: ChartValues): Promise<string> {
   return runHelm(['template', 'fastify-app', chart, '--namespace', 'fastify-app'], values)
 }
 
 /**
- * Lints the chart; a warning counts as an error.
+ * Lints the chart, with warnings as errors.
  *
- * @throws ActionableError with Helm's own words when it finds something
+ * @throws ActionableError with Helm's findings
  */
 export async function lintChart(chart: string, values: ChartValues): Promise<void> {
   await runHelm(['lint', chart, '--strict'], values)
@@ -34,11 +34,11 @@ async function runHelm(args: string[], { files, overrides }: ChartValues): Promi
 }
 
 /**
- * Runs the program that the environment variable `HELM` or `KUBECONFORM` names, else the one on PATH.
+ * Runs Helm or kubeconform: the program that `HELM` or `KUBECONFORM` names, else the one on PATH.
  *
- * @param subject - what is examined, for the error message
- * @returns what it wrote to stdout
- * @throws ActionableError with all that it wrote when it fails, and when it is not installed
+ * @param subject - what is checked, for the error message
+ * @returns its stdout
+ * @throws ActionableError with its whole output when it fails, or when it is not installed
  */
 export async function runTool(
   tool: 'helm' | 'kubeconform',
@@ -55,8 +55,8 @@ export async function runTool(
     const { code, all } = cause as ExecaError<{ all: true }>
     const [message, nextStep] =
       code === 'ENOENT'
-        ? [`there is no ${program}`, `Install ${tool}, or set ${variable} to its path.`]
-        : [`${tool} refuses ${subject}: ${all}`, 'Correct what it names in the chart or its values.']
+        ? [`${program} is not installed`, `install ${tool}, or set ${variable} to its path`]
+        : [`${tool} refuses ${subject}: ${all}`, 'fix what it reports in the chart or its values']
     throw new ActionableError(message, nextStep, { cause })
   }
 }

@@ -2,31 +2,31 @@
 import { readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { Command } from 'commander'
-import { openApiPath } from 'eks-box/tools'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
+import { openApiPath } from 'shared/tools'
 import { type ChartValues, lintChart, renderChart, runTool } from './chart.ts'
 import { definitionFiles } from './custom-resource-definitions.ts'
 import { storeCustomResourceSchemas, storeKubernetesSchemas } from './kubernetes-schemas.ts'
 
-/** Each chart with a field, deep in its manifests, that the schemas must refuse when it is misspelt. */
+/** Each chart with a field in its manifests that {@link checkChart} misspells. */
 export const CHARTS = { 'fastify-app': 'readinessProbe', 'karpenter-nodes': 'nodeClassRef' } as const
 
-/** What an environment's values leave to the deployment, or, as production does its database, to the account. */
+/** Values that the deployment sets, and a stand-in for production's database, which depends on the account. */
 const SAMPLE_VALUES = {
   image: { repository: 'registry.example/fastify-app', tag: 'check' },
   database: { acceptTaskLoss: true },
 }
 
 /**
- * Checks a chart with the values of each environment (`values-*.yaml`) and each case (`ci/*-values.yaml`):
- * Helm's linter, then every rendered object against the schema of its kind.
+ * Checks a chart with the values of each environment (`values-*.yaml`) and each case (`ci/*-values.yaml`): with Helm's
+ * linter, then every rendered object against the schema of its kind.
  *
- * @param field - one that is misspelt to see that the schemas refuse it
+ * @param field - a field to misspell, to verify that the schemas refuse it
  * @param schemas - directories written by {@link storeKubernetesSchemas} and {@link storeCustomResourceSchemas}
- * @param report - is told of each values file that passed
- * @throws ActionableError on the first finding, and when the schemas would find nothing
+ * @param report - receives a line for each values file that passes
+ * @throws ActionableError on the first finding, or when the schemas accept a misspelt field
  */
 export async function checkChart(
   chart: string,
@@ -42,7 +42,7 @@ export async function checkChart(
   }
 }
 
-/** What a chart is to be tried with: the values of each environment and each case. */
+/** The values to check a chart with: those of each environment and each case. */
 export function chartCases(chart: string): { name: string; values: ChartValues }[] {
   const environments = filesIn(chart, /^values-.+\.yaml$/).map((file) => ({
     file,
@@ -75,21 +75,21 @@ async function validate(manifests: string, schemas: readonly string[], values: s
   )
 }
 
-/** Schemas that know no fields would let everything pass, so a wrong field deep in an object has to be refused. */
+/** Schemas that declare no fields would accept everything, so make sure that they refuse a misspelt field. */
 async function assertMisspellingIsRefused(
   manifests: string,
   field: string,
   schemas: readonly string[],
 ): Promise<void> {
   const misspelt = manifests.replace(`${field}:`, `${field}s:`)
-  const refused = await validate(misspelt, schemas, 'a misspelling').then(
+  const refused = await validate(misspelt, schemas, 'a misspelt field').then(
     () => false,
     () => true,
   )
   if (!refused) {
     throw new ActionableError(
-      `the schemas in ${schemas.join(' and ')} let a misspelt ${field} pass`,
-      'Delete these directories, and pass the OpenAPI document of the Kubernetes version in use.',
+      `the schemas in ${schemas.join(' and ')} accept a misspelt ${field}`,
+      'delete these directories, and pass the OpenAPI document of the Kubernetes version in use',
     )
   }
 }
@@ -106,11 +106,11 @@ async function checkCharts(openApi: string, schemas: string): Promise<void> {
 if (import.meta.main) {
   const box = readBoxConfig(process.env)
   new Command('check-chart')
-    .description('Checks the charts with the values of every environment.')
-    .option('--openapi <file>', "Kubernetes' api/openapi-spec/swagger.json", openApiPath(box))
+    .description('Lints the charts and validates their manifests, with the values of every environment.')
+    .option('--openapi <file>', 'api/openapi-spec/swagger.json of the Kubernetes version', openApiPath(box))
     .option(
       '--schemas <directory>',
-      'where the schemas made from it are kept for the next run',
+      'cache for the schemas that are generated from it',
       join(box.cacheDir, 'schemas'),
     )
     .action(({ openapi, schemas }: { openapi: string; schemas: string }) => checkCharts(openapi, schemas))

@@ -4,7 +4,7 @@ import { ActionableError } from 'shared/errors'
 import t from 'tap'
 import { definitionFiles } from './custom-resource-definitions.ts'
 
-t.test('the pinned modules hold the definition of every custom kind in the charts', async (t) => {
+t.test('the pinned modules contain the definition of every custom kind in the charts', async (t) => {
   const files = await definitionFiles()
   t.strictSame(
     files.filter((file) => !existsSync(file)),
@@ -20,22 +20,22 @@ t.test('the pinned modules hold the definition of every custom kind in the chart
   ])
 })
 
-t.test('what is missing is named with what to do about it', async (t) => {
+t.test('a missing Go is reported with the next step', async (t) => {
   t.intercept(process, 'env', { value: { ...process.env, PATH: '/nowhere' } })
   await t.rejects(
     definitionFiles(),
     new ActionableError(
-      'the Go toolchain is not installed, so the definitions of custom kinds cannot be downloaded',
-      'Install Go, `make doctor` says which version.',
+      'downloading the definitions of custom kinds needs Go, which is not installed',
+      'install Go; `make doctor` prints the required version',
     ),
   )
 })
 
-t.test('without a proxy, and with an empty cache, it says which variable to set', async (t) => {
+t.test('an unreachable module proxy is reported with the variable to set', async (t) => {
   const env = { ...process.env, GOPROXY: 'off', GOMODCACHE: t.testdir() }
   t.intercept(process, 'env', { value: env })
   await t.rejects(definitionFiles(), {
     message: /cannot be downloaded: [\s\S]*GOPROXY=off/,
-    nextStep: 'Set GOPROXY to a Go module proxy this machine can reach.',
+    nextStep: 'set GOPROXY to a Go module proxy that this machine can reach',
   })
 })

@@ -3,10 +3,10 @@ import { type ExecaError, execa } from 'execa'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
-/** The Go module whose go.mod and go.sum pin where the definitions come from. */
+/** The Go module that pins the versions and checksums of the modules below. */
 const PINS = join(REPOSITORY_ROOT, 'apps', 'eks-box', 'tools', 'custom-resource-definitions')
 
-/** The definitions of all custom kinds in our charts, by the Go module that publishes them. */
+/** The definitions of all custom kinds in our charts, by Go module. */
 const DEFINITIONS: Readonly<Record<string, readonly string[]>> = {
   'github.com/prometheus-operator/prometheus-operator': [
     'example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml',
@@ -23,8 +23,7 @@ const DEFINITIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * The CustomResourceDefinitions of the kinds in our charts, downloaded into Go's module cache unless they are there.
- * Nothing is compiled.
+ * Downloads the CustomResourceDefinitions of the kinds in our charts to Go's module cache. Nothing is compiled.
  *
  * @returns absolute paths of YAML files
  * @throws ActionableError when Go is missing or cannot download the modules
@@ -40,19 +39,19 @@ async function downloadModules(): Promise<{ Path: string; Dir: string }[]> {
       cwd: PINS,
       env: { GOFLAGS: '-mod=readonly' },
     })
-    // One JSON object after the other.
+    // The output is a sequence of JSON objects.
     return JSON.parse(`[${stdout.replaceAll(/^\}\n\{$/gm, '},{')}]`)
   } catch (cause) {
     const { code, stderr, stdout } = cause as ExecaError
     throw code === 'ENOENT'
       ? new ActionableError(
-          'the Go toolchain is not installed, so the definitions of custom kinds cannot be downloaded',
-          'Install Go, `make doctor` says which version.',
+          'downloading the definitions of custom kinds needs Go, which is not installed',
+          'install Go; `make doctor` prints the required version',
           { cause },
         )
       : new ActionableError(
           `the definitions of custom kinds cannot be downloaded: ${[stderr, stdout].join('\n').trim()}`,
-          'Set GOPROXY to a Go module proxy this machine can reach.',
+          'set GOPROXY to a Go module proxy that this machine can reach',
           { cause },
         )
   }

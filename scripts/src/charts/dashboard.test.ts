@@ -7,10 +7,11 @@ import { parseAllDocuments } from 'yaml'
 import { buildApp } from '../../../apps/fastify-api/src/app.ts'
 import { loadConfig } from '../../../apps/fastify-api/src/config.ts'
 import { buildManagement } from '../../../apps/fastify-api/src/management.ts'
-// The service finds its plugins by folder: what they add to its types has to be named here.
-import type {} from '../../../apps/fastify-api/src/plugins/methods.ts'
-import type {} from '../../../apps/fastify-api/src/plugins/metrics.ts'
-import type {} from '../../../apps/fastify-api/src/plugins/openapi.ts'
+// The service loads its plugins by folder, so their type augmentations must be imported explicitly.
+import type {} from '../../../apps/fastify-api/src/plugins/app/errors.ts'
+import type {} from '../../../apps/fastify-api/src/plugins/app/method-not-allowed.ts'
+import type {} from '../../../apps/fastify-api/src/plugins/external/metrics.ts'
+import type {} from '../../../apps/fastify-api/src/plugins/external/openapi.ts'
 import { renderChart } from './chart.ts'
 
 const CHART = join(REPOSITORY_ROOT, 'helm', 'fastify-app')
@@ -25,7 +26,7 @@ interface PrometheusRule {
   spec: { groups: { rules: { alert: string; expr: string }[] }[] }
 }
 
-/** Names of all series that Prometheus gets of a pod with database and cache, neither of which need answer. */
+/** The names of all series of a pod with database and cache. Neither of them needs to be reachable. */
 async function exposedSeries(t: Test): Promise<Set<string>> {
   const settings = { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none', REDIS_URL: 'redis://127.0.0.1:1' }
   const app = await buildApp(
@@ -36,7 +37,7 @@ async function exposedSeries(t: Test): Promise<Set<string>> {
   const exposition = (await buildManagement(app).inject('/metrics')).body
   const types = exposition.matchAll(/^# TYPE (\S+) (\S+)$/gm)
   const exposed = new Set([...types].flatMap(([, name = '', type]) => series(name, type)))
-  exposed.add('up') // Prometheus' own, about each scrape.
+  exposed.add('up') // Prometheus adds this to every scrape.
   return exposed
 }
 
@@ -44,15 +45,15 @@ function series(name: string, type: string | undefined): string[] {
   return type === 'histogram' ? [`${name}_bucket`, `${name}_sum`, `${name}_count`] : [name]
 }
 
-t.test('the dashboard asks only for metrics that the service exposes', async (t) => {
+t.test('the dashboard queries only metrics that the service exposes', async (t) => {
   const exposed = await exposedSeries(t)
   const { panels } = JSON.parse(readFileSync(DASHBOARD, 'utf8')) as Dashboard
   for (const { title, targets = [] } of panels) {
     for (const { expr, datasource } of targets) {
-      const asked = [...expr.matchAll(/(\w+)\{job="\$job"/g)].map(([, name = '']) => name)
-      t.not(asked.length, 0, `${title}: ${expr}`)
+      const queried = [...expr.matchAll(/(\w+)\{job="\$job"/g)].map(([, name = '']) => name)
+      t.not(queried.length, 0, `${title}: ${expr}`)
       t.strictSame(
-        asked.filter((name) => !exposed.has(name)),
+        queried.filter((name) => !exposed.has(name)),
         [],
         title,
       )
@@ -61,7 +62,7 @@ t.test('the dashboard asks only for metrics that the service exposes', async (t)
   }
 })
 
-t.test('alerts ask only for metrics that the service and kube-state-metrics expose', async (t) => {
+t.test('alerts query only metrics that the service and kube-state-metrics expose', async (t) => {
   const exposed = await exposedSeries(t)
   const files = [join(CHART, 'ci', 'database-values.yaml')]
   const manifests = parseAllDocuments(await renderChart(CHART, { files, overrides: {} }))
@@ -71,10 +72,10 @@ t.test('alerts ask only for metrics that the service and kube-state-metrics expo
     .flatMap(({ spec }) => spec.groups.flatMap((group) => group.rules))
   t.not(rules.length, 0)
   for (const { alert, expr } of rules) {
-    const asked = [...expr.matchAll(/(\w+)\{/g)].map(([, name = '']) => name)
-    t.not(asked.length, 0, alert)
+    const queried = [...expr.matchAll(/(\w+)\{/g)].map(([, name = '']) => name)
+    t.not(queried.length, 0, alert)
     t.strictSame(
-      asked.filter((name) => !exposed.has(name) && !name.startsWith('kube_')),
+      queried.filter((name) => !exposed.has(name) && !name.startsWith('kube_')),
       [],
       alert,
     )

@@ -1,7 +1,7 @@
 /**
- * Asks the API server of a cluster whether it would take the charts, with the values of every environment and case:
- * its own defaults, validations and admission, which no schema knows. Nothing is kept; the definitions of custom
- * kinds are there for as long as this runs.
+ * Applies the charts to a cluster as a server-side dry run, with the values of every environment and case. Unlike a
+ * schema, the API server also applies defaults, validation rules and admission. The definitions of custom kinds are
+ * installed only while this runs.
  */
 import { join } from 'node:path'
 import { Command } from 'commander'
@@ -27,11 +27,11 @@ async function dryRun(kubeconfig: string): Promise<void> {
         const { stdout } = await kubectl(['apply', ...options], manifests).catch((refusal: ExecaError) => {
           throw new ActionableError(
             `the API server refuses ${chart} with ${name}: ${refusal.all}`,
-            'correct what it names in the chart or its values',
+            'fix what it reports in the chart or its values',
             { cause: refusal },
           )
         })
-        console.log(`${chart} with ${name}: ${stdout.split('\n').length} objects would be taken`)
+        console.log(`${chart} with ${name}: ${stdout.split('\n').length} objects accepted`)
       }
     }
   } finally {
@@ -40,8 +40,11 @@ async function dryRun(kubeconfig: string): Promise<void> {
 }
 
 await new Command('dry-run-charts')
-  .description('Asks a cluster whether it would take the charts.')
-  .requiredOption('--kubeconfig <file>', 'of the cluster to ask, which must have the namespace fastify-app')
+  .description('Applies the charts to a cluster as a server-side dry run.')
+  .requiredOption(
+    '--kubeconfig <file>',
+    'kubeconfig of the cluster, which must have the namespace fastify-app',
+  )
   .action(({ kubeconfig }: { kubeconfig: string }) => dryRun(kubeconfig))
   .parseAsync()
   .catch(reportFailure)

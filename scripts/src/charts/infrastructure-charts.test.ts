@@ -18,7 +18,7 @@ async function render(chart: string, overrides: Record<string, unknown>) {
 
 const cluster = { clusterName: 'fastify-eks-cluster', nodeRoleName: 'fastify-eks-cluster-karpenter-node' }
 
-t.test('Karpenter launches small ARM64 nodes on demand, and takes empty ones away after 30 s', async (t) => {
+t.test('Karpenter launches small on-demand ARM64 nodes, and removes empty ones after 30 s', async (t) => {
   const { spec } = (await render(nodes, cluster))('NodePool')
   const allowed = Object.fromEntries(
     spec.template.spec.requirements.map(({ key, values }: { key: string; values: string[] }) => [
@@ -34,7 +34,7 @@ t.test('Karpenter launches small ARM64 nodes on demand, and takes empty ones awa
   t.ok(spec.template.spec.expireAfter)
 })
 
-t.test('its nodes have encrypted disks and a metadata service that no pod reaches', async (t) => {
+t.test('its nodes have encrypted volumes and a metadata service that pods cannot reach', async (t) => {
   const { spec } = (await render(nodes, cluster))('EC2NodeClass')
   t.match(spec.metadataOptions, { httpTokens: 'required', httpPutResponseHopLimit: 1 })
   t.match(spec.blockDeviceMappings[0].ebs, { encrypted: true, volumeType: 'gp3' })
@@ -44,7 +44,7 @@ t.test('its nodes have encrypted disks and a metadata service that no pod reache
   }
 })
 
-t.test('nodes go into the subnets that are named, whatever tags other clusters gave them', async (t) => {
+t.test('nodes use the subnets of the values, whatever their tags', async (t) => {
   const subnetIds = ['subnet-0123456789abcdef0', 'subnet-0123456789abcdef1']
   const { spec } = (await render(nodes, { ...cluster, subnetIds }))('EC2NodeClass')
   t.strictSame(
@@ -53,7 +53,7 @@ t.test('nodes go into the subnets that are named, whatever tags other clusters g
   )
 })
 
-t.test('the cases of the chart render, and values it does not know are refused', async (t) => {
+t.test('the cases of the chart render, and unknown values are refused', async (t) => {
   for (const file of readdirSync(join(nodes, 'ci'))) {
     await lintChart(nodes, { files: [join(nodes, 'ci', file)], overrides: {} })
   }
@@ -61,7 +61,7 @@ t.test('the cases of the chart render, and values it does not know are refused',
   await t.rejects(render(nodes, {}), { message: /nodeRoleName is empty: set it/ })
 })
 
-t.test('every cluster begins with a restricted namespace, encrypted volumes and a role for CI', async (t) => {
+t.test('the baseline has a restricted namespace, encrypted volumes and a role for CI', async (t) => {
   const find = await render(baseline, { deployGroup: 'fastify-app:deploy', monitoring: true })
   t.match(find('Namespace', 'fastify-app').metadata.labels, {
     'pod-security.kubernetes.io/enforce': 'restricted',
@@ -76,7 +76,7 @@ t.test('every cluster begins with a restricted namespace, encrypted volumes and 
   const rules = find('Role').rules as { resources: string[]; verbs: string[] }[]
   t.notOk(
     rules.some(({ resources, verbs }) => resources.includes('*') || verbs.includes('*')),
-    'it may do what a deployment needs, by name',
+    'it lists the permissions that a deployment needs, without wildcards',
   )
 })
 
@@ -85,7 +85,7 @@ interface CustomManager {
   matchStrings: [string]
 }
 
-t.test('Renovate finds every chart of the platform, and the image of the nodes', async (t) => {
+t.test('Renovate finds every chart of the platform stack and the AMI of the nodes', async (t) => {
   const read = (path: string) => readFileSync(join(REPOSITORY_ROOT, path), 'utf8')
   const { customManagers } = JSON.parse(read('renovate.json')) as { customManagers: CustomManager[] }
   const found = customManagers.map(({ managerFilePatterns: [file], matchStrings: [pattern] }) =>

@@ -11,10 +11,10 @@ import {
 
 const QUANTITY = 'io.k8s.apimachinery.pkg.api.resource.Quantity'
 
-/** Kubernetes' document in small: each construct that the real one has, once. */
+/** A small document with each construct of Kubernetes' own. */
 const DEFINITIONS = {
   'io.example.Gadget': {
-    description: 'A kind that contains itself, by way of its parts.',
+    description: 'A kind with recursive parts.',
     type: 'object',
     required: ['name'],
     properties: {
@@ -29,7 +29,7 @@ const DEFINITIONS = {
   },
   'io.example.Part': {
     type: 'object',
-    // A property may be called like a keyword.
+    // A property may have the name of a keyword.
     properties: {
       parts: { type: 'array', items: { $ref: '#/definitions/io.example.Part' } },
       description: { type: 'string' },
@@ -49,11 +49,11 @@ const DEFINITIONS = {
   [QUANTITY]: { type: 'string' },
 }
 
-t.test('there is one file for each kind, named as kubeconform looks for it', async (t) => {
+t.test('there is a schema for each kind, by the file name that kubeconform expects', async (t) => {
   t.strictSame([...kubernetesSchemas(DEFINITIONS).keys()], ['gadget-gadgets-v1beta1.json', 'plain-v1.json'])
 })
 
-t.test('a schema is self-contained and refuses what is not declared', async (t) => {
+t.test('a schema is self-contained and refuses undeclared fields', async (t) => {
   const schema = kubernetesSchemas(DEFINITIONS).get('gadget-gadgets-v1beta1.json')
   t.equal(schema?.['$ref'], '#/definitions/io.example.Gadget')
   t.match(schema?.['definitions'], {
@@ -72,7 +72,7 @@ t.test('a schema is self-contained and refuses what is not declared', async (t) 
   t.notMatch(JSON.stringify(schema), 'Its name.')
 })
 
-t.test('a reference to nothing is a defect of the document', async (t) => {
+t.test('a dangling reference is an error', async (t) => {
   const { [QUANTITY]: _, ...incomplete } = DEFINITIONS
   t.throws(
     () => kubernetesSchemas(incomplete),
@@ -104,26 +104,29 @@ const WIDGETS = {
   },
 }
 
-t.test('a custom kind has a schema for each version, open only where its definition says so', async (t) => {
-  const schemas = customResourceSchemas(WIDGETS)
-  t.strictSame([...schemas.keys()], ['widget-widgets-v1.json', 'widget-widgets-v1beta1.json'])
-  t.match(schemas.get('widget-widgets-v1.json'), {
-    additionalProperties: false,
-    properties: {
-      metadata: { additionalProperties: undefined },
-      spec: { additionalProperties: false, properties: { size: { type: 'integer' } } },
-      plugin: { additionalProperties: undefined, properties: { name: { type: 'string' } } },
-    },
-  })
-})
+t.test(
+  'a custom kind has a schema for each version, which allows unknown fields only where its definition does',
+  async (t) => {
+    const schemas = customResourceSchemas(WIDGETS)
+    t.strictSame([...schemas.keys()], ['widget-widgets-v1.json', 'widget-widgets-v1beta1.json'])
+    t.match(schemas.get('widget-widgets-v1.json'), {
+      additionalProperties: false,
+      properties: {
+        metadata: { additionalProperties: undefined },
+        spec: { additionalProperties: false, properties: { size: { type: 'integer' } } },
+        plugin: { additionalProperties: undefined, properties: { name: { type: 'string' } } },
+      },
+    })
+  },
+)
 
-t.test('the schemas of custom kinds are written beside those of Kubernetes', async (t) => {
+t.test('the schemas of custom kinds are written to a directory', async (t) => {
   const directory = t.testdir({ 'widgets.yaml': JSON.stringify(WIDGETS) })
   const stored = storeCustomResourceSchemas([join(directory, 'widgets.yaml')], join(directory, 'schemas'))
   t.strictSame(readdirSync(stored).sort(), ['widget-widgets-v1.json', 'widget-widgets-v1beta1.json'])
 })
 
-t.test('schemas are written once for a document', async (t) => {
+t.test('schemas are written once per document', async (t) => {
   const directory = t.testdir({ 'swagger.json': JSON.stringify({ definitions: DEFINITIONS }), schemas: {} })
   const openApi = join(directory, 'swagger.json')
   const stored = storeKubernetesSchemas(openApi, join(directory, 'schemas'))
@@ -138,7 +141,7 @@ t.test('schemas are written once for a document', async (t) => {
   t.not(storeKubernetesSchemas(openApi, join(directory, 'schemas')), stored)
 })
 
-t.test('a file that is no OpenAPI document is refused', async (t) => {
+t.test('a file that is not an OpenAPI document is refused', async (t) => {
   const directory = t.testdir({ 'other.json': '{}' })
   const schemas = join(directory, 'schemas')
   mkdirSync(schemas)
@@ -147,7 +150,7 @@ t.test('a file that is no OpenAPI document is refused', async (t) => {
     () => storeKubernetesSchemas(join(directory, 'other.json'), schemas),
     new ActionableError(
       `${join(directory, 'other.json')} is not an OpenAPI 2 document: it has no definitions`,
-      'Pass the api/openapi-spec/swagger.json of a Kubernetes source tree.',
+      'pass the api/openapi-spec/swagger.json of a Kubernetes source tree',
     ),
   )
   t.strictSame(readdirSync(schemas), [])

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { ActionableError } from 'shared/errors'
 import { parse } from 'yaml'
 
-/** A schema of Kubernetes' OpenAPI 2 document, as far as the conversion looks into it. */
+/** The parts of a schema in Kubernetes' OpenAPI 2 document that the conversion needs. */
 interface OpenApiSchema {
   $ref?: string
   description?: string
@@ -17,7 +17,7 @@ interface OpenApiSchema {
   [keyword: string]: unknown
 }
 
-/** A CustomResourceDefinition, as far as the conversion looks into it. */
+/** The parts of a CustomResourceDefinition that the conversion needs. */
 interface CustomResourceDefinition {
   spec: {
     group: string
@@ -34,16 +34,15 @@ const REFERENCE_PREFIX = '#/definitions/'
 const QUANTITY = 'io.k8s.apimachinery.pkg.api.resource.Quantity'
 
 /**
- * Converts the definitions of Kubernetes' OpenAPI 2 document (`swagger.json`) to JSON Schemas that refuse
- * every field Kubernetes does not know.
+ * Converts the definitions of Kubernetes' OpenAPI 2 document (`swagger.json`) to JSON Schemas that refuse unknown fields.
  *
- * @returns one self-contained schema for each kind, by the file name kubeconform looks for
+ * @returns a self-contained schema for each kind, by the file name that kubeconform expects
  */
 export function kubernetesSchemas(definitions: Record<string, OpenApiSchema>): Map<string, JsonSchema> {
   const schemas = new Map<string, JsonSchema>()
   for (const [name, definition] of Object.entries(definitions)) {
     const [kind, ...others] = definition['x-kubernetes-group-version-kind'] ?? []
-    // Only what the API itself exchanges, such as DeleteOptions, belongs to several groups at once.
+    // Kinds in several groups, such as DeleteOptions, only occur in requests.
     if (kind === undefined || others.length > 0) continue
     schemas.set(fileName(kind), {
       $schema: DRAFT,
@@ -55,35 +54,34 @@ export function kubernetesSchemas(definitions: Record<string, OpenApiSchema>): M
 }
 
 /**
- * Converts the schemas of a CustomResourceDefinition, one for each version, to JSON Schemas that refuse every field
- * the definition does not know.
+ * Converts the schemas of a CustomResourceDefinition, one for each version, to JSON Schemas that refuse unknown fields.
  *
- * @returns the schemas by the file name kubeconform looks for
+ * @returns the schemas by the file name that kubeconform expects
  */
 export function customResourceSchemas({ spec }: CustomResourceDefinition): Map<string, JsonSchema> {
   return new Map(
     spec.versions.map(({ name: version, schema }) => [
       fileName({ group: spec.group, version, kind: spec.names.kind }),
-      // These definitions refer to nothing.
+      // Schemas of custom kinds contain no references.
       { $schema: DRAFT, ...strict(schema.openAPIV3Schema, () => {}) },
     ]),
   )
 }
 
-/** `<kind>-<first label of the group>-<version>.json`, the core group having no label. */
+/** `<kind>-<first label of the group>-<version>.json`, without the label for the core group. */
 function fileName({ group, version, kind }: { group: string; version: string; kind: string }): string {
   const label = group === '' ? [] : [group.split('.')[0]]
   return `${[kind, ...label, version].join('-').toLowerCase()}.json`
 }
 
-/** The converted definition `name` and all it refers to. References stay, as some definitions contain themselves. */
+/** Converts the definition `name` and all that it refers to. It keeps references, because some are recursive. */
 function reachableFrom(name: string, definitions: Record<string, OpenApiSchema>): Record<string, JsonSchema> {
   const reachable: Record<string, JsonSchema> = {}
   const pending = [name]
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const definition = definitions[next]
     if (definition === undefined) throw new TypeError(`the OpenAPI document does not define ${next}`)
-    // A quantity may be written as a number, although the document only says string.
+    // Kubernetes also accepts numbers as quantities, although the document says string.
     reachable[next] =
       next === QUANTITY
         ? { type: ['string', 'number'] }
@@ -103,7 +101,7 @@ function strict(schema: OpenApiSchema, onReference: (name: string) => void): Jso
   const { description: _, properties, items, additionalProperties, ...rest } = schema
   const converted: JsonSchema = rest
   if (items !== undefined) converted['items'] = strict(items, onReference)
-  // An object that declares no properties is a free-form map, or anything at all.
+  // An object without declared properties is a free-form map.
   if (additionalProperties !== undefined) {
     converted['additionalProperties'] = strict(additionalProperties, onReference)
   } else if (properties !== undefined && rest['x-kubernetes-preserve-unknown-fields'] !== true) {
@@ -118,11 +116,11 @@ function strict(schema: OpenApiSchema, onReference: (name: string) => void): Jso
 }
 
 /**
- * Writes the schemas of Kubernetes' own kinds below `directory`, unless they are there from an earlier call.
+ * Writes the schemas of Kubernetes' own kinds below `directory`, unless an earlier call has.
  *
  * @param openApiFile - `api/openapi-spec/swagger.json` of the Kubernetes version to check against
- * @returns the directory of the schema files; its name changes with the document and with this conversion
- * @throws ActionableError when the file is missing or no OpenAPI 2 document
+ * @returns the directory of the schema files, whose name changes with the document and this conversion
+ * @throws ActionableError when the file is missing or not an OpenAPI 2 document
  */
 export function storeKubernetesSchemas(openApiFile: string, directory: string): string {
   const document = readOpenApi(openApiFile)
@@ -131,7 +129,7 @@ export function storeKubernetesSchemas(openApiFile: string, directory: string): 
     if (definitions === undefined) {
       throw new ActionableError(
         `${openApiFile} is not an OpenAPI 2 document: it has no definitions`,
-        'Pass the api/openapi-spec/swagger.json of a Kubernetes source tree.',
+        'pass the api/openapi-spec/swagger.json of a Kubernetes source tree',
       )
     }
     return kubernetesSchemas(definitions)
@@ -139,10 +137,10 @@ export function storeKubernetesSchemas(openApiFile: string, directory: string): 
 }
 
 /**
- * Writes the schemas of custom kinds below `directory`, unless they are there from an earlier call.
+ * Writes the schemas of custom kinds below `directory`, unless an earlier call has.
  *
- * @param files - a CustomResourceDefinition each, as YAML
- * @returns the directory of the schema files; its name changes with the definitions and with this conversion
+ * @param files - YAML files with a CustomResourceDefinition each
+ * @returns the directory of the schema files, whose name changes with the definitions and this conversion
  */
 export function storeCustomResourceSchemas(files: readonly string[], directory: string): string {
   const documents = files.map((file) => readFileSync(file, 'utf8'))
@@ -179,7 +177,7 @@ function readOpenApi(file: string): string {
   } catch (error) {
     throw new ActionableError(
       `Kubernetes' OpenAPI document cannot be read: ${(error as Error).message}`,
-      'Pass the api/openapi-spec/swagger.json of a Kubernetes source tree.',
+      'pass the api/openapi-spec/swagger.json of a Kubernetes source tree',
       { cause: error },
     )
   }

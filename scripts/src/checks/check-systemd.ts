@@ -1,21 +1,21 @@
 /**
- * `make test ONLY=systemd`: the box on a machine as most people have one, with systemd and cgroup version 2. The
- * machine is emulated, so the check takes most of an hour and is no part of `make test`. What happens inside is
- * apps/eks-box/e2e/systemd.ts.
+ * `make test ONLY=systemd`: tests the box on a machine with systemd and cgroup version 2, as most people have. The
+ * machine is emulated, so the check takes most of an hour, and a plain `make test` leaves it out. It runs
+ * apps/eks-box/e2e/systemd.ts in the machine.
  */
 import { existsSync, globSync, realpathSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import { installPackages, PACKAGES, VIRTUAL_MACHINE_PACKAGES } from 'eks-box/packages'
-import { awsPythonPath, missingTools, UP_TOOLS } from 'eks-box/tools'
 import { execa } from 'execa'
 import { REPOSITORY_ROOT, readEnvironment } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
+import { awsPythonPath, missingTools, UP_TOOLS } from 'shared/tools'
 import { saveImage } from '../image/image.ts'
-import { providerMirror } from '../infrastructure/terraform.ts'
-import { boot, bringAlong, installationOf, makeDisk, rootFileSystem } from './virtual-machine.ts'
+import { providerMirror } from '../infrastructure/providers.ts'
+import { boot, copyToRoot, installationOf, makeDisk, rootFileSystem } from './virtual-machine.ts'
 
-/** An idle machine with 2 cores needs a third of it. In milliseconds. */
+/** Three times what an idle machine with 2 cores needs. In milliseconds. */
 const timeLimit = 150 * 60_000
 
 const environment = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
@@ -30,18 +30,18 @@ async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
   return result
 }
 
-/** Where `program` is once all links are followed. */
+/** The path of `program`, with all symbolic links resolved. */
 async function locate(program: string, remedy: string): Promise<string> {
   const { failed, stdout } = await execa('sh', ['-c', `command -v ${program}`], { reject: false })
   if (failed) throw new ActionableError(`${program} is not installed`, remedy)
   return realpathSync(stdout)
 }
 
-/** The service in the virtual machine that runs the trial, and ends the machine with it. */
+/** The systemd unit that runs the trial in the virtual machine and then powers the machine off. */
 function trialUnit(command: readonly string[], variables: Readonly<Record<string, string>>): string {
   const quote = (text: string) => JSON.stringify(text.replaceAll('%', '%%'))
   return `[Unit]
-Description=The box's trial
+Description=Trial of the box
 
 [Service]
 Type=exec
@@ -58,14 +58,14 @@ WantedBy=multi-user.target
 `
 }
 
-/** Puts the checkout, with what git does not know of, the tools and the trial's service into `root`. */
-async function furnish(root: string, image: string, tag: string): Promise<void> {
+/** Copies the checkout (untracked files included), the tools and the trial's unit into `root`. */
+async function populateRoot(root: string, image: string, tag: string): Promise<void> {
   const terraform = await locate('terraform', 'see `make doctor`')
-  const mirror = providerMirror()
+  const mirror = providerMirror(environment.mirrors.providers)
   if (mirror === undefined) {
     throw new ActionableError(
-      'the virtual machine has no network, and this machine has no Terraform providers that it could take along',
-      'make a directory with `terraform providers mirror` in infrastructure-hcl/cluster and set TERRAFORM_PROVIDER_MIRROR',
+      'the virtual machine has no network, so it needs Terraform providers from a mirror, but this machine has none',
+      'create one with `terraform providers mirror <directory>` in infrastructure-hcl/cluster and set TERRAFORM_PROVIDER_MIRROR to it',
     )
   }
   const { stdout } = await execa({
@@ -77,27 +77,27 @@ async function furnish(root: string, image: string, tag: string): Promise<void> 
   })
   const checkout = [...files, ...modules].map((path) => join(REPOSITORY_ROOT, path)).filter(existsSync)
   const python = installationOf(realpathSync(awsPythonPath(box)))
-  await bringAlong(root, [
+  await copyToRoot(root, [
     ...[...checkout, join(box.cacheDir, 'tools'), terraform, mirror, image],
     ...(python === undefined ? [] : [python]),
   ])
-  // Make installs the dependencies when the lock file is newer.
+  // Otherwise make would run `npm ci`, because the lock file would be newer.
   await utimes(join(root, REPOSITORY_ROOT, 'node_modules'), new Date(), new Date())
 
-  // The migration's Job has to wait while the image is pulled.
+  // Pulling the image takes longer than the default timeout of the migration.
   const slowValues = '/etc/slow-values.yaml'
   await writeFile(join(root, slowValues), 'migration: { timeoutSeconds: 1200 }\n')
 
   const units = join(root, 'etc/systemd/system')
   const variables = {
     HOME: '/root',
-    // A serial port looks like a terminal, but shows no lines that redraw themselves.
+    // A serial port counts as a terminal, but cannot redraw progress lines.
     CI: 'true',
     PATH: ['/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', dirname(terraform)].join(
       delimiter,
     ),
     BOX_CACHE_DIR: box.cacheDir,
-    // Everything takes ten times as long here.
+    // Emulation makes everything about ten times slower.
     BOX_START_TIMEOUT_SECONDS: '1200',
     ROLLOUT_TIMEOUT_SECONDS: '1200',
     VALUES: slowValues,
@@ -108,13 +108,13 @@ async function furnish(root: string, image: string, tag: string): Promise<void> 
   const node = realpathSync(process.execPath)
   await writeFile(join(units, 'trial.service'), trialUnit([node, trial], variables))
   await symlink('../trial.service', join(units, 'multi-user.target.wants', 'trial.service'))
-  // systemd gives a service 90 seconds to start.
+  // By default, systemd gives a unit only 90 seconds to start.
   await mkdir(join(root, 'etc/systemd/system.conf.d'), { recursive: true })
   await writeFile(
     join(root, 'etc/systemd/system.conf.d/slow.conf'),
     '[Manager]\nDefaultTimeoutStartSec=30min\n',
   )
-  // Or the start of the machine empties /tmp, where parts of this may lie.
+  // Otherwise systemd empties /tmp at boot, which may hold copied files.
   await mkdir(join(root, 'etc/tmpfiles.d'), { recursive: true })
   await symlink('/dev/null', join(root, 'etc/tmpfiles.d/tmp.conf'))
 }
@@ -125,7 +125,7 @@ async function check(): Promise<void> {
   const interrupt = interruption.signal
   if (process.arch !== 'x64') {
     throw new ActionableError(
-      `the virtual machine is one for amd64, this machine is ${process.arch}`,
+      `the virtual machine needs an amd64 host, but this machine is ${process.arch}`,
       'run the check on an amd64 machine',
     )
   }
@@ -151,13 +151,13 @@ async function check(): Promise<void> {
     const root = join(work, 'root')
     const disk = join(work, 'disk')
     const image = join(work, 'image.tar')
-    const tag = await timed("the service's image", () => saveImage(environment, image))
+    const tag = await timed("the service's image", () => saveImage(environment, process.env, image))
     await timed('disk', async () => {
       await execa('cp', ['--archive', '--link', base, root])
-      await furnish(root, image, tag)
+      await populateRoot(root, image, tag)
       await makeDisk(root, disk, interrupt)
     })
-    console.log(`booting; its console goes to ${consoleLog}`)
+    console.log(`booting the virtual machine; its console is logged to ${consoleLog}`)
     const since = Date.now()
     const status = await boot({
       root,
@@ -174,7 +174,7 @@ async function check(): Promise<void> {
     if (status === '0') return
     throw new ActionableError(
       'the box does not work on a machine with systemd and cgroup version 2',
-      `the reason is shown above; the machine's console is in ${consoleLog}`,
+      `see the reason above, or the machine's console in ${consoleLog}`,
     )
   } finally {
     await rm(work, { recursive: true, force: true })

@@ -1,24 +1,25 @@
 /**
- * Holds the Terraform stacks against their own tests, format, lint and security rules. Each stack is tested in a
- * copy: what init writes never reaches the repository. No AWS is asked.
+ * Checks the Terraform stacks: format, lint, security rules, validation and their own tests. Each stack is tested in a
+ * copy, so that init writes nothing to the repository. Nothing here needs AWS.
  */
 import { existsSync } from 'node:fs'
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
-import { builtProgram } from 'eks-box/tools'
 import { execa } from 'execa'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
-import { reachesRegistry, writeManifest } from '../infrastructure/modules.ts'
-import { mirrorConfig, providerMirror, STACKS, type StackName } from '../infrastructure/terraform.ts'
+import { builtProgram } from 'shared/tools'
+import { canReachRegistry, writeManifest } from '../infrastructure/modules.ts'
+import { mirrorConfig, providerMirror } from '../infrastructure/providers.ts'
+import { STACKS, type StackName } from '../infrastructure/terraform.ts'
 
 const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
 const box = readBoxConfig(process.env)
 
-/** Providers of HashiCorp a stack needs; where neither registry nor mirror has one, its tests cannot run. */
+/** Each stack's providers. Without registry access and a mirror that has them, its tests are skipped. */
 const providers: Record<StackName, readonly string[]> = {
   bootstrap: ['aws'],
   cluster: ['aws'],
@@ -27,11 +28,11 @@ const providers: Record<StackName, readonly string[]> = {
 
 async function checked(program: string, args: string[], cwd: string, env = {}): Promise<void> {
   const { failed, shortMessage } = await execa(program, args, { cwd, env, stdio: 'inherit', reject: false })
-  if (failed) throw new ActionableError(shortMessage ?? `${program} failed`, 'mend what is named above')
+  if (failed) throw new ActionableError(shortMessage ?? `${program} failed`, 'fix the findings above')
 }
 
 async function testStack(name: StackName, work: string, registryAnswers: boolean): Promise<void> {
-  const mirror = registryAnswers ? undefined : providerMirror()
+  const mirror = registryAnswers ? undefined : providerMirror(process.env['TERRAFORM_PROVIDER_MIRROR'])
   const missing = providers[name].filter(
     (provider) =>
       !registryAnswers &&
@@ -39,7 +40,7 @@ async function testStack(name: StackName, work: string, registryAnswers: boolean
   )
   if (missing.length > 0) {
     console.log(
-      `${name}: SKIPPED validate and test: neither the registry nor a mirror has the provider ${missing.join(', ')} (TERRAFORM_PROVIDER_MIRROR names one)`,
+      `${name}: SKIPPED validate and test: the registry cannot be reached and no mirror has the provider ${missing.join(', ')} (set TERRAFORM_PROVIDER_MIRROR to one that does)`,
     )
     return
   }
@@ -63,7 +64,7 @@ async function testStack(name: StackName, work: string, registryAnswers: boolean
     all: true,
     reject: false,
   })
-  if (failed) throw new ActionableError(`${name} cannot be initialized: ${all}`, 'mend what Terraform names')
+  if (failed) throw new ActionableError(`${name} cannot be initialised: ${all}`, 'fix what Terraform reports')
   await checked('terraform', ['validate', '-no-color'], stack, env)
   await checked('terraform', ['test', '-no-color'], stack, env)
 }
@@ -81,12 +82,12 @@ async function check(): Promise<void> {
     builtProgram(box, 'checkov'),
     [
       ...['--directory', '.', '--framework', 'terraform', '--compact', '--quiet', '--skip-download'],
-      // They never go to AWS, and create less than the modules they stand for.
+      // The stand-ins are never applied to AWS, and lack settings of the real modules.
       ...['--skip-path', 'tests/stand-ins'],
     ],
     root,
   )
-  const registryAnswers = await reachesRegistry()
+  const registryAnswers = await canReachRegistry()
   const work = await mkdtemp(join(tmpdir(), 'fastify-eks-terraform-'))
   try {
     for (const part of ['infrastructure-hcl', 'helm']) {
@@ -102,7 +103,7 @@ async function check(): Promise<void> {
 }
 
 await new Command('check-terraform')
-  .description('Formats, lints, validates and tests the stacks.')
+  .description('Checks the format of the Terraform stacks, lints, validates and tests them.')
   .action(check)
   .parseAsync()
   .catch(reportFailure)

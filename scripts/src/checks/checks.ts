@@ -6,11 +6,11 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { BOX_PACKAGES } from 'eks-box/packages'
-import { awsPythonPath, programPath, TOOL_NAMES, type Tool, UP_TOOLS } from 'eks-box/tools'
 import { execa } from 'execa'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
+import { awsPythonPath, programPath, TOOL_NAMES, type Tool, UP_TOOLS } from 'shared/tools'
 
 interface Step {
   name: string

@@ -4,14 +4,14 @@ import { execa } from 'execa'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import t from 'tap'
 
-/** Stands in for Node: notes when a step begins and ends. */
+/** Replaces Node, and records when a step begins and ends. */
 const node = `#!/bin/sh
 echo "begin $*" >> steps
 sleep 0.2
 echo "end $*" >> steps
 `
 
-t.test('the steps of `make up` run one after the other, even with -j', async (t) => {
+t.test('`make up` runs its steps one after the other, even with -j', async (t) => {
   const directory = t.testdir({ 'package-lock.json': '{}', node_modules: { '.bin': { node } } })
   cpSync(join(REPOSITORY_ROOT, 'Makefile'), join(directory, 'Makefile'))
   chmodSync(join(directory, 'node_modules/.bin/node'), 0o755)
@@ -24,7 +24,7 @@ t.test('the steps of `make up` run one after the other, even with -j', async (t)
   t.match(
     begun,
     [/cli\.ts up/, /stack\.ts apply/, /image\.ts build/, /image\.ts push/, /deploy\.ts/, /run\.ts scaling/],
-    'in the order of the procedure',
+    'in this order',
   )
   t.strictSame(
     steps,

@@ -1,6 +1,6 @@
 /**
- * A virtual machine with systemd and cgroup version 2, made from Debian packages and emulated by QEMU: it needs
- * neither KVM, an image, nor a network.
+ * A virtual machine with systemd and cgroup version 2, built from Debian packages and emulated by QEMU. It needs no KVM,
+ * no image and no network.
  */
 import { createHash } from 'node:crypto'
 import { existsSync, globSync, readFileSync } from 'node:fs'
@@ -9,15 +9,15 @@ import { dirname, join, relative } from 'node:path'
 import { ExecaError, execa } from 'execa'
 import { ActionableError } from 'shared/errors'
 
-/** What makes Debian's smallest installation into a machine that boots. */
+/** The packages that Debian's minimal installation lacks to boot. */
 const systemPackages = [
   ...['systemd', 'systemd-sysv', 'dbus', 'udev', 'kmod', 'procps'],
   'linux-image-cloud-amd64',
 ]
 
-/** Room for the box's state beside what is brought along; the file is sparse. */
+/** Leaves room for the box's state. The file is sparse. */
 const diskSize = '20G'
-/** A machine of the size that `docs/local-box.md` asks for, and some for the kernel's cache. */
+/** The machine that `docs/local-box.md` requires, plus memory for the page cache. */
 const hardware = ['-smp', '2', '-m', '6144']
 
 async function run(program: string, args: readonly string[], interrupt: AbortSignal): Promise<string> {
@@ -26,12 +26,12 @@ async function run(program: string, args: readonly string[], interrupt: AbortSig
   } catch (cause) {
     if (!(cause instanceof ExecaError)) throw cause
     if (interrupt.aborted) throw interrupted(cause)
-    const said = String(cause.all).trimEnd().split('\n').at(-1) || cause.shortMessage
+    const lastLine = String(cause.all).trimEnd().split('\n').at(-1) || cause.shortMessage
     throw new ActionableError(
-      `${program} failed: ${said}`,
+      `${program} failed: ${lastLine}`,
       /No space left/i.test(String(cause.all))
         ? 'free about 10 GB of disk, or set BOX_CACHE_DIR to a larger disk'
-        : `run it yourself to see all it says: ${cause.escapedCommand}`,
+        : `run it yourself to see its whole output: ${cause.escapedCommand}`,
       { cause },
     )
   }
@@ -41,7 +41,7 @@ function interrupted(cause: unknown): ActionableError {
   return new ActionableError('stopped', 'run the command again', { cause })
 }
 
-/** This machine's release of Debian, and where its apt gets it from. */
+/** This machine's Debian release, and its apt sources. */
 async function packageSources(interrupt: AbortSignal): Promise<{ release: string; sources: string[] }> {
   const release = /^VERSION_CODENAME=(\w+)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? ''
   const list = async () =>
@@ -64,16 +64,16 @@ async function packageSources(interrupt: AbortSignal): Promise<{ release: string
   }
   if (release !== '' && sources.length > 0) return { release, sources }
   throw new ActionableError(
-    'the virtual machine is made from packages of Debian, and apt on this machine has no source of them',
+    'the virtual machine is built from Debian packages, but apt on this machine has no Debian sources',
     'run the check on Debian 12 or newer',
   )
 }
 
 /**
- * A root file system with systemd, a kernel and `packages`, of this machine's release of Debian. It is made once
- * and kept in `cacheDirectory`: hard links of its files must not be written to.
+ * Builds a root file system with systemd, a kernel and `packages` from this machine's Debian release, and caches it in
+ * `cacheDirectory`. Never write to hard links of its files.
  *
- * @throws ActionableError when the packages cannot be had.
+ * @throws ActionableError when the packages are not available
  */
 export async function rootFileSystem(
   cacheDirectory: string,
@@ -89,23 +89,23 @@ export async function rootFileSystem(
   const target = join(cacheDirectory, `${release}-${key}`)
   if (existsSync(target)) return target
   await mkdir(cacheDirectory, { recursive: true })
-  for (const former of await readdir(cacheDirectory)) {
-    await rm(join(cacheDirectory, former), { recursive: true, force: true })
+  for (const outdated of await readdir(cacheDirectory)) {
+    await rm(join(cacheDirectory, outdated), { recursive: true, force: true })
   }
   const unfinished = `${target}.unfinished`
   const options = ['--quiet', '--variant=minbase', `--include=${all.join(',')}`]
-  // In a mount namespace of its own: a mmdebstrap that is killed leaves its mounts behind.
+  // In a separate mount namespace, because mmdebstrap leaves its mounts behind when it is killed.
   await run('unshare', ['--mount', 'mmdebstrap', ...options, release, unfinished, ...sources], interrupt)
   await rename(unfinished, target)
   return target
 }
 
 /**
- * Copies files and directories of this machine to their places below `root`: as links where both are on one file
- * system, since only copies on the virtual disk are ever written to.
+ * Copies files and directories of this machine to the same paths below `root`. It makes hard links where both are on one
+ * file system, which is safe because the machine writes only to its virtual disk.
  */
-export async function bringAlong(root: string, paths: readonly string[]): Promise<void> {
-  // From the root directory: cp looks for the parents of an absolute path below the directory it runs in.
+export async function copyToRoot(root: string, paths: readonly string[]): Promise<void> {
+  // With --parents, cp resolves the parents relative to its working directory.
   const copy = execa({ cwd: '/' })
   const names = paths.map((path) => relative('/', path))
   const linked = await copy('cp', ['--archive', '--link', '--parents', ...names, root], { reject: false })
@@ -118,25 +118,25 @@ export async function makeDisk(root: string, disk: string, interrupt: AbortSigna
 }
 
 export interface Boot {
-  /** The root file system on the disk: its kernel is the one that starts. */
+  /** The root file system, which also holds the kernel to boot. */
   root: string
   disk: string
-  /** File that gets what the kernel and systemd print. */
+  /** File for the output of the kernel and systemd. */
   consoleLog: string
-  /** After this the machine is taken to hang. In milliseconds. */
+  /** After this time the machine counts as hung. In milliseconds. */
   timeout: number
   interrupt: AbortSignal
-  /** Is called with every line that the machine writes to its second serial port. */
+  /** Receives each line that the machine writes to its second serial port. */
   onLine: (line: string) => void
-  /** Matches the line with the result, and in its first group the result. */
+  /** Matches the line with the result, which is its first group. */
   result: RegExp
 }
 
 /**
- * Boots the disk and resolves to the result when the machine has powered off. It is emulated instruction by
- * instruction, which works everywhere, at about a tenth of the speed.
+ * Boots the disk and returns the result once the machine has powered off. Pure emulation works everywhere, at about a
+ * tenth of the speed.
  *
- * @throws ActionableError when it does not come to an end, or ends without a result.
+ * @throws ActionableError when the machine does not power off in time, or reports no result
  */
 export async function boot(options: Boot): Promise<string> {
   const { root, disk, consoleLog, timeout, interrupt } = options
@@ -144,13 +144,13 @@ export async function boot(options: Boot): Promise<string> {
   const machine = execa(
     'nice',
     [
-      // Whatever ends this process, by whatever means, ends the machine.
+      // The machine dies with this process, even when that is killed.
       ...['-n', '10', 'setpriv', '--pdeathsig', 'KILL', '--', 'qemu-system-x86_64'],
       ...['-accel', 'tcg,thread=multi', '-cpu', 'max', ...hardware, '-nic', 'none', '-no-reboot'],
       ...['-display', 'none', '-monitor', 'none', '-serial', `file:${consoleLog}`, '-serial', 'stdio'],
       ...['-kernel', file('vmlinuz'), '-initrd', file('initrd.img')],
-      // A busy host delays the timer's interrupts, which the kernel would take for a defect. A kernel that panics
-      // restarts, which ends a machine that may not.
+      // A busy host delays timer interrupts, which the kernel's checks would report as a defect. `panic=1` reboots
+      // after a panic, which ends the machine because of -no-reboot.
       ...['-append', 'root=/dev/vda rw console=ttyS0 no_timer_check nowatchdog panic=1'],
       ...['-drive', `file=${disk},if=virtio,format=raw,cache=unsafe`],
     ],
@@ -169,17 +169,17 @@ export async function boot(options: Boot): Promise<string> {
   console.error(log.split('\n').slice(-40).join('\n'))
   const { timedOut, failed, shortMessage } = ending
   const reason = timedOut
-    ? `was not done after ${timeout / 60_000} minutes`
+    ? `did not finish within ${timeout / 60_000} minutes`
     : failed
       ? `failed: ${shortMessage}`
       : 'ended without a result'
   throw new ActionableError(
     `the virtual machine ${reason}`,
-    `the end of its console is shown above, all of it is in ${consoleLog}`,
+    `the end of its console is above, and all of it in ${consoleLog}`,
   )
 }
 
-/** Directory of a program's installation where that is not the distribution's own: `/opt/x` of `/opt/x/bin/y`. */
+/** Installation directory of a program that is not from the distribution: `/opt/x` for `/opt/x/bin/y`. */
 export function installationOf(program: string): string | undefined {
   return program.startsWith('/usr/bin/') ? undefined : dirname(dirname(program))
 }

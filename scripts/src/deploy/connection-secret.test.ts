@@ -17,7 +17,7 @@ async function serve(t: Test, listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-/** A Secrets Manager that answers every question alike. */
+/** A Secrets Manager that gives the same answer to every request. */
 async function secretsManager(t: Test, answer: object, status = 200): Promise<SecretsManagerClient> {
   const endpoint = await serve(t, (_request, response) => {
     response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(JSON.stringify(answer))
@@ -30,7 +30,7 @@ async function secretsManager(t: Test, answer: object, status = 200): Promise<Se
   })
 }
 
-/** An API server that answers with `status` and tells what it was asked. */
+/** An API server that answers with `status` and records its requests. */
 async function cluster(t: Test, status = 200) {
   const asked: {
     method: string | undefined
@@ -49,7 +49,7 @@ async function cluster(t: Test, status = 200) {
   return { core: kubeConfig.makeApiClient(CoreV1Api), asked }
 }
 
-t.test('each text of the secret becomes a key of the Secret', async (t) => {
+t.test('each string of the secret becomes a key of the Secret', async (t) => {
   const { core, asked } = await cluster(t)
   const secret = { SecretString: '{"DATABASE_URL":"postgres://a","REDIS_URL":"redis://b"}' }
   await copySecret(await secretsManager(t, secret), 'shop/local', core, target)
@@ -63,7 +63,7 @@ t.test('each text of the secret becomes a key of the Secret', async (t) => {
   t.match(
     new URL(asked[0]?.url ?? '', 'http://x').searchParams.get('force'),
     'true',
-    'whoever wrote it before',
+    'even if somebody else wrote it before',
   )
   const { metadata, data } = JSON.parse(asked[0]?.body ?? '')
   t.strictSame(metadata, target)
@@ -73,7 +73,7 @@ t.test('each text of the secret becomes a key of the Secret', async (t) => {
   })
 })
 
-t.test('a secret that is not there is told with the way to get it', async (t) => {
+t.test('a missing secret is reported with the next step', async (t) => {
   const { core, asked } = await cluster(t)
   const manager = await secretsManager(
     t,
@@ -84,10 +84,10 @@ t.test('a secret that is not there is told with the way to get it', async (t) =>
     message: /^the secret shop\/local cannot be read from Secrets Manager: .*can't find/,
     nextStep: /make down/,
   })
-  t.strictSame(asked, [], 'and the cluster keeps what it has')
+  t.strictSame(asked, [], 'the Secret in the cluster is not changed')
 })
 
-t.test('a secret of another shape is refused without showing it', async (t) => {
+t.test('a secret of another format is refused without printing it', async (t) => {
   const { core } = await cluster(t)
   for (const SecretString of [
     'hunter2',
@@ -98,33 +98,33 @@ t.test('a secret of another shape is refused without showing it', async (t) => {
   ]) {
     const copy = copySecret(await secretsManager(t, { SecretString }), 'shop/local', core, target)
     const failure: unknown = await copy.catch((error: unknown) => error)
-    t.match(failure, { message: 'the secret shop/local in Secrets Manager is no JSON object of texts' })
+    t.match(failure, { message: 'the secret shop/local in Secrets Manager is not a JSON object of strings' })
     t.notMatch(String(failure), 'hunter2')
   }
 })
 
-t.test('on AWS the External Secrets operator provides it, and nothing is asked', async (t) => {
+t.test('on AWS, where the External Secrets operator provides it, nothing is requested', async (t) => {
   const { core, asked } = await cluster(t)
   t.equal(await provideConnectionSecret(readEnvironment({ ENV: 'dev' }), core, target), true)
   t.strictSame(asked, [])
 })
 
-t.test('in a cluster of the user’s own, it is the user’s: there or not', async (t) => {
+t.test('in a user’s own cluster, the Secret may exist or not', async (t) => {
   const own = readEnvironment({ KUBE_CONTEXT: 'kind' })
-  const having = await cluster(t)
-  t.equal(await provideConnectionSecret(own, having.core, target), true)
-  const lacking = await cluster(t, 404)
-  t.equal(await provideConnectionSecret(own, lacking.core, target), false)
-  t.match(lacking.asked, [{ method: 'GET' }], 'and nothing is written')
+  const withSecret = await cluster(t)
+  t.equal(await provideConnectionSecret(own, withSecret.core, target), true)
+  const withoutSecret = await cluster(t, 404)
+  t.equal(await provideConnectionSecret(own, withoutSecret.core, target), false)
+  t.match(withoutSecret.asked, [{ method: 'GET' }], 'nothing is written')
 })
 
-t.test('a cluster that does not let it be read is not taken for one without', async (t) => {
+t.test('a refusal to read the Secret is an error', async (t) => {
   const { core } = await cluster(t, 403)
   const own = readEnvironment({ KUBE_CONTEXT: 'kind' })
   await t.rejects(provideConnectionSecret(own, core, target), { code: 403 })
 })
 
-t.test('a box that is not up is told', async (t) => {
+t.test('it needs a running box', async (t) => {
   const { core } = await cluster(t)
   await t.rejects(provideConnectionSecret(readEnvironment({ BOX_STATE_DIR: '/nowhere' }), core, target), {
     message: 'the box is not up',

@@ -11,12 +11,13 @@ export interface SecretReference {
 }
 
 /**
- * Puts the connection URLs of database and cache where the chart's pods find them. On AWS the External Secrets
- * operator does that, so nothing is done there; in the box, whose Secrets Manager holds them, they are copied. A
- * cluster of the user's own with `ENV=local` has a Secret or has none.
+ * Provides the Secret with the connection URLs of database and cache. On AWS the External Secrets operator creates it.
+ * In the box it is copied from the box's Secrets Manager. In a user's own cluster (`ENV=local` with `KUBE_CONTEXT`) the
+ * user may have created it.
  *
- * @returns whether there is a Secret for the pods to use.
- * @throws ActionableError when the box has nothing to copy; ApiException when the cluster refuses.
+ * @returns whether there is a Secret for the pods to use
+ * @throws ActionableError when the box has no secret to copy
+ * @throws ApiException when the cluster refuses a request
  */
 export async function provideConnectionSecret(
   { name, usesBox, box }: Environment,
@@ -39,11 +40,11 @@ export async function provideConnectionSecret(
 }
 
 /**
- * Copies a secret of AWS Secrets Manager, a JSON object of texts, to a Secret of the cluster, key by key: what
- * the External Secrets operator does where one runs.
+ * Copies a JSON object of strings from AWS Secrets Manager to a Secret of the cluster, key by key, as the External
+ * Secrets operator would.
  *
- * @param id name of the secret in Secrets Manager.
- * @throws ActionableError when it is not there or holds something else.
+ * @param id - name of the secret in Secrets Manager
+ * @throws ActionableError when the secret is missing or has another format
  */
 export async function copySecret(
   secretsManager: SecretsManagerClient,
@@ -59,7 +60,7 @@ export async function copySecret(
     {
       namespace,
       name,
-      // Applied, so that keys that are gone from the source go from the copy as well.
+      // Server-side apply also removes keys that are no longer in the source.
       body: { apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name }, data },
       fieldManager: 'deploy',
       force: true,
@@ -74,29 +75,29 @@ async function readSecret(secretsManager: SecretsManagerClient, id: string): Pro
     .catch((cause: unknown) => {
       throw new ActionableError(
         `the secret ${id} cannot be read from Secrets Manager: ${cause instanceof Error ? cause.message : cause}`,
-        'see `make status`; a box that lacks it is older than this checkout: `make down` and `make up` make a new one',
+        'see `make status`; if the box was created by an older checkout, recreate it with `make down` and `make up`',
         { cause },
       )
     })
   const values = parse(SecretString)
   if (values !== undefined) return values
-  // What it does hold may be a password, and is not shown.
+  // The message must not contain the value, which may be a password.
   throw new ActionableError(
-    `the secret ${id} in Secrets Manager is no JSON object of texts`,
-    'put {"DATABASE_URL": "...", "REDIS_URL": "..."} there with `aws secretsmanager put-secret-value`',
+    `the secret ${id} in Secrets Manager is not a JSON object of strings`,
+    'set it to {"DATABASE_URL": "...", "REDIS_URL": "..."} with `aws secretsmanager put-secret-value`',
   )
 }
 
 function parse(text: string | undefined): Record<string, string> | undefined {
   try {
     const value: unknown = JSON.parse(text ?? '')
-    return isTexts(value) ? value : undefined
+    return isStringRecord(value) ? value : undefined
   } catch {
     return undefined
   }
 }
 
-function isTexts(value: unknown): value is Record<string, string> {
+function isStringRecord(value: unknown): value is Record<string, string> {
   return (
     typeof value === 'object' &&
     value !== null &&

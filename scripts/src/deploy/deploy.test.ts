@@ -1,14 +1,16 @@
 import t from 'tap'
 import { readExtraValues, readRolloutTimeout } from './deploy.ts'
 
-t.test('a further values file has to be there', async (t) => {
+t.test('VALUES must name an existing file', async (t) => {
   t.equal(readExtraValues({}), undefined)
   t.equal(readExtraValues({ VALUES: import.meta.filename }), import.meta.filename)
-  t.match(readExtraValues({ VALUES: 'Makefile' }), /\/Makefile$/, 'from the root of the repository')
-  t.throws(() => readExtraValues({ VALUES: 'no.yaml' }), { message: 'VALUES is "no.yaml", which is no file' })
+  t.match(readExtraValues({ VALUES: 'Makefile' }), /\/Makefile$/, 'relative to the root of the repository')
+  t.throws(() => readExtraValues({ VALUES: 'no.yaml' }), {
+    message: 'VALUES is "no.yaml", but there is no such file',
+  })
 })
 
-t.test('a slow machine may take longer for a rollout', async (t) => {
+t.test('ROLLOUT_TIMEOUT_SECONDS sets the timeout of a rollout', async (t) => {
   t.equal(readRolloutTimeout({}), 300)
   t.equal(readRolloutTimeout({ ROLLOUT_TIMEOUT_SECONDS: '1200' }), 1200)
   for (const text of ['20m', '0', '-1']) {

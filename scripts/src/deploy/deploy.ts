@@ -1,4 +1,4 @@
-/** `make deploy`: rolls the image out with the chart, says why a rollout fails, and rolls back. */
+/** `make deploy`: rolls out the image with the Helm chart; diagnoses a failed rollout and rolls it back. */
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -18,7 +18,7 @@ import {
   chartWarnings,
   helmCause,
   helmProgram,
-  lastGood,
+  lastDeployed,
   NAMESPACE,
   Release,
   ROLLOUT_TIMEOUT,
@@ -28,25 +28,25 @@ import {
 const connectionSecret = { namespace: NAMESPACE, name: SERVICE }
 const chart = join(REPOSITORY_ROOT, 'helm', SERVICE)
 
-/** How long a pod may be in a state that does not heal before the rollout is given up. In milliseconds. */
-const patience = 20_000
+/** A rollout is aborted when a pod stays in a permanent failure for this long, in milliseconds. */
+const failureGracePeriod = 20_000
 /**
- * The same for a pod that waits for a Secret which an ExternalSecret is to make: the operator has to see the object
- * and to read the store. Below the chart's migration.timeoutSeconds (120 s): with the Job its pod goes, and with the
- * pod the reason. In milliseconds.
+ * The same for a pod that waits for the Secret of an ExternalSecret, because the operator needs time to read the store.
+ * It is shorter than the chart's migration.timeoutSeconds (120 s): the failed Job's pod is deleted, and the reason with
+ * it. In milliseconds.
  */
-const secretPatience = 100_000
+const secretGracePeriod = 100_000
 const pollInterval = 1_000
 
 /**
- * Makes the namespace with the Pod Security level the chart's pods meet, unless it is there. Being the first
- * request of a deployment, it also tells whether the cluster answers. It asks for this one namespace only,
- * which those may who are admins of nothing else.
+ * Creates the namespace, with the Pod Security level that the chart's pods meet, unless it exists. As the first request
+ * of a deployment it also checks access to the cluster. It reads only this namespace, because the deployer may not be
+ * allowed to list namespaces.
  */
 async function ensureNamespace(core: CoreV1Api): Promise<void> {
   const labels = {
     'pod-security.kubernetes.io/enforce': 'restricted',
-    // A rollout goes on only when the load balancer sends requests to the new pods.
+    // A new pod counts as ready only once the load balancer sends requests to it.
     'elbv2.k8s.aws/pod-readiness-gate-inject': 'enabled',
   }
   try {
@@ -59,24 +59,24 @@ async function ensureNamespace(core: CoreV1Api): Promise<void> {
   }
 }
 
-/** Tells a cluster that refuses from one that is not there. */
+/** Explains a failed request: rejected credentials, missing permissions, or no answer from the cluster. */
 function clusterFailure(cause: unknown): ActionableError {
   if (cause instanceof ApiException && cause.code === 401) {
     return new ActionableError(
       'the cluster does not accept your credentials',
-      'renew them (for EKS, `aws sts get-caller-identity` shows whom you are), then run `make deploy` again',
+      'renew them (for EKS, `aws sts get-caller-identity` shows who you are), then run `make deploy` again',
       { cause },
     )
   }
   if (cause instanceof ApiException) {
-    const said = /"message":("(?:[^"\\]|\\.)*")/.exec(String(cause.body))?.[1]
+    const message = /"message":("(?:[^"\\]|\\.)*")/.exec(String(cause.body))?.[1]
     return new ActionableError(
-      `the cluster refuses: ${said === undefined ? `HTTP ${cause.code}` : JSON.parse(said)}`,
-      `ask its administrators for the right to deploy to the namespace ${NAMESPACE}`,
+      `the cluster refuses the request: ${message === undefined ? `HTTP ${cause.code}` : JSON.parse(message)}`,
+      `ask its administrators for permission to deploy to the namespace ${NAMESPACE}`,
       { cause },
     )
   }
-  // fetch says only that it failed; why is in its cause.
+  // The message of fetch is only "fetch failed".
   const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
   return new ActionableError(
     `the cluster does not answer: ${reason instanceof Error ? reason.message : String(reason)}`,
@@ -85,44 +85,47 @@ function clusterFailure(cause: unknown): ActionableError {
   )
 }
 
-/** Watches a rollout; resolves when a part of it has failed for good for longer than `patience`. */
-async function watchForFinalFailure(
+/** Watches a rollout until it is stopped, or a permanent failure outlasts its grace period. */
+async function watchForPermanentFailure(
   release: Release,
-  earlier: ReadonlySet<string>,
+  earlierMigrationPods: ReadonlySet<string>,
   stop: AbortSignal,
 ): Promise<Diagnosis | undefined> {
-  const since = new Map<string, number>()
+  const failingSince = new Map<string, number>()
   while (!stop.aborted) {
     await sleep(pollInterval, undefined, { signal: stop }).catch(() => {})
-    // A request that fails tells nothing about the pods: the next one may.
-    const diagnoses = stop.aborted ? undefined : await release.diagnoses(earlier).catch(() => undefined)
+    // A failed request says nothing about the pods, so wait for the next one.
+    const diagnoses = stop.aborted
+      ? undefined
+      : await release.diagnoses(earlierMigrationPods).catch(() => undefined)
     if (diagnoses === undefined) continue
-    for (const name of since.keys()) {
-      if (!diagnoses.some((diagnosis) => diagnosis.name === name)) since.delete(name)
+    for (const name of failingSince.keys()) {
+      if (!diagnoses.some((diagnosis) => diagnosis.name === name)) failingSince.delete(name)
     }
-    for (const diagnosis of diagnoses.filter(({ final }) => final)) {
-      const first = since.get(diagnosis.name) ?? Date.now()
-      since.set(diagnosis.name, first)
-      if (Date.now() - first >= (diagnosis.missingSecret === undefined ? patience : secretPatience))
-        return diagnosis
+    for (const diagnosis of diagnoses.filter(({ permanent }) => permanent)) {
+      const since = failingSince.get(diagnosis.name) ?? Date.now()
+      failingSince.set(diagnosis.name, since)
+      const gracePeriod = diagnosis.missingSecret === undefined ? failureGracePeriod : secretGracePeriod
+      if (Date.now() - since >= gracePeriod) return diagnosis
     }
   }
   return undefined
 }
 
-/** What to deploy, and where: everything that the caller's environment decides. */
+/** What to deploy and where, from the environment variables. */
 interface Deployment {
   environment: Environment
   release: Release
   image: { repository: string; tag: string }
-  /** A file with values that precede the environment's. */
+  /** A further values file, which overrides the environment's. */
   extraValues: string | undefined
 }
 
-/** @throws ActionableError when something that a deployment needs is missing. */
+/** @throws ActionableError when something is missing that a deployment needs. */
 async function readDeployment(env: NodeJS.ProcessEnv): Promise<Deployment> {
   const environment = readEnvironment(env)
-  confirmProduction(environment, env, { reviewed: env['CI'] === 'true' })
+  // In CI, the approval of the GitHub environment is the review.
+  confirmProduction(environment, { reviewed: environment.isCi })
   return {
     environment,
     release: new Release(helmProgram(environment.box, env), environment.access, readRolloutTimeout(env)),
@@ -133,14 +136,14 @@ async function readDeployment(env: NodeJS.ProcessEnv): Promise<Deployment> {
 
 async function deploy({ environment, release, image, extraValues }: Deployment): Promise<void> {
   await ensureNamespace(release.core)
-  const connected = await provideConnectionSecret(environment, release.core, connectionSecret).catch(
+  const hasSecret = await provideConnectionSecret(environment, release.core, connectionSecret).catch(
     (failure: unknown) => {
       throw failure instanceof ActionableError ? failure : clusterFailure(failure)
     },
   )
-  if (!connected) {
+  if (!hasSecret) {
     console.log(
-      `there is no Secret ${NAMESPACE}/${connectionSecret.name}, so the service runs without a database`,
+      `the Secret ${NAMESPACE}/${connectionSecret.name} does not exist, so the service runs without a database`,
     )
   }
   const since = Date.now()
@@ -151,26 +154,26 @@ async function deploy({ environment, release, image, extraValues }: Deployment):
     console.log(`an earlier deployment was interrupted (revision ${newest.revision} is ${newest.status})`)
     console.log(await release.restore())
   }
-  const before = await release.generation()
+  const generationBefore = await release.generation()
   const warnings = await rollOut(release, environment, image, [
     ...(extraValues === undefined ? [] : ['--values', extraValues]),
-    // Somebody who tries the service in a cluster of their own accepts this, and is warned.
-    ...(connected ? [] : ['--set-string', 'secret.name=', '--set', 'database.acceptTaskLoss=true']),
+    // Acceptable where somebody tries out the service in a cluster of their own; the chart prints a warning.
+    ...(hasSecret ? [] : ['--set-string', 'secret.name=', '--set', 'database.acceptTaskLoss=true']),
   ])
 
   const seconds = ((Date.now() - since) / 1000).toFixed(1)
-  const after = await release.generation()
+  const generationAfter = await release.generation()
   const reference = `${image.repository}:${image.tag}`
   console.log(
-    after === before
-      ? `${reference} is deployed already, no pod was replaced (${seconds} s)`
+    generationAfter === generationBefore
+      ? `${reference} is already deployed; no pod was replaced (${seconds} s)`
       : `deployed ${reference} to ${environment.name} (${seconds} s)`,
   )
   for (const warning of warnings) console.warn(warning)
 }
 
 /**
- * The values file that `VALUES` names, which precedes the environment's.
+ * The values file that `VALUES` names. It overrides the environment's.
  *
  * @throws ActionableError when there is no such file.
  */
@@ -180,15 +183,15 @@ export function readExtraValues(env: NodeJS.ProcessEnv): string | undefined {
   const path = resolve(REPOSITORY_ROOT, file)
   if (existsSync(path)) return path
   throw new ActionableError(
-    `VALUES is "${file}", which is no file`,
-    'name a file with values of the chart, from the root of the repository',
+    `VALUES is "${file}", but there is no such file`,
+    'set it to the path of a values file, relative to the root of the repository',
   )
 }
 
 /**
- * How long the rollout may take, in seconds: `ROLLOUT_TIMEOUT_SECONDS`, for machines that are slow.
+ * The timeout of the rollout in seconds: `ROLLOUT_TIMEOUT_SECONDS`, which slow machines may need.
  *
- * @throws ActionableError when it is not a number of seconds.
+ * @throws ActionableError when the variable is not a number of seconds.
  */
 export function readRolloutTimeout(env: NodeJS.ProcessEnv): number {
   const text = env['ROLLOUT_TIMEOUT_SECONDS']
@@ -200,72 +203,75 @@ export function readRolloutTimeout(env: NodeJS.ProcessEnv): number {
   )
 }
 
-/** Installs or upgrades the release and returns what the chart warns of. */
+/** Installs or upgrades the release and returns the chart's warnings. */
 async function rollOut(
   release: Release,
   environment: Environment,
   { repository, tag }: Deployment['image'],
   settings: readonly string[],
 ): Promise<string[]> {
-  const left = await release.migrationPods().catch((failure: unknown) => {
+  const existingPods = await release.migrationPods().catch((failure: unknown) => {
     throw clusterFailure(failure)
   })
-  const earlier = new Set(left.map(({ metadata }) => metadata?.name ?? ''))
-  const giveUp = new AbortController()
-  const done = new AbortController()
+  const earlierMigrationPods = new Set(existingPods.map(({ metadata }) => metadata?.name ?? ''))
+  const upgradeAbort = new AbortController()
+  const watchAbort = new AbortController()
   const upgrade = release.helm(
     [
       ...['upgrade', SERVICE, chart, '--install'],
       ...['--values', environment.valuesFile],
-      // As text: a tag of digits alone would become a number.
+      // As strings, because --set would turn a tag of digits into a number.
       ...['--set-string', `image.repository=${repository},image.tag=${tag}`],
       ...settings,
       ...['--wait', '--timeout', `${release.rolloutTimeout}s`],
     ],
-    giveUp.signal,
+    upgradeAbort.signal,
   )
-  const watching = watchForFinalFailure(release, earlier, done.signal).then((diagnosis) => {
-    if (diagnosis !== undefined) giveUp.abort()
-    return diagnosis
-  })
-  const interrupt = () => giveUp.abort()
+  const watching = watchForPermanentFailure(release, earlierMigrationPods, watchAbort.signal).then(
+    (diagnosis) => {
+      if (diagnosis !== undefined) upgradeAbort.abort()
+      return diagnosis
+    },
+  )
+  const interrupt = () => upgradeAbort.abort()
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   const result = await upgrade
-  done.abort()
+  watchAbort.abort()
   process.removeListener('SIGINT', interrupt).removeListener('SIGTERM', interrupt)
-  const finalDiagnosis = await watching
+  const permanentFailure = await watching
   if (!result.failed) return chartWarnings(result.all)
 
-  const worst = finalDiagnosis ?? (await release.diagnoses(earlier).catch(() => []))[0]
-  if (worst !== undefined) console.error((await describeDiagnosis(release.core, NAMESPACE, worst)).join('\n'))
+  const diagnosis = permanentFailure ?? (await release.diagnoses(earlierMigrationPods).catch(() => []))[0]
+  if (diagnosis !== undefined) {
+    console.error((await describeDiagnosis(release.core, NAMESPACE, diagnosis)).join('\n'))
+  }
   const cause =
-    worst === undefined
+    diagnosis === undefined
       ? helmCause(result.isCanceled ? 'the deployment was interrupted' : result.all)
-      : summarize(worst)
-  const failed = `${repository}:${tag} was not rolled out: ${cause}`
-  const outcome = await undo(release, worst).catch((failure: unknown) => {
+      : summarize(diagnosis)
+  const message = `${repository}:${tag} was not rolled out: ${cause}`
+  const outcome = await rollBack(release, diagnosis).catch((failure: unknown) => {
     if (!(failure instanceof ActionableError)) throw failure
-    throw new ActionableError(`${failed}; ${failure.message}`, failure.nextStep, { cause: failure })
+    throw new ActionableError(`${message}; ${failure.message}`, failure.nextStep, { cause: failure })
   })
-  throw new ActionableError(`${failed}; ${outcome}`, nextStep(worst))
+  throw new ActionableError(`${message}; ${outcome}`, nextStep(diagnosis))
 }
 
-/**
- * Takes a failed rollout back; helm may have failed before it changed anything. After a migration that failed it
- * has noted a failed revision, but changed no object.
- */
-async function undo(release: Release, worst: Diagnosis | undefined): Promise<string> {
+/** Rolls back a failed rollout, unless Helm failed before it created a revision. */
+async function rollBack(release: Release, diagnosis: Diagnosis | undefined): Promise<string> {
   const history = await release.history()
   if (history.at(-1)?.status === 'deployed') return 'nothing was changed'
   const outcome = await release.restore()
-  return worst?.kind === 'migration' && lastGood(history) !== undefined ? 'no pod was replaced' : outcome
+  // The migration runs before Helm changes any object.
+  if (diagnosis?.kind === 'migration' && lastDeployed(history) !== undefined) return 'no pod was replaced'
+  return outcome
 }
 
-/** The cause in a few words; the whole message stands above it. */
+/** The cause in a few words; the full diagnosis is printed before it. */
 function summarize({ kind, name, reason, message }: Diagnosis): string {
   if (/ImagePull|InvalidImageName/.test(reason)) return 'the image cannot be pulled'
   const lines = message.trimEnd().split('\n')
-  // What it said last is what ended it.
+  // The last line of its log is the error.
   if (kind === 'migration') return `the migration failed: ${lines.at(-1)}`
   return `${kind} ${name}: ${reason}, ${lines[0]}`
 }
@@ -278,18 +284,18 @@ function nextStep(diagnosis: Diagnosis | undefined): string {
     case 'ErrImagePull':
     case 'ImagePullBackOff':
     case 'InvalidImageName':
-      return 'push the image first with `make push`, or correct IMAGE_TAG'
+      return 'push the image with `make push`, or correct IMAGE_TAG'
     case 'OOMKilled':
-      return "raise the memory limit in the environment's values file, or find what grew"
+      return "raise the memory limit in the environment's values file, or find out why its memory use grew"
     case 'Unschedulable':
-      return 'see `kubectl get nodes`: no node has room for the pod, or none matches its selector'
+      return 'see `kubectl get nodes`: no node has enough free resources, or none matches the node selector'
     case 'CreateContainerConfigError':
       if (diagnosis?.missingSecret === undefined) break
-      return `see \`kubectl describe externalsecret ${SERVICE} --namespace ${NAMESPACE}\`, and that the External Secrets operator runs and may read the store`
+      return `see \`kubectl describe externalsecret ${SERVICE} --namespace ${NAMESPACE}\`, and check that the External Secrets operator runs and may read the store`
     case undefined:
-      return 'fix what helm names, then run `make deploy` again'
+      return 'fix what Helm reports, then run `make deploy` again'
   }
-  return 'fix what the events and log lines above show, then run `make deploy` again'
+  return 'fix the cause that the events and log lines above show, then run `make deploy` again'
 }
 
 if (import.meta.main) {

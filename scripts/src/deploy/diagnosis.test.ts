@@ -12,8 +12,8 @@ import t from 'tap'
 import {
   currentReplicaSet,
   describeDiagnosis,
-  diagnose,
   diagnoseMigration,
+  diagnosePod,
   diagnoseReplicaSet,
 } from './diagnosis.ts'
 
@@ -29,80 +29,80 @@ function pod(container: Partial<V1ContainerStatus>, rest: Partial<V1Pod> = {}): 
   return { metadata: { name: 'app-1' }, status: { containerStatuses: [status] }, ...rest }
 }
 
-t.test('a ready pod has nothing', async (t) => {
-  t.equal(diagnose(pod({ ready: true, state: { running: {} } })), undefined)
+t.test('a ready pod has no diagnosis', async (t) => {
+  t.equal(diagnosePod(pod({ ready: true, state: { running: {} } })), undefined)
   t.equal(
-    diagnose(pod({ state: { waiting: { reason: 'ContainerCreating' } } })),
+    diagnosePod(pod({ state: { waiting: { reason: 'ContainerCreating' } } })),
     undefined,
     'nor a starting one',
   )
 })
 
-t.test('an image that cannot be pulled is a final failure', async (t) => {
+t.test('an image that cannot be pulled is a permanent failure', async (t) => {
   const waiting = { reason: 'ImagePullBackOff', message: 'Back-off pulling image "a:b"' }
-  t.strictSame(diagnose(pod({ state: { waiting } })), {
+  t.strictSame(diagnosePod(pod({ state: { waiting } })), {
     kind: 'pod',
     name: 'app-1',
     reason: 'ImagePullBackOff',
     message: 'Back-off pulling image "a:b"',
-    final: true,
+    permanent: true,
   })
 })
 
-t.test('a Secret that is not there, or lacks a key, is named', async (t) => {
+t.test('a missing Secret, or one that lacks a key, is named', async (t) => {
   for (const message of ['secret "urls" not found', "couldn't find key REDIS_URL in Secret shop/urls"]) {
     const waiting = { reason: 'CreateContainerConfigError', message }
-    t.match(diagnose(pod({ state: { waiting } })), { message, final: true, missingSecret: 'urls' })
+    t.match(diagnosePod(pod({ state: { waiting } })), { message, permanent: true, missingSecret: 'urls' })
   }
   const waiting = { reason: 'CreateContainerConfigError', message: 'configmap "a" not found' }
-  t.notHas(diagnose(pod({ state: { waiting } })), 'missingSecret')
+  t.notHas(diagnosePod(pod({ state: { waiting } })), 'missingSecret')
 })
 
-t.test('a crash is told with its exit code and leads to the log of the life that ended', async (t) => {
+t.test('a crash is reported with its exit code and the log of the previous container', async (t) => {
   const crashed = pod({
     state: { waiting: { reason: 'CrashLoopBackOff' } },
     lastState: { terminated: { exitCode: 1, reason: 'Error' } },
   })
-  t.strictSame(diagnose(crashed), {
+  t.strictSame(diagnosePod(crashed), {
     kind: 'pod',
     name: 'app-1',
     reason: 'CrashLoopBackOff',
     message: 'the container exited with code 1',
-    final: true,
+    permanent: true,
     logs: { container: 'app', previous: true },
   })
 })
 
-t.test('a container killed for its memory is told as such', async (t) => {
+t.test('a container that was killed for its memory use is reported as OOMKilled', async (t) => {
   const killed = pod({ state: { terminated: { exitCode: 137, reason: 'OOMKilled' } } })
-  t.match(diagnose(killed), { reason: 'OOMKilled', logs: { previous: false } })
+  t.match(diagnosePod(killed), { reason: 'OOMKilled', logs: { previous: false } })
 })
 
-t.test('a container that runs without getting ready leads to its log, and may still heal', async (t) => {
-  t.match(diagnose(pod({ state: { running: {} } })), {
+t.test('a running container that is not ready points to its log, and may still recover', async (t) => {
+  t.match(diagnosePod(pod({ state: { running: {} } })), {
     reason: 'NotReady',
-    final: false,
+    permanent: false,
     logs: { container: 'app', previous: false },
   })
 })
 
-t.test('a pod without a node may still get one', async (t) => {
+t.test('an unschedulable pod may still get a node', async (t) => {
   const conditions = [
     { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/1 nodes are available' },
   ]
-  t.match(diagnose({ metadata: { name: 'app-1' }, status: { conditions } }), {
+  t.match(diagnosePod({ metadata: { name: 'app-1' }, status: { conditions } }), {
     reason: 'Unschedulable',
     message: '0/1 nodes are available',
-    final: false,
+    permanent: false,
   })
 })
 
-t.test('a pod on its way out is nobody’s concern', async (t) => {
+t.test('a terminating pod is ignored', async (t) => {
   const leaving = pod({ state: { running: {} } }, { metadata: { deletionTimestamp: new Date() } })
-  t.equal(diagnose(leaving), undefined)
+  t.equal(diagnosePod(leaving), undefined)
 })
 
-/** A pod of a migration, the n-th that was made. */
+/** The nth pod of a migration. */
 function migrationPod(n: number, phase: string, state: V1ContainerStatus['state'] = {}): V1Pod {
   const { status } = pod({ name: 'migration', state })
   return {
@@ -113,7 +113,7 @@ function migrationPod(n: number, phase: string, state: V1ContainerStatus['state'
 const failed = { terminated: { exitCode: 1, reason: 'Error', message: 'waiting\nno such table' } }
 const none = new Set<string>()
 
-t.test('a migration that failed is told by its newest pod, with the log that says why', async (t) => {
+t.test('a failed migration is diagnosed by its newest pod, with its log', async (t) => {
   const pods = [migrationPod(2, 'Failed', failed), migrationPod(1, 'Failed', failed)]
   t.strictSame(diagnoseMigration(pods, none), {
     pending: true,
@@ -122,29 +122,29 @@ t.test('a migration that failed is told by its newest pod, with the log that say
       name: 'migration-2',
       reason: 'Crashed',
       message: 'the container exited with code 1: waiting\nno such table',
-      final: false,
+      permanent: false,
       logs: { container: 'migration', previous: false },
     },
   })
 })
 
-t.test('while a migration tries again, nothing is wrong yet and nothing else counts', async (t) => {
+t.test('while a migration retries, it is pending without a diagnosis', async (t) => {
   const again = migrationPod(2, 'Pending', { waiting: { reason: 'ContainerCreating' } })
   t.strictSame(diagnoseMigration([migrationPod(1, 'Failed', failed), again], none), { pending: true })
 })
 
-t.test('a migration that succeeded, or that there is none of, leaves the stage to the rollout', async (t) => {
+t.test('a migration that succeeded or does not exist is not pending', async (t) => {
   const done = migrationPod(1, 'Succeeded', { terminated: { exitCode: 0, reason: 'Completed' } })
   t.strictSame(diagnoseMigration([done], none), { pending: false })
   t.strictSame(diagnoseMigration([], none), { pending: false })
 })
 
-t.test('what an earlier deployment left behind is not this one’s failure', async (t) => {
+t.test('pods of an earlier deployment are ignored', async (t) => {
   const left = migrationPod(1, 'Failed', failed)
   t.strictSame(diagnoseMigration([left], new Set(['migration-1'])), { pending: false })
 })
 
-t.test('the description holds the last events in order and the last lines logged', async (t) => {
+t.test('the description contains the last events in order and the last log lines', async (t) => {
   const event = (message: string, time: string) => ({
     metadata: {},
     involvedObject: {},
@@ -159,7 +159,7 @@ t.test('the description holds the last events in order and the last lines logged
       t.strictSame(
         [url.searchParams.get('previous'), url.searchParams.get('tailLines')],
         ['true', '20'],
-        'the log of the life that ended, in short',
+        'the last lines of the previous container',
       )
       response.setHeader('content-type', 'text/plain').end('first\nlast\n')
     } else {
@@ -180,7 +180,7 @@ t.test('the description holds the last events in order and the last lines logged
     name: 'app-1',
     reason: 'CrashLoopBackOff',
     message: 'the container exited with code 1',
-    final: true,
+    permanent: true,
     logs: { container: 'app', previous: true },
   })
   t.strictSame(lines, [
@@ -211,16 +211,16 @@ function replicaSet(revision: string, owner = 'd'): V1ReplicaSet {
   }
 }
 
-t.test('a rollout is judged by the pods of its own template, not by those it replaces', async (t) => {
+t.test('only the ReplicaSet of the current template matters', async (t) => {
   const sets = [replicaSet('1'), replicaSet('2', 'other'), replicaSet('2')]
   t.equal(currentReplicaSet(deployment(4), sets)?.metadata?.name, 'app-d2')
 })
 
-t.test('before the controller has seen the new template, no pod is of it', async (t) => {
+t.test('there is no current ReplicaSet until the controller has processed the template', async (t) => {
   t.equal(currentReplicaSet(deployment(3), [replicaSet('1'), replicaSet('2')]), undefined)
 })
 
-t.test('pods that nobody lets the controller make are told with the refusal', async (t) => {
+t.test('pods that cannot be created are reported with the reason', async (t) => {
   const condition = { type: 'ReplicaFailure', reason: 'FailedCreate', message: 'violates PodSecurity' }
   const failing = {
     ...replicaSet('2'),
@@ -231,18 +231,18 @@ t.test('pods that nobody lets the controller make are told with the refusal', as
     name: 'app-d2',
     reason: 'FailedCreate',
     message: 'violates PodSecurity',
-    final: true,
+    permanent: true,
   })
-  const healed = {
+  const recovered = {
     ...replicaSet('2'),
     status: { replicas: 0, conditions: [{ ...condition, status: 'False' }] },
   }
-  t.equal(diagnoseReplicaSet(healed), undefined)
+  t.equal(diagnoseReplicaSet(recovered), undefined)
 })
 
-t.test('events and logs that cannot be read do not stand in the way', async (t) => {
+t.test('events and logs that cannot be read do not make the diagnosis fail', async (t) => {
   const kubeConfig = new KubeConfig()
-  // Port 9 is "discard": nobody listens there.
+  // Nothing listens on port 9 (discard).
   kubeConfig.loadFromClusterAndUser(
     { name: 'c', skipTLSVerify: true, server: 'http://127.0.0.1:9' },
     { name: 'u' },
@@ -252,9 +252,9 @@ t.test('events and logs that cannot be read do not stand in the way', async (t) 
     name: 'app-1',
     reason: 'Crashed',
     message: 'the container exited with code 1',
-    final: false,
+    permanent: false,
     logs: { container: 'app', previous: false },
   })
-  t.match(lines[2], /they cannot be read/)
-  t.match(lines[4], /its log cannot be read/)
+  t.match(lines[2], /\(cannot be read/)
+  t.match(lines[4], /the log cannot be read/)
 })

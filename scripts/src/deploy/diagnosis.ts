@@ -7,23 +7,23 @@ import type {
   V1ReplicaSet,
 } from '@kubernetes/client-node'
 
-/** What keeps a rollout from getting ready, as far as the status of its objects tells. */
+/** Why a rollout does not become ready, according to the status of its objects. */
 export interface Diagnosis {
   kind: 'pod' | 'replica set' | 'migration'
   name: string
-  /** The one-word reason of kubelet, scheduler or controller, such as `ImagePullBackOff`. */
+  /** The reason that the kubelet, scheduler or controller gives, such as `ImagePullBackOff`. */
   reason: string
   message: string
-  /** Whether waiting longer is pointless. */
-  final: boolean
-  /** The Secret that a container needs and that is absent or incomplete. An operator may still be making it. */
+  /** Whether waiting longer would not help. */
+  permanent: boolean
+  /** The missing or incomplete Secret that a container needs. An operator may still create it. */
   missingSecret?: string
-  /** The container's logs are worth a look, those of its last life where it crashed. */
+  /** The container with the relevant log; `previous` is set when it restarted after a crash. */
   logs?: { container: string; previous: boolean }
 }
 
-/** Waiting reasons that no amount of patience heals: something in the release itself is wrong. */
-const finalReasons = new Set([
+/** Waiting reasons that time does not resolve, because the release itself is wrong. */
+const permanentReasons = new Set([
   'ErrImagePull',
   'ImagePullBackOff',
   'InvalidImageName',
@@ -34,9 +34,8 @@ const finalReasons = new Set([
 ])
 
 /**
- * The replica set of the template that `deployment` has now, the only one whose pods tell how a rollout goes:
- * those of older templates may be the very fault that the rollout mends. Undefined while the controller has
- * not yet acted on the newest template.
+ * The ReplicaSet of the Deployment's current template. Only its pods matter to a rollout: those of older templates may
+ * have the very fault that the rollout fixes. Undefined until the controller has processed the current template.
  */
 export function currentReplicaSet(
   deployment: V1Deployment,
@@ -52,7 +51,7 @@ export function currentReplicaSet(
   )
 }
 
-/** What keeps pods from being made at all: an admission rule or a quota that refuses them. */
+/** Diagnoses pods that cannot be created, for example because of an admission policy or a quota. */
 export function diagnoseReplicaSet(replicaSet: V1ReplicaSet): Diagnosis | undefined {
   const failure = replicaSet.status?.conditions?.find(
     ({ type, status }) => type === 'ReplicaFailure' && status === 'True',
@@ -63,12 +62,12 @@ export function diagnoseReplicaSet(replicaSet: V1ReplicaSet): Diagnosis | undefi
     name: replicaSet.metadata?.name ?? '',
     reason: failure.reason ?? '',
     message: failure.message ?? '',
-    final: true,
+    permanent: true,
   }
 }
 
-/** What keeps `pod` from being ready; undefined when it is ready, on its way out, or simply starting. */
-export function diagnose(pod: V1Pod): Diagnosis | undefined {
+/** Diagnoses a pod that is not ready; undefined when it is ready, terminating or still starting. */
+export function diagnosePod(pod: V1Pod): Diagnosis | undefined {
   const name = pod.metadata?.name ?? ''
   if (pod.metadata?.deletionTimestamp !== undefined) return undefined
   for (const container of pod.status?.containerStatuses ?? []) {
@@ -79,28 +78,31 @@ export function diagnose(pod: V1Pod): Diagnosis | undefined {
     ({ type, status, reason }) => type === 'PodScheduled' && status === 'False' && reason === 'Unschedulable',
   )
   if (unscheduled === undefined) return undefined
-  // A node may still be on its way: on AWS, Karpenter launches one for exactly such a pod.
-  return { kind: 'pod', name, reason: 'Unschedulable', message: unscheduled.message ?? '', final: false }
+  // Not permanent: on AWS, Karpenter launches a node for an unschedulable pod.
+  return { kind: 'pod', name, reason: 'Unschedulable', message: unscheduled.message ?? '', permanent: false }
 }
 
-/** A Job's pod that has not done its work, and how that shows; a pod that is at it shows nothing. */
+/** The state of the migration Job. */
 export interface Migration {
-  /** Whether it has still to succeed, or has failed: nothing of the release is changed before it has succeeded. */
+  /** Whether it has not succeeded yet. Until it has, Helm changes nothing else in the release. */
   pending: boolean
+  /** Why its pod fails; absent while the pod is running normally. */
   diagnosis?: Diagnosis
 }
 
 /**
- * How the migration before a rollout goes, by the newest of its pods; earlier attempts do not count.
+ * Diagnoses the migration that precedes a rollout, by its newest pod. Earlier attempts do not count.
  *
- * @param known names of pods that an earlier deployment left behind.
+ * @param earlierPods - names of the pods of earlier deployments
  */
-export function diagnoseMigration(pods: readonly V1Pod[], known: ReadonlySet<string>): Migration {
+export function diagnoseMigration(pods: readonly V1Pod[], earlierPods: ReadonlySet<string>): Migration {
   const newest = pods
-    .filter(({ metadata }) => metadata?.deletionTimestamp === undefined && !known.has(metadata?.name ?? ''))
+    .filter(
+      ({ metadata }) => metadata?.deletionTimestamp === undefined && !earlierPods.has(metadata?.name ?? ''),
+    )
     .sort((a, b) => Number(b.metadata?.creationTimestamp) - Number(a.metadata?.creationTimestamp))[0]
   if (newest === undefined || newest.status?.phase === 'Succeeded') return { pending: false }
-  const diagnosis = diagnose(newest)
+  const diagnosis = diagnosePod(newest)
   return {
     pending: true,
     ...(diagnosis === undefined ? {} : { diagnosis: { ...diagnosis, kind: 'migration' } }),
@@ -118,11 +120,11 @@ function diagnoseContainer(name: string, container: V1ContainerStatus): Diagnosi
       name,
       reason: ended.reason === 'OOMKilled' ? 'OOMKilled' : (waiting?.reason ?? 'Crashed'),
       message: `the container ${how}${ended.message === undefined ? '' : `: ${ended.message}`}`,
-      final: finalReasons.has(waiting?.reason ?? ''),
+      permanent: permanentReasons.has(waiting?.reason ?? ''),
       logs,
     }
   }
-  if (waiting?.reason !== undefined && finalReasons.has(waiting.reason)) {
+  if (waiting?.reason !== undefined && permanentReasons.has(waiting.reason)) {
     const message = waiting.message ?? ''
     const missingSecret = waiting.reason === 'CreateContainerConfigError' ? secretIn(message) : undefined
     return {
@@ -130,7 +132,7 @@ function diagnoseContainer(name: string, container: V1ContainerStatus): Diagnosi
       name,
       reason: waiting.reason,
       message,
-      final: true,
+      permanent: true,
       ...(missingSecret === undefined ? {} : { missingSecret }),
     }
   }
@@ -140,14 +142,14 @@ function diagnoseContainer(name: string, container: V1ContainerStatus): Diagnosi
       name,
       reason: 'NotReady',
       message: 'the container runs but its readiness probe does not succeed',
-      final: false,
+      permanent: false,
       logs: { container: container.name, previous: false },
     }
   }
   return undefined
 }
 
-/** The Secret that the kubelet misses, in its two ways to say so. */
+/** The name of the Secret in the kubelet's messages about a missing Secret and a missing key. */
 function secretIn(message: string): string | undefined {
   const [, absent, incomplete] =
     /^secret "([^"]+)" not found$|^couldn't find key \S+ in Secret [^/]+\/(\S+)$/.exec(message) ?? []
@@ -158,8 +160,8 @@ const lastEvents = 5
 const lastLogLines = 20
 
 /**
- * What an operator would look up next: the last events, and the last lines a pod logged. What cannot be read
- * is told as such: a diagnosis must never stand in the way of the rollback.
+ * Formats a diagnosis with the last events and log lines. Events or logs that cannot be read are noted instead of
+ * raising an error, because a diagnosis must not prevent the rollback.
  */
 export async function describeDiagnosis(
   api: CoreV1Api,
@@ -190,7 +192,7 @@ async function readEvents(api: CoreV1Api, namespace: string, name: string): Prom
       .slice(-lastEvents)
       .map(({ type, reason, message }) => `${type} ${reason}: ${message}`)
   } catch (error) {
-    return [`(they cannot be read: ${firstLine(error)})`]
+    return [`(cannot be read: ${firstLine(error)})`]
   }
 }
 
@@ -204,7 +206,7 @@ async function readLog(
   try {
     return await api.readNamespacedPodLog({ namespace, name, container, previous, tailLines: lastLogLines })
   } catch (error) {
-    return `(its log cannot be read: ${firstLine(error)})`
+    return `(the log cannot be read: ${firstLine(error)})`
   }
 }
 

@@ -4,11 +4,11 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { readBoxConfig } from 'shared/box'
 import t, { type Test } from 'tap'
-import { chartWarnings, helmCause, helmProgram, lastGood, Release } from './release.ts'
+import { chartWarnings, helmCause, helmProgram, lastDeployed, Release } from './release.ts'
 
-t.test('a rollback goes to the newest revision that was fully rolled out', async (t) => {
+t.test('the newest revision that was fully rolled out is the last deployed one', async (t) => {
   t.equal(
-    lastGood([
+    lastDeployed([
       { revision: 1, status: 'superseded' },
       { revision: 2, status: 'deployed' },
       { revision: 3, status: 'failed' },
@@ -18,28 +18,28 @@ t.test('a rollback goes to the newest revision that was fully rolled out', async
   )
 })
 
-t.test('a release that was never rolled out has nothing to return to', async (t) => {
-  t.equal(lastGood([{ revision: 1, status: 'pending-install' }]), undefined)
-  t.equal(lastGood([]), undefined)
+t.test('a release that was never rolled out has no deployed revision', async (t) => {
+  t.equal(lastDeployed([{ revision: 1, status: 'pending-install' }]), undefined)
+  t.equal(lastDeployed([]), undefined)
 })
 
-t.test("a value the chart's schema refuses is told in one line", async (t) => {
-  const said = `Error: UPGRADE FAILED: values don't meet the specifications of the schema(s) in the following chart(s):
+t.test("a value that the chart's schema refuses is reported in one line", async (t) => {
+  const output = `Error: UPGRADE FAILED: values don't meet the specifications of the schema(s) in the following chart(s):
 fastify-app:
 - at '/autoscaling': additional properties 'maxReplica' not allowed
 - at '': something else
 `
   t.equal(
-    helmCause(said),
-    "a value is not what the chart allows: at '/autoscaling': additional properties 'maxReplica' not allowed",
+    helmCause(output),
+    "the chart does not allow a value: at '/autoscaling': additional properties 'maxReplica' not allowed",
   )
 })
 
-t.test('any other failure is the last line without its preamble', async (t) => {
+t.test('any other failure is reported by the last line, without its prefix', async (t) => {
   t.equal(helmCause('walk\nError: UPGRADE FAILED: context deadline exceeded\n'), 'context deadline exceeded')
 })
 
-t.test('what the chart refuses is told without where in its templates', async (t) => {
+t.test('an error of the chart is reported without the location in its templates', async (t) => {
   t.equal(
     helmCause(
       'Error: execution error at (fastify-app/templates/deployment.yaml:1:4): there is no database\n',
@@ -48,7 +48,7 @@ t.test('what the chart refuses is told without where in its templates', async (t
   )
 })
 
-t.test('what the chart warns of is found among its notes', async (t) => {
+t.test('warnings are extracted from the notes', async (t) => {
   const output = 'STATUS: deployed\nNOTES:\nfastify-app runs\n\nWARNING: there is no database\n'
   t.strictSame(chartWarnings(output), ['WARNING: there is no database'])
 })
@@ -61,7 +61,7 @@ users: [{ name: u, user: {} }]
 contexts: [{ name: here, context: { cluster: c, user: u } }]
 `
 
-/** A release seen through a helm that prints `output`, fails, and records what it was asked. */
+/** A release whose helm records its subcommand, prints `output` and fails. */
 function releaseWith(directory: string, output: string): Release {
   const helm = join(directory, 'helm')
   writeFileSync(helm, `#!/bin/sh\necho "$1" >> ${directory}/asked\necho '${output}' >&2\nexit 1\n`)
@@ -74,14 +74,14 @@ t.test('a release that does not exist has no revisions', async (t) => {
   t.strictSame(await releaseWith(t.testdir(), 'Error: release: not found').history(), [])
 })
 
-t.test('a history that cannot be read is not taken for none: nothing is uninstalled', async (t) => {
+t.test('when the history cannot be read, nothing is uninstalled', async (t) => {
   const directory = t.testdir()
   const release = releaseWith(directory, 'Error: Kubernetes cluster unreachable: i/o timeout')
   await t.rejects(release.restore(), { message: /history cannot be read: Kubernetes cluster unreachable/ })
   t.equal(readFileSync(join(directory, 'asked'), 'utf8'), 'history\n')
 })
 
-t.test('until the migration has succeeded, the pods are the former release’s and do not count', async (t) => {
+t.test('until the migration has succeeded, other pods are ignored', async (t) => {
   const asked: string[] = []
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://x')
@@ -103,7 +103,7 @@ t.test('until the migration has succeeded, the pods are the former release’s a
   ])
 })
 
-/** A release whose first installation waits for a Secret, in a cluster that answers for `externalSecrets`. */
+/** A release whose migration waits for a Secret, in a cluster with or without an ExternalSecret. */
 async function waitingRelease(t: Test, externalSecret: object | undefined): Promise<Release> {
   const waiting = { reason: 'CreateContainerConfigError', message: 'secret "fastify-app" not found' }
   const pod = {
@@ -130,38 +130,34 @@ async function waitingRelease(t: Test, externalSecret: object | undefined): Prom
   return new Release('helm', { from: 'box', kubeconfig: join(directory, 'kubeconfig') })
 }
 
-t.test(
-  'a Secret that the operator is to make is waited for, and what the operator reports is told',
-  async (t) => {
-    const condition = {
-      type: 'Ready',
-      status: 'False',
-      reason: 'SecretSyncedError',
-      message: 'access denied',
-    }
-    const spec = { target: { name: 'fastify-app' } }
-    const failing = await waitingRelease(t, { spec, status: { conditions: [condition] } })
-    t.match(await failing.diagnoses(new Set()), [
-      {
-        missingSecret: 'fastify-app',
-        message:
-          'secret "fastify-app" not found; ExternalSecret fastify-app: SecretSyncedError: access denied',
-      },
-    ])
-    const ignored = await waitingRelease(t, { spec })
-    t.match(await ignored.diagnoses(new Set()), [{ message: /no operator has acted on it/ }])
-  },
-)
+t.test("a diagnosis of an ExternalSecret's missing Secret has the operator's status", async (t) => {
+  const condition = {
+    type: 'Ready',
+    status: 'False',
+    reason: 'SecretSyncedError',
+    message: 'access denied',
+  }
+  const spec = { target: { name: 'fastify-app' } }
+  const failing = await waitingRelease(t, { spec, status: { conditions: [condition] } })
+  t.match(await failing.diagnoses(new Set()), [
+    {
+      missingSecret: 'fastify-app',
+      message: 'secret "fastify-app" not found; ExternalSecret fastify-app: SecretSyncedError: access denied',
+    },
+  ])
+  const ignored = await waitingRelease(t, { spec })
+  t.match(await ignored.diagnoses(new Set()), [{ message: /no operator has processed it/ }])
+})
 
-t.test('a Secret that no operator makes is not waited for', async (t) => {
+t.test('a missing Secret that no operator creates is not marked as such', async (t) => {
   for (const externalSecret of [undefined, { spec: { target: { name: 'other' } } }]) {
     const [diagnosis] = await (await waitingRelease(t, externalSecret)).diagnoses(new Set())
-    t.match(diagnosis, { message: 'secret "fastify-app" not found', final: true })
+    t.match(diagnosis, { message: 'secret "fastify-app" not found', permanent: true })
     t.notHas(diagnosis, 'missingSecret')
   }
 })
 
-t.test('helm is the pinned one unless HELM names another', async (t) => {
+t.test('HELM overrides the pinned helm', async (t) => {
   const box = readBoxConfig({ BOX_CACHE_DIR: join(t.testdir(), 'cache') })
   t.equal(helmProgram(box, { HELM: '/opt/helm' }), '/opt/helm')
   t.throws(() => helmProgram(box, {}), { message: /not built/, nextStep: /make tools/ })

@@ -1,17 +1,17 @@
-/** The service's Helm release, and the state of its objects in the cluster. */
+/** The service's Helm release: its revisions, and diagnoses of its objects in the cluster. */
 import { existsSync } from 'node:fs'
 import { ApiException, AppsV1Api, CoreV1Api, CustomObjectsApi, type V1Pod } from '@kubernetes/client-node'
-import { programPath } from 'eks-box/tools'
 import { execa } from 'execa'
 import type { BoxConfig } from 'shared/box'
 import { type ClusterAccess, loadKubeConfig } from 'shared/cluster-access'
 import { SERVICE } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
+import { programPath } from 'shared/tools'
 import {
   currentReplicaSet,
   type Diagnosis,
-  diagnose,
   diagnoseMigration,
+  diagnosePod,
   diagnoseReplicaSet,
 } from './diagnosis.ts'
 
@@ -22,11 +22,11 @@ const namespace = NAMESPACE
 const selector = `app.kubernetes.io/instance=${SERVICE}`
 const migrationSelector = `app.kubernetes.io/name=${SERVICE}-migration,${selector}`
 
-/** How long a rollout may take: Karpenter needs about 40 s for a node, and a pod up to 40 s to drain. In seconds. */
+/** Default of how long a rollout may take, in seconds: a new node takes about 40 s, and each drained pod up to 40 s. */
 export const ROLLOUT_TIMEOUT = 300
 
 /**
- * The Helm 4 to use: the one that `HELM` names, or the pinned one.
+ * The Helm 4 to use: `HELM`, or the pinned one.
  *
  * @throws ActionableError when the pinned one is not built yet.
  */
@@ -42,28 +42,28 @@ export function helmProgram(box: BoxConfig, env: NodeJS.ProcessEnv): string {
   return program
 }
 
-/** A release as helm lists its revisions. */
+/** A revision as `helm history` lists it. */
 export interface Revision {
   revision: number
   status: string
 }
 
-/** The revision to return to when the newest one is no good: the last that was fully rolled out. */
-export function lastGood(history: readonly Revision[]): number | undefined {
+/** The newest revision that was fully rolled out: the one to roll back to. */
+export function lastDeployed(history: readonly Revision[]): number | undefined {
   return history
     .filter(({ status }) => status === 'deployed' || status === 'superseded')
     .map(({ revision }) => revision)
     .sort((a, b) => b - a)[0]
 }
 
-/** The sentence in helm's output that names the cause; it is the last one it prints. */
+/** The cause of a failure in Helm's output: the first schema violation, or the last line. */
 export function helmCause(output: string): string {
   const schema = /values don't meet the specifications of the schema\(s\)[^:]*:\n(?:[^\n]*:\n)?(- .*)/s.exec(
     output,
   )
   if (schema?.[1] !== undefined) {
     const [first] = schema[1].split('\n').filter((line) => line.startsWith('- '))
-    return `a value is not what the chart allows: ${first?.slice(2)}`
+    return `the chart does not allow a value: ${first?.slice(2)}`
   }
   const last = output.trimEnd().split('\n').at(-1) ?? ''
   return last
@@ -71,22 +71,22 @@ export function helmCause(output: string): string {
     .replace(/^execution error at \([^)]*\): /, '')
 }
 
-/** What the chart's notes warn of, in helm's output. */
+/** The warnings of the chart's notes in Helm's output. */
 export function chartWarnings(output: string): string[] {
   return output.split('\n').filter((line) => line.startsWith('WARNING: '))
 }
 
-/** An ExternalSecret, as far as a deployment looks into it. */
+/** The parts of an ExternalSecret that matter to a deployment. */
 interface ExternalSecret {
   spec?: { target?: { name?: string } }
   status?: { conditions?: { type: string; status: string; reason?: string; message?: string }[] }
 }
 
-/** The service's Helm release, and what Kubernetes knows of it. */
+/** The service's Helm release in a cluster. */
 export class Release {
   readonly #helm: string
   readonly #access: string[]
-  /** In seconds. */
+  /** How long a rollout or a rollback may take, in seconds. */
   readonly rolloutTimeout: number
   readonly core: CoreV1Api
   readonly apps: AppsV1Api
@@ -113,7 +113,11 @@ export class Release {
     })
   }
 
-  /** The release's revisions, none when there is no release. Not to know is not the same as none: it throws. */
+  /**
+   * The release's revisions; empty when there is no release.
+   *
+   * @throws ActionableError when they cannot be read, so that `restore` never uninstalls a release by mistake
+   */
   async history(): Promise<Revision[]> {
     const { failed, stdout, all } = await this.helm(['history', SERVICE, '--output', 'json'])
     if (!failed) return JSON.parse(stdout) as Revision[]
@@ -124,25 +128,26 @@ export class Release {
     )
   }
 
-  /** Returns to the last revision that was rolled out; a release that never was is removed. */
+  /** Rolls back to the last deployed revision, or uninstalls a release that never was deployed. */
   async restore(): Promise<string> {
-    const good = lastGood(await this.history())
-    const undo =
-      good === undefined
+    const revision = lastDeployed(await this.history())
+    const command =
+      revision === undefined
         ? ['uninstall', SERVICE, '--wait', '--ignore-not-found']
-        : ['rollback', SERVICE, String(good), '--wait', '--timeout', `${this.rolloutTimeout}s`]
-    const { failed, all } = await this.helm(undo)
+        : ['rollback', SERVICE, String(revision), '--wait', '--timeout', `${this.rolloutTimeout}s`]
+    const { failed, all } = await this.helm(command)
     if (failed) {
       throw new ActionableError(
-        `the former release could not be restored: ${helmCause(all)}`,
+        `the previous revision could not be restored: ${helmCause(all)}`,
         `see \`helm history ${SERVICE} --namespace ${namespace}\` and \`kubectl get events --namespace ${namespace}\``,
       )
     }
-    return good === undefined
-      ? 'nothing was deployed before, so nothing is now'
-      : `revision ${good} serves again`
+    return revision === undefined
+      ? 'nothing was deployed before, so the release was uninstalled'
+      : `rolled back to revision ${revision}`
   }
 
+  /** The generation of the Deployment, which changes with its specification. */
   async generation(): Promise<number | undefined> {
     const { items } = await this.apps.listNamespacedDeployment({ namespace, labelSelector: selector })
     return items[0]?.metadata?.generation
@@ -154,18 +159,19 @@ export class Release {
   }
 
   /**
-   * What keeps the migration from succeeding; after it, what keeps the newest template's pods from being ready,
-   * the incurable first. Before it has succeeded, all pods are the former release's. `missingSecret` is set only
-   * where an operator is to make that Secret.
+   * Diagnoses the migration until it has succeeded, because until then all other pods belong to the previous revision;
+   * then the pods of the Deployment's current template, permanent failures first. `missingSecret` is set only if an
+   * operator should create that Secret.
    *
-   * @param earlier names of the pods of earlier migrations.
+   * @param earlierMigrationPods - names of the pods of earlier migrations
    */
-  async diagnoses(earlier: ReadonlySet<string>): Promise<Diagnosis[]> {
-    return Promise.all((await this.#podDiagnoses(earlier)).map((diagnosis) => this.#withOperator(diagnosis)))
+  async diagnoses(earlierMigrationPods: ReadonlySet<string>): Promise<Diagnosis[]> {
+    const diagnoses = await this.#podDiagnoses(earlierMigrationPods)
+    return Promise.all(diagnoses.map((diagnosis) => this.#withExternalSecret(diagnosis)))
   }
 
-  async #podDiagnoses(earlier: ReadonlySet<string>): Promise<Diagnosis[]> {
-    const migration = diagnoseMigration(await this.migrationPods(), earlier)
+  async #podDiagnoses(earlierMigrationPods: ReadonlySet<string>): Promise<Diagnosis[]> {
+    const migration = diagnoseMigration(await this.migrationPods(), earlierMigrationPods)
     if (migration.pending) return migration.diagnosis === undefined ? [] : [migration.diagnosis]
     const { items: deployments } = await this.apps.listNamespacedDeployment({
       namespace,
@@ -178,20 +184,20 @@ export class Release {
       namespace,
       labelSelector: `${selector},pod-template-hash=${current.metadata?.labels?.['pod-template-hash']}`,
     })
-    return [diagnoseReplicaSet(current) ?? [], ...pods.map((pod) => diagnose(pod) ?? [])]
+    return [diagnoseReplicaSet(current) ?? [], ...pods.map((pod) => diagnosePod(pod) ?? [])]
       .flat()
-      .sort((a, b) => Number(b.final) - Number(a.final))
+      .sort((a, b) => Number(b.permanent) - Number(a.permanent))
   }
 
-  /** Adds what the External Secrets operator reports, where it is to make the Secret that a pod waits for. */
-  async #withOperator({ missingSecret, ...diagnosis }: Diagnosis): Promise<Diagnosis> {
+  /** Adds the External Secrets operator's status, if the missing Secret is that of the release's ExternalSecret. */
+  async #withExternalSecret({ missingSecret, ...diagnosis }: Diagnosis): Promise<Diagnosis> {
     if (missingSecret === undefined) return diagnosis
     const externalSecret = await this.#externalSecret()
     if (externalSecret?.spec?.target?.name !== missingSecret) return diagnosis
     const ready = externalSecret.status?.conditions?.find(({ type }) => type === 'Ready')
     const state =
       ready === undefined
-        ? 'no operator has acted on it'
+        ? 'no operator has processed it'
         : `${ready.reason ?? ready.status}: ${ready.message}`
     return {
       ...diagnosis,
@@ -200,7 +206,7 @@ export class Release {
     }
   }
 
-  /** The release's ExternalSecret; undefined when there is none, or the cluster does not know the kind. */
+  /** The release's ExternalSecret; undefined when there is none, or the cluster lacks the kind. */
   async #externalSecret(): Promise<ExternalSecret | undefined> {
     try {
       return await this.#customObjects.getNamespacedCustomObject({

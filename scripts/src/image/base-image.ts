@@ -7,20 +7,19 @@ import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
 /**
- * The runtime image for machines that reach no image registry: the C and C++ libraries that Node needs, from
- * Debian packages, and the Node binary that the repository pins as an npm package. It holds no shell and no
- * package manager. Where there is a Docker engine, the Dockerfile's stage `base` makes the same; released images
- * come from there.
+ * The base image for machines without access to an image registry: the C and C++ libraries that Node needs, from Debian
+ * packages, and the Node binary that the repository pins as an npm package. It contains no shell and no package manager.
+ * The Dockerfile's stage `base` builds the same with Docker, and released images use that.
  */
 export interface BaseImage {
-  /** Changes with every package version, the Node version and the recipe in this file. */
+  /** Changes with the package versions, the Node version and this file. */
   pin: string
   packages: DebianPackage[]
   /** The pinned Node binary. */
   node: string
 }
 
-/** A package file as apt names it. */
+/** A package file as apt lists it. */
 export interface DebianPackage {
   name: string
   file: string
@@ -28,13 +27,13 @@ export interface DebianPackage {
   digest: string
 }
 
-// base-files brings /etc/os-release, by which scanners know whose packages these are.
+// base-files provides /etc/os-release, by which scanners recognise Debian packages.
 export const PACKAGE_NAMES = ['base-files', 'libc6', 'libgcc-s1', 'libstdc++6']
 
-/** The user the service runs as; the number is the one the widespread "nonroot" images use. */
+/** User and group id of the service, as in common "nonroot" images. */
 export const NONROOT_ID = 65532
 
-/** Instructions that turn the directory {@link writeRootfs} fills into an image. */
+/** Dockerfile that makes an image from the output of {@link writeRootfs}. */
 export const BASE_DOCKERFILE = `FROM scratch
 COPY . /
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -42,9 +41,9 @@ USER ${NONROOT_ID}:${NONROOT_ID}
 `
 
 /**
- * Says what the base image consists of and downloads the packages that `cacheDirectory` does not hold yet.
+ * Determines the contents of the base image, and downloads the packages that `cacheDirectory` lacks.
  *
- * @throws ActionableError when the machine has no apt-get, apt cannot deliver, or Node is not installed.
+ * @throws ActionableError when apt-get is missing or fails, or the pinned Node is not installed
  */
 export async function resolveBaseImage(cacheDirectory: string): Promise<BaseImage> {
   const node = await pinnedNode()
@@ -57,10 +56,10 @@ export async function resolveBaseImage(cacheDirectory: string): Promise<BaseImag
   return { pin, packages, node: node.binary }
 }
 
-/** Fills the empty `directory` with the base image's file system, from what {@link resolveBaseImage} downloaded. */
+/** Writes the base image's file system to an empty directory, from what {@link resolveBaseImage} downloaded. */
 export async function writeRootfs(base: BaseImage, cacheDirectory: string, directory: string): Promise<void> {
   await mkdir(join(directory, 'usr/local/bin'), { recursive: true })
-  // One tree below /usr, as Debian installs it, whether the packages were built for that or not.
+  // Merged /usr, as on an installed Debian, whatever paths the packages use.
   for (const name of ['bin', 'sbin', 'lib', 'lib64']) {
     await mkdir(join(directory, 'usr', name), { recursive: true })
     await symlink(join('usr', name), join(directory, name))
@@ -68,9 +67,9 @@ export async function writeRootfs(base: BaseImage, cacheDirectory: string, direc
   const records = join(directory, 'var/lib/dpkg/status.d')
   for (const { name, file } of base.packages) {
     const archive = join(cacheDirectory, file)
-    // dpkg-deb --extract would put directories where the links above are.
+    // `dpkg-deb --extract` would replace these links by directories.
     await execa`dpkg-deb --fsys-tarfile ${archive}`.pipe`tar -x --keep-directory-symlink -C ${directory}`
-    // Without dpkg's data base, scanners look here for what is installed.
+    // Scanners read the installed packages from here if there is no dpkg database.
     await mkdir(records, { recursive: true })
     await writeFile(join(records, name), (await execa`dpkg-deb --field ${archive}`).stdout)
   }
@@ -81,12 +80,12 @@ export async function writeRootfs(base: BaseImage, cacheDirectory: string, direc
     `root:x:0:0:root:/root:/usr/sbin/nologin\nnonroot:x:${NONROOT_ID}:${NONROOT_ID}:nonroot:/home/nonroot:/usr/sbin/nologin\n`,
   )
   await writeFile(join(directory, 'etc/group'), `root:x:0:\nnonroot:x:${NONROOT_ID}:\n`)
-  // Without this file glibc asks DNS before it looks into /etc/hosts.
+  // Without this file, glibc queries DNS before /etc/hosts.
   await writeFile(join(directory, 'etc/nsswitch.conf'), 'hosts: files dns\n')
 }
 
 /**
- * The version of Node that images hold, as package.json pins it.
+ * The Node version of images, which package.json pins.
  *
  * @param platform - the image's, such as `linux/arm64`
  */
@@ -97,7 +96,7 @@ export function pinnedNodeVersion(platform: string): string {
   const version = optionalDependencies[`node-${platform.replace('/', '-').replace('amd64', 'x64')}`]
   if (version !== undefined) return version
   throw new ActionableError(
-    `the repository pins no Node for ${platform}`,
+    `package.json pins no Node for ${platform}`,
     'build for linux/amd64 or linux/arm64, or set BASE_IMAGE to an image with Node 24 for that platform',
   )
 }
@@ -108,7 +107,7 @@ async function pinnedNode(): Promise<{ binary: string; version: string }> {
   if (!existsSync(binary)) {
     throw new ActionableError(
       `the pinned Node for linux ${process.arch} is not installed`,
-      'install the repository with `npm ci`, optional dependencies included',
+      'install the dependencies with `npm ci`, including the optional ones',
     )
   }
   const manifest: { version: string } = JSON.parse(await readFile(join(directory, 'package.json'), 'utf8'))
@@ -132,7 +131,7 @@ async function downloadPackages(cacheDirectory: string): Promise<DebianPackage[]
     try {
       return await download()
     } catch (failure) {
-      // Absent lists, or lists that name versions the archive no longer holds; only root may renew them.
+      // The package lists are missing or outdated. Only root can update them.
       if (!(failure instanceof ExecaError) || failure.code === 'ENOENT' || process.getuid?.() !== 0)
         throw failure
       await execa`apt-get update -q`
@@ -142,25 +141,25 @@ async function downloadPackages(cacheDirectory: string): Promise<DebianPackage[]
     if (!(cause instanceof ExecaError)) throw cause
     if (cause.code === 'ENOENT') {
       throw new ActionableError(
-        'without apt-get this machine cannot make a base image of its own',
-        'set BASE_IMAGE to an image with Node 24 that your registry serves, or start a Docker engine',
+        'building a base image needs apt-get, which this machine lacks',
+        'set BASE_IMAGE to an image with Node 24 from your registry, or start Docker',
         { cause },
       )
     }
     throw new ActionableError(
-      `apt-get cannot deliver the base image's packages: ${String(cause.stderr).match(/^E: .*$/m)?.[0] ?? cause.shortMessage}`,
-      'renew the package lists with `apt-get update` as root, or set BASE_IMAGE to an image of your registry',
+      `apt-get cannot download the base image's packages: ${String(cause.stderr).match(/^E: .*$/m)?.[0] ?? cause.shortMessage}`,
+      'update the package lists with `apt-get update` as root, or set BASE_IMAGE to an image from your registry',
       { cause },
     )
   }
 }
 
-/** Downloads into a directory beside `cacheDirectory` first, so that an interruption leaves no half a file. */
+/** Downloads to a temporary directory first, so that an interruption leaves no partial file in the cache. */
 async function fetchPackages(names: string[], cacheDirectory: string): Promise<void> {
   await mkdir(cacheDirectory, { recursive: true })
   const incoming = await mkdtemp(`${cacheDirectory}-`)
   try {
-    // As root, apt would hand the download to a user that may not write here, and warn when it cannot.
+    // As root, apt would download as a user that cannot write here, and print a warning.
     await execa({ cwd: incoming })`apt-get download -o APT::Sandbox::User=root ${names}`
     const { stdout } = await execa`find ${incoming} -name *.deb -printf %f\\n`
     for (const file of stdout.split('\n')) await rename(join(incoming, file), join(cacheDirectory, file))
@@ -169,7 +168,7 @@ async function fetchPackages(names: string[], cacheDirectory: string): Promise<v
   }
 }
 
-/** Parses what `apt-get download --print-uris` prints: one `'uri' file size ALGORITHM:digest` a line. */
+/** Parses the output of `apt-get download --print-uris`: lines of the form `'uri' file size ALGORITHM:digest`. */
 export function parseUris(output: string): DebianPackage[] {
   return output
     .split('\n')
@@ -177,7 +176,7 @@ export function parseUris(output: string): DebianPackage[] {
     .map((line) => {
       const match = /^'[^']+' (\S+) \d+ (SHA256|SHA512):([0-9a-f]+)$/.exec(line)
       const [, file, algorithm, digest] = match ?? []
-      if (!file || !algorithm || !digest) throw new Error(`apt-get printed a line of unknown form: ${line}`)
+      if (!file || !algorithm || !digest) throw new Error(`apt-get printed an unexpected line: ${line}`)
       return { name: file.slice(0, file.indexOf('_')), file, algorithm: algorithm.toLowerCase(), digest }
     })
     .sort((a, b) => (a.name < b.name ? -1 : 1))

@@ -10,7 +10,7 @@ t.test('the same content has the same tag', async (t) => {
   t.equal(contentTag(recipe, `${one}/b`), tag)
 })
 
-t.test('another bundle, base or platform has another tag', async (t) => {
+t.test('another bundle, base or platform gives another tag', async (t) => {
   const directory = t.testdir({
     a: { 'server.js': 'x' },
     changed: { 'server.js': 'y' },
@@ -26,6 +26,6 @@ t.test('another bundle, base or platform has another tag', async (t) => {
   t.equal(new Set(tags).size, tags.length)
 })
 
-t.test('without a bundle there is no tag, and the next step is named', async (t) => {
+t.test('a missing bundle is reported with the next step', async (t) => {
   t.throws(() => contentTag(recipe, '/no/such/directory'), { message: /not built/, nextStep: /make build/ })
 })

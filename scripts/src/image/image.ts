@@ -1,30 +1,29 @@
-/** `make build` and `make push`: the service's image under a tag that is made from its content. */
+/** `make build` and `make push`: the service's image, with a tag derived from its content. */
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
-import { ECRClient, GetAuthorizationTokenCommand } from '@aws-sdk/client-ecr'
 import { Command } from 'commander'
 import { ExecaError, execa } from 'execa'
-import type { BoxConfig } from 'shared/box'
 import { type Environment, REPOSITORY_ROOT, readEnvironment, SERVICE } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { BASE_DOCKERFILE, pinnedNodeVersion, resolveBaseImage, writeRootfs } from './base-image.ts'
+import { type Engine, findEngine, imageExists, removeOldImages, run, signIn } from './engine.ts'
 import { imageRepository } from './repository.ts'
 
 const dockerfile = join('apps', 'fastify-api', 'Dockerfile')
 const bundle = join(REPOSITORY_ROOT, 'apps', 'fastify-api', 'dist')
 
-/** What the image's content comes from, the bundle apart. */
+/** What the image is built from, besides the bundle and the Dockerfile. */
 interface Recipe {
   platform: string
-  /** The base image's reference, or the pin of the one made from Debian packages. */
+  /** The base image's reference, or the pin of the one built from Debian packages. */
   base: string
 }
 
 /**
- * The image's tag: the same content gives the same tag, on every machine that has the same base. ECR's
- * tags are immutable, so a tag must never come to mean something else.
+ * Derives the image's tag from its content: ECR's tags are immutable, so different content needs a different tag. The
+ * same content on the same base has the same tag on every machine.
  *
  * @throws ActionableError when the bundle is not built.
  */
@@ -45,92 +44,6 @@ export function contentTag(recipe: Recipe, bundleDirectory = bundle): string {
   return content.digest('hex').slice(0, 12)
 }
 
-/** A program that builds, keeps and pushes images. */
-interface Engine {
-  name: 'docker' | 'buildah'
-  /** The command and the options that come before its subcommand. */
-  command: readonly [string, ...string[]]
-}
-
-/** Docker where an engine answers: the client alone is often there without one. Else buildah. */
-async function findEngine(box: BoxConfig): Promise<Engine> {
-  const docker = await execa({ reject: false, timeout: 10_000 })`docker info`
-  if (!docker.failed) return { name: 'docker', command: ['docker'] }
-  const storage = join(box.cacheDir, 'buildah')
-  const buildah = await execa({ reject: false })`buildah --version`
-  if (buildah.failed) {
-    throw new ActionableError(
-      'there is neither a Docker engine nor buildah to build the image with',
-      'install buildah with `apt-get install -y buildah`, or start Docker',
-    )
-  }
-  return {
-    name: 'buildah',
-    // Plain directories: unlike overlays they leave no mounts behind (which keep anyone from removing the
-    // cache) and work on any file system, a container's own overlay among them.
-    command: [
-      'buildah',
-      ...['--root', join(storage, 'root'), '--runroot', join(storage, 'run'), '--storage-driver', 'vfs'],
-    ],
-  }
-}
-
-async function run(engine: Engine, args: readonly string[]): Promise<void> {
-  const [program, ...options] = engine.command
-  try {
-    await execa(program, [...options, ...args], { cwd: REPOSITORY_ROOT, all: true })
-  } catch (cause) {
-    if (!(cause instanceof ExecaError)) throw cause
-    throw engineFailure(engine, args[0] ?? '', String(cause.all), cause)
-  }
-}
-
-function engineFailure(
-  { name, command }: Engine,
-  step: string,
-  output: string,
-  cause: Error,
-): ActionableError {
-  const said = output.trimEnd().split('\n').at(-1) ?? ''
-  if (/no space left on device/.test(output)) {
-    return new ActionableError('the disk is full', 'free disk space, then run the command again', { cause })
-  }
-  if (/connection refused|ECONNREFUSED/.test(output)) {
-    return new ActionableError(`the registry does not answer: ${said}`, 'start the box with `make up`', {
-      cause,
-    })
-  }
-  if (/unauthorized|authentication required|no basic auth credentials|denied/i.test(output)) {
-    return new ActionableError(
-      `the registry refuses the push: ${said}`,
-      'see that your AWS principal may push to it (ecr:PutImage), or log in to a registry of another kind first',
-      { cause },
-    )
-  }
-  if (
-    step === 'build' &&
-    /did not resolve to an alias|pinging container registry|manifest unknown|no such host/.test(output)
-  ) {
-    return new ActionableError(
-      `the base image cannot be pulled: ${said}`,
-      'set BASE_IMAGE to an image with Node 24 that a registry of yours serves',
-      { cause },
-    )
-  }
-  const storage = command[2]
-  return new ActionableError(
-    `${name} ${step} failed: ${said}`,
-    storage === undefined ? 'see what `docker` says of it' : `if its storage is damaged, remove ${storage}`,
-    { cause },
-  )
-}
-
-async function imageExists(engine: Engine, image: string): Promise<boolean> {
-  const [program, ...options] = engine.command
-  const inspect = engine.name === 'docker' ? ['image', 'inspect'] : ['inspect', '--type', 'image']
-  return !(await execa(program, [...options, ...inspect, image], { reject: false })).failed
-}
-
 async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
   const since = Date.now()
   const result = await work()
@@ -140,18 +53,25 @@ async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
 
 const hostPlatform = `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`
 
-/** Which image to build, and how. */
+/** What to build and where to push it. */
 interface Request {
   environment: Environment
-  /** `PLATFORM`. By default that of this machine for local clusters, and ARM64 for the nodes on AWS. */
+  /** `PLATFORM`: by default this machine's for a local cluster, and ARM64 for the nodes on AWS. */
   platform: string
-  /** The image to build on in place of the project's own base: `BASE_IMAGE`. */
+  /** `BASE_IMAGE`: replaces the project's own base. */
   baseImage: string | undefined
+  /** `IMAGE_REPOSITORY`: replaces the repository that the cluster stack created. */
+  imageRepository: string | undefined
 }
 
 function readRequest(environment: Environment, env: NodeJS.ProcessEnv): Request {
   const platform = env['PLATFORM'] || (environment.name === 'local' ? hostPlatform : 'linux/arm64')
-  return { environment, platform, baseImage: env['BASE_IMAGE'] }
+  return {
+    environment,
+    platform,
+    baseImage: env['BASE_IMAGE'] || undefined,
+    imageRepository: env['IMAGE_REPOSITORY'] || undefined,
+  }
 }
 
 async function buildBundle(): Promise<void> {
@@ -165,13 +85,13 @@ async function buildBundle(): Promise<void> {
   throw new ActionableError("the service's bundle does not build", 'fix the errors above')
 }
 
-/** The commit of this checkout, for the service to show. */
+/** The checkout's commit, which the service reports. */
 async function commit(): Promise<string> {
   const git = await execa({ cwd: REPOSITORY_ROOT, reject: false })`git rev-parse HEAD`
   return git.failed ? 'unknown' : git.stdout
 }
 
-/** The image of this checkout in the engine's own storage, built unless it is there already. */
+/** Builds this checkout's image, unless the engine's storage has it. */
 async function build(request: Request): Promise<{ engine: Engine; tag: string }> {
   await timed('bundle', buildBundle)
   const engine = await findEngine(request.environment.box)
@@ -180,7 +100,7 @@ async function build(request: Request): Promise<{ engine: Engine; tag: string }>
   const tag = contentTag({ platform, base: base.pin })
   const image = `localhost/${SERVICE}:${tag}`
   if (await imageExists(engine, image)) {
-    console.log(`image ${SERVICE}:${tag} is built already, nothing to do`)
+    console.log(`image ${SERVICE}:${tag} is already built`)
     return { engine, tag }
   }
   await timed(`image ${SERVICE}:${tag} by ${engine.name} for ${platform}`, async () => {
@@ -193,29 +113,17 @@ async function build(request: Request): Promise<{ engine: Engine; tag: string }>
       ...['--build-arg', 'BUNDLE=prebuilt', '--build-arg', `COMMIT=${await commit()}`],
       ...[...baseImage, ...reproducible, '.'],
     ])
-    if (engine.name === 'buildah') await removeFormer(engine, [image, base.image])
+    if (engine.name === 'buildah') await removeOldImages(engine, [image, base.image])
   })
   return { engine, tag }
 }
 
-/**
- * Removes the service's former images from buildah's storage, each a copy of some 150 MB, and what builds
- * left of their stages.
- */
-async function removeFormer(engine: Engine, keep: readonly (string | undefined)[]): Promise<void> {
-  const [program, ...options] = engine.command
-  const { stdout } = await execa(program, [...options, 'images', '--format', '{{.Name}}:{{.Tag}}'])
-  const former = stdout.split('\n').filter((name) => name.startsWith('localhost/') && !keep.includes(name))
-  if (former.length > 0) await run(engine, ['rmi', ...former])
-  await run(engine, ['rmi', '--prune', '--force'])
-}
-
 interface Base {
-  /** Part of what the tag is made from. */
+  /** The base's contribution to the tag. */
   pin: string
-  /** The base's reference; the Dockerfile's own stage where there is none. */
+  /** The base's reference. Without one, the Dockerfile builds its own base. */
   image?: string
-  /** Makes the base image where it is not there yet. */
+  /** Builds the base image unless it exists. */
   prepare: () => Promise<void>
 }
 
@@ -224,14 +132,14 @@ async function chooseBase(
   { environment: { box }, platform, baseImage }: Request,
 ): Promise<Base> {
   if (baseImage) return { pin: baseImage, image: baseImage, prepare: async () => {} }
-  // Where an engine runs, it can pull the builder with which the Dockerfile makes the same base itself.
+  // With Docker, the Dockerfile builds the same base itself, from a builder image that Docker pulls.
   if (engine.name === 'docker') {
     return { pin: `Node ${pinnedNodeVersion(platform)}`, prepare: async () => {} }
   }
   if (platform !== hostPlatform) {
     throw new ActionableError(
-      `a base image for ${platform} cannot be made from this machine's packages (${hostPlatform})`,
-      'set BASE_IMAGE to an image with Node 24 that your registry serves, or start a Docker engine',
+      `this machine (${hostPlatform}) cannot build a base image for ${platform}`,
+      'set BASE_IMAGE to an image with Node 24 from your registry, or start Docker',
     )
   }
   const packages = join(box.cacheDir, 'debian')
@@ -254,33 +162,16 @@ async function chooseBase(
   return { pin: base.pin, image, prepare }
 }
 
-/** Signs the engine in to the ECR registry of `repository`, for the twelve hours its tokens last. */
-async function signIn(engine: Engine, repository: string): Promise<void> {
-  const [, host = '', region = ''] =
-    /^(\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com[^/]*)\//.exec(repository) ?? []
-  if (host === '') return
-  const { authorizationData = [] } = await new ECRClient({ region }).send(
-    new GetAuthorizationTokenCommand({}),
-  )
-  const [user = '', password = ''] = Buffer.from(authorizationData[0]?.authorizationToken ?? '', 'base64')
-    .toString()
-    .split(':')
-  const [program, ...options] = engine.command
-  await execa(program, [...options, 'login', '--username', user, '--password-stdin', host], {
-    input: password,
-  })
-}
-
 async function push(request: Request): Promise<void> {
   const { environment } = request
   const { box } = environment
-  const repository = await imageRepository(environment, process.env)
+  const repository = await imageRepository(environment, request.imageRepository)
   const { engine, tag } = await build(request)
   if (!environment.usesBox) await signIn(engine, repository)
   const registry = `127.0.0.1:${box.ports.registry}`
   const target = environment.usesBox ? `${registry}/${SERVICE}:${tag}` : `${repository}:${tag}`
   if (environment.usesBox && (await isPushed(registry, tag))) {
-    console.log(`image ${SERVICE}:${tag} is in the registry already, nothing to do`)
+    console.log(`image ${SERVICE}:${tag} is already in the registry`)
     return
   }
   const image = `localhost/${SERVICE}:${tag}`
@@ -289,21 +180,21 @@ async function push(request: Request): Promise<void> {
       await run(engine, ['tag', image, target])
       await run(engine, ['push', target])
     } else {
-      // As Docker does, take a registry on loopback to speak plain HTTP.
-      const encrypted = !/^(127\.|localhost[:/])/.test(target)
-      await run(engine, ['push', `--tls-verify=${encrypted}`, image, `docker://${target}`])
+      // Like Docker, use plain HTTP for registries on loopback.
+      const useTls = !/^(127\.|localhost[:/])/.test(target)
+      await run(engine, ['push', `--tls-verify=${useTls}`, image, `docker://${target}`])
     }
   }
   try {
     await timed(`pushed ${repository}:${tag}`, send)
   } catch (failure) {
     if (!isImmutableTag(failure)) throw failure
-    console.log(`image ${repository}:${tag} is in the registry already, nothing to do`)
+    console.log(`image ${repository}:${tag} is already in the registry`)
   }
   if (environment.usesBox) console.log(`compressed size ${await compressedMegabytes(registry, tag)} MB`)
 }
 
-/** ECR refuses to write a tag twice. Ours stand for one content, so what it has is what was to be pushed. */
+/** ECR refuses to overwrite a tag. Because ours identify the content, the image is then already there. */
 function isImmutableTag(failure: unknown): boolean {
   const cause = failure instanceof ActionableError ? failure.cause : undefined
   return cause instanceof ExecaError && /already exists.*immutable/s.test(String(cause.all))
@@ -337,13 +228,17 @@ async function compressedMegabytes(registry: string, tag: string): Promise<strin
 }
 
 /**
- * Writes the image of this checkout, built unless it is there already, to an archive as `docker save` makes it.
+ * Builds this checkout's image, unless it exists, and writes it to an archive in the format of `docker save`.
  *
- * @returns the image's tag; in the archive its name is `localhost/fastify-app:<tag>`.
- * @throws ActionableError when it cannot be built or written.
+ * @returns the image's tag; its name in the archive is `localhost/fastify-app:<tag>`
+ * @throws ActionableError when the image cannot be built or written
  */
-export async function saveImage(environment: Environment, file: string): Promise<string> {
-  const { engine, tag } = await build(readRequest(environment, process.env))
+export async function saveImage(
+  environment: Environment,
+  env: NodeJS.ProcessEnv,
+  file: string,
+): Promise<string> {
+  const { engine, tag } = await build(readRequest(environment, env))
   const image = `localhost/${SERVICE}:${tag}`
   await run(
     engine,
@@ -355,7 +250,7 @@ export async function saveImage(environment: Environment, file: string): Promise
 }
 
 /**
- * The reference under which pods of `environment` pull this checkout's image; `IMAGE_TAG` names another.
+ * The reference by which the environment's pods pull this checkout's image, or the image with the tag `IMAGE_TAG`.
  *
  * @throws ActionableError when the bundle is not built.
  */
@@ -363,10 +258,10 @@ export async function imageReference(
   environment: Environment,
   env: NodeJS.ProcessEnv,
 ): Promise<{ repository: string; tag: string }> {
-  const repository = await imageRepository(environment, env)
-  const given = env['IMAGE_TAG']
-  if (given) return { repository, tag: given }
   const request = readRequest(environment, env)
+  const repository = await imageRepository(environment, request.imageRepository)
+  const tag = env['IMAGE_TAG']
+  if (tag) return { repository, tag }
   const { pin } = await chooseBase(await findEngine(environment.box), request)
   return { repository, tag: contentTag({ platform: request.platform, base: pin }) }
 }
@@ -374,22 +269,22 @@ export async function imageReference(
 if (import.meta.main) {
   const program = new Command('image')
     .description(
-      "Builds and pushes the service's image. BASE_IMAGE, PLATFORM and IMAGE_REPOSITORY choose what and where.",
+      "Builds and pushes the service's image. Reads ENV, BASE_IMAGE, PLATFORM, IMAGE_REPOSITORY and IMAGE_TAG.",
     )
     .showHelpAfterError()
   program
     .command('build')
-    .description('build it unless it is built')
+    .description('build the image unless it exists')
     .action(async () => {
       await build(readRequest(readEnvironment(process.env), process.env))
     })
   program
     .command('push')
-    .description('push it unless it is there')
+    .description('build and push the image unless the registry has it')
     .action(() => push(readRequest(readEnvironment(process.env), process.env)))
   program
     .command('reference')
-    .description('print the reference that pods pull')
+    .description('print the reference by which pods pull the image')
     .action(async () => {
       const { repository, tag } = await imageReference(readEnvironment(process.env), process.env)
       console.log(`${repository}:${tag}`)

@@ -4,7 +4,7 @@ import { type Environment, readEnvironment } from 'shared/environment'
 import t, { type Test } from 'tap'
 import { imageRepository } from './repository.ts'
 
-/** An environment with a box whose ECR gives `answer`. */
+/** An environment with a box whose ECR answers with `status` and `answer`. */
 async function boxWithEcr(t: Test, status: number, answer: object): Promise<Environment> {
   const server = createServer((_, response) => {
     response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(JSON.stringify(answer))
@@ -21,41 +21,38 @@ async function boxWithEcr(t: Test, status: number, answer: object): Promise<Envi
 t.test('images go to the repository that the cluster stack created', async (t) => {
   const repositoryUri = '123456789012.dkr.ecr.eu-central-1.amazonaws.com/fastify-app'
   const local = await boxWithEcr(t, 200, { repositories: [{ repositoryUri }] })
-  t.equal(await imageRepository(local, {}), repositoryUri)
-  const named = { IMAGE_REPOSITORY: 'host/app' }
-  t.equal(await imageRepository(local, named), repositoryUri, 'the box has one registry')
+  t.equal(await imageRepository(local, undefined), repositoryUri)
+  t.equal(await imageRepository(local, 'host/app'), repositoryUri, 'the box has only one registry')
 })
 
-t.test('outside the box, IMAGE_REPOSITORY names another', async (t) => {
-  const env = { ENV: 'dev', IMAGE_REPOSITORY: 'host/app' }
-  t.equal(await imageRepository(readEnvironment(env), env), 'host/app')
-  const wrong = { ENV: 'dev', IMAGE_REPOSITORY: 'host/app:tag' }
-  await t.rejects(imageRepository(readEnvironment(wrong), wrong), {
-    message: /does not name an image repository/,
+t.test('outside the box, IMAGE_REPOSITORY replaces it', async (t) => {
+  const dev = readEnvironment({ ENV: 'dev' })
+  t.equal(await imageRepository(dev, 'host/app'), 'host/app')
+  await t.rejects(imageRepository(dev, 'host/app:tag'), {
+    message: /is not an image repository/,
     nextStep: /without a tag/,
   })
 })
 
 t.test('a repository that does not exist yet is reported with the command that creates it', async (t) => {
   const local = await boxWithEcr(t, 400, { __type: 'RepositoryNotFoundException', message: 'none' })
-  await t.rejects(imageRepository(local, {}), {
+  await t.rejects(imageRepository(local, undefined), {
     message: 'local has no image repository yet',
     nextStep: /make apply ENV=local/,
   })
 })
 
-t.test('an ECR that refuses is not taken for one without the repository', async (t) => {
+t.test('a refusal of ECR is an error', async (t) => {
   const local = await boxWithEcr(t, 400, { __type: 'AccessDeniedException', message: 'not you' })
-  await t.rejects(imageRepository(local, {}), {
-    message: /where the images of local are: not you/,
+  await t.rejects(imageRepository(local, undefined), {
+    message: /repository of local cannot be looked up in ECR: not you/,
     nextStep: /make status/,
   })
 })
 
-t.test('a cluster of the user needs to be told where its images are', async (t) => {
-  const env = { KUBE_CONTEXT: 'kind' }
-  await t.rejects(imageRepository(readEnvironment(env), env), {
-    message: /needs to know/,
+t.test('a user’s own cluster needs IMAGE_REPOSITORY', async (t) => {
+  await t.rejects(imageRepository(readEnvironment({ KUBE_CONTEXT: 'kind' }), undefined), {
+    message: /needs an image repository/,
     nextStep: /IMAGE_REPOSITORY/,
   })
 })

@@ -9,7 +9,7 @@ import { awsEnvironment, type BoxConfig } from 'shared/box'
 import { type Environment, REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
-/** The services of AWS that hold what belongs to a cluster. */
+/** Clients of the AWS services that hold a cluster's resources. */
 export interface AwsClients {
   ec2: EC2Client
   ecr: ECRClient
@@ -19,9 +19,9 @@ export interface AwsClients {
 }
 
 /**
- * Clients of the environment's AWS: the box's, or the caller's account.
+ * Clients for the environment's AWS: the box's, or the caller's account.
  *
- * @param region of the stack. Never the one of the caller's shell, which may be set for other work.
+ * @param region - the stack's, not that of the caller's shell, which may be set for other work
  * @throws ActionableError when the box has not been started.
  */
 export function awsClients({ name, box }: Environment, region: string): AwsClients {
@@ -29,20 +29,31 @@ export function awsClients({ name, box }: Environment, region: string): AwsClien
 }
 
 /**
- * The region of the environment's cluster, as the variables of its stack name it. The region of the caller's shell has
- * no effect: it may be set for other work.
+ * Reads the region that an environment's file sets. The region of the caller's shell is ignored: it may be set for
+ * other work.
  *
- * @throws ActionableError when they name none.
+ * @throws ActionableError when the file sets no region.
  */
-export async function clusterRegion({ name }: Environment): Promise<string> {
-  const file = join('infrastructure-hcl', 'environments', name, 'cluster.tfvars')
-  const text = await readFile(join(REPOSITORY_ROOT, file), 'utf8')
+export async function readRegion(
+  { name }: Environment,
+  file: 'cluster.tfvars' | 'backend.hcl',
+): Promise<string> {
+  const path = join('infrastructure-hcl', 'environments', name, file)
+  const text = await readFile(join(REPOSITORY_ROOT, path), 'utf8')
   const region = /^region\s*=\s*"([a-z0-9-]+)"/m.exec(text)?.[1]
   if (region !== undefined) return region
-  throw new ActionableError(`${file} does not name a region`, 'add the region of the cluster: region = "..."')
+  throw new ActionableError(`${path} does not set a region`, 'add it: region = "..."')
 }
 
-/** Clients with one configuration. */
+/** The error for calls to AWS that fail because the caller is not signed in. */
+export function needsCredentials({ name }: Environment, cause: unknown): ActionableError {
+  return new ActionableError(
+    `ENV=${name} needs AWS credentials: ${cause instanceof Error ? cause.message : cause}`,
+    'sign in to AWS (`aws sso login`, or AWS_PROFILE), then run the command again',
+    { cause },
+  )
+}
+
 export function clientsFor(
   options: { region: string } & Partial<ReturnType<typeof boxEndpoint>>,
 ): AwsClients {
@@ -55,7 +66,7 @@ export function clientsFor(
   }
 }
 
-/** What EKS says of a cluster; undefined when there is none of this name. */
+/** Describes a cluster; undefined when EKS has no cluster of this name. */
 export async function describeCluster(eks: EKSClient, name: string): Promise<Cluster | undefined> {
   try {
     return (await eks.send(new DescribeClusterCommand({ name }))).cluster

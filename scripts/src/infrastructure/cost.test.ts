@@ -18,7 +18,7 @@ const price = (usd: number, per: string, seen = ['one', 'another']): Price => ({
   seen,
 })
 
-/** Round figures, so that each test can be checked in the head. */
+/** Round figures, to make the tests easy to check by hand. */
 const PRICES: Prices = {
   region: 'eu-central-1',
   prices: {
@@ -81,23 +81,23 @@ function cost(...resources: PlannedResource[]): CostLine[] {
   return monthlyCost(planOf(resources), PRICES, DAY)
 }
 
-/** What a test says of a line: its text, how many, and dollars a month. */
+/** A line's item, quantity and US dollars per month. */
 function brief(lines: CostLine[]): [string, number, number][] {
   const round = (value: number) => Number(value.toFixed(4))
-  return lines.map(({ what, quantity, usd }) => [what, round(quantity), round(usd)])
+  return lines.map(({ item, quantity, usd }) => [item, round(quantity), round(usd)])
 }
 
-t.test('a control plane is paid for 730 hours a month', async (t) => {
+t.test('a control plane is charged for 730 hours per month', async (t) => {
   t.strictSame(brief(cost(CLUSTER)), [['EKS control plane 1.35, standard support to 2027-03-27', 1, 73]])
 })
 
-t.test('from the day after its standard support, a Kubernetes version costs six times as much', async (t) => {
+t.test('a Kubernetes version in extended support costs six times as much', async (t) => {
   const on = (day: string) => brief(monthlyCost(planOf([CLUSTER]), PRICES, new Date(day)))
   t.match(on('2027-03-27'), [[/standard support/, 1, 73]])
   t.strictSame(on('2027-03-28'), [['EKS control plane 1.35, extended support', 1, 438]])
 })
 
-t.test('a cluster on standard support only is upgraded instead, at the same price', async (t) => {
+t.test('a cluster that stays in standard support is upgraded instead, at the same price', async (t) => {
   const cluster = resource('aws_eks_cluster', {
     version: '1.35',
     upgrade_policy: [{ support_type: 'STANDARD' }],
@@ -107,7 +107,7 @@ t.test('a cluster on standard support only is upgraded instead, at the same pric
   ])
 })
 
-t.test('a Kubernetes version that the prices do not know is named', async (t) => {
+t.test('a Kubernetes version without a support date is reported', async (t) => {
   t.throws(() => cost(resource('aws_eks_cluster', { version: '1.99' })), {
     message: /standard support of Kubernetes 1\.99/,
   })
@@ -121,7 +121,7 @@ t.test('a node group costs its desired number of nodes and their root volumes', 
 })
 
 t.test(
-  "without a mapping in the group's own launch template, a root volume has the size of the image",
+  "without a mapping in its launch template, a node has a root volume of the image's size",
   async (t) => {
     const volumes = (...templates: PlannedResource[]) => cost(NODE_GROUP, ...templates)[1]?.quantity
     t.equal(volumes(), 40)
@@ -130,23 +130,23 @@ t.test(
   },
 )
 
-t.test('an instance type or a volume type without a price is named', async (t) => {
+t.test('an instance type or volume type without a price is reported', async (t) => {
   const large = { ...NODE_GROUP, values: { ...NODE_GROUP.values, instance_types: ['m7g.large'] } }
-  t.throws(() => cost(large), { message: 'prices.json has no price of m7g.large in eu-central-1' })
+  t.throws(() => cost(large), { message: 'prices.json has no price for m7g.large in eu-central-1' })
   const io2 = { ebs: [{ volume_size: 20, volume_type: 'io2' }] }
   t.throws(() => cost(NODE_GROUP, launchTemplate('system', [io2])), { message: /volume of type io2/ })
 })
 
-t.test('spot nodes have no price that holds for a month', async (t) => {
+t.test('spot nodes are refused: their price changes all the time', async (t) => {
   const spot = { ...NODE_GROUP, values: { ...NODE_GROUP.values, capacity_type: 'SPOT' } }
   t.throws(() => cost(spot), { message: /aws_eks_node_group\.this\["system"\] is not on demand/ })
 })
 
-t.test('a key of our own costs a month each', async (t) => {
+t.test('each KMS key costs the monthly price', async (t) => {
   t.strictSame(brief(cost(resource('aws_kms_key'))), [['KMS key aws_kms_key.this', 1, 1]])
 })
 
-t.test("the control plane's logs are assumed by type, ingested and kept for their retention", async (t) => {
+t.test("the control plane's logs are estimated by type, for ingestion and for storage", async (t) => {
   const group = resource('aws_cloudwatch_log_group', { name: '/aws/eks/c/cluster', retention_in_days: 365 })
   const [, ...lines] = cost(CLUSTER, group)
   t.strictSame(brief(lines), [
@@ -156,27 +156,27 @@ t.test("the control plane's logs are assumed by type, ingested and kept for thei
   t.equal(lines[0]?.assumption, '11 GB a month at rest (audit, api)')
 })
 
-t.test('a log group nobody made an assumption about is named', async (t) => {
+t.test('a log group without an estimate is reported', async (t) => {
   t.throws(() => cost(resource('aws_cloudwatch_log_group', { name: '/other', retention_in_days: 7 })), {
     message: /how much is logged to aws_cloudwatch_log_group\.this/,
   })
 })
 
-t.test('a repository costs as many images as its lifecycle policy keeps', async (t) => {
+t.test('a repository is charged for the images that its lifecycle policy keeps', async (t) => {
   const policy = (...rules: object[]) =>
     resource('aws_ecr_lifecycle_policy', { repository: 'app', policy: JSON.stringify({ rules }) })
   const tagged = { selection: { tagStatus: 'tagged', countType: 'imageCountMoreThan', countNumber: 10 } }
   const repository = resource('aws_ecr_repository', { name: 'app' })
   t.strictSame(brief(cost(repository, policy(tagged))), [['ECR, 10 images', 1.08, 0.108]])
-  t.throws(() => cost(repository, policy()), { message: /how many tagged images it keeps/ })
-  t.throws(() => cost(repository), { message: /how many images it keeps/ })
+  t.throws(() => cost(repository, policy()), { message: /the number of tagged images to keep/ })
+  t.throws(() => cost(repository), { message: /the number of images to keep/ })
 })
 
-t.test('a bucket of Terraform states costs next to nothing', async (t) => {
+t.test('the state bucket costs next to nothing', async (t) => {
   t.strictSame(brief(cost(resource('aws_s3_bucket'))), [['S3 aws_s3_bucket.this', 1, 0.02]])
 })
 
-t.test('an ALB with an address in each public subnet is assumed, as the Ingress makes it', async (t) => {
+t.test('an ALB with an address in each public subnet is assumed for the Ingress', async (t) => {
   const tag = (key: string) => resource('aws_ec2_tag', { key })
   const lines = cost(
     tag('kubernetes.io/role/elb'),
@@ -190,16 +190,16 @@ t.test('an ALB with an address in each public subnet is assumed, as the Ingress 
   t.ok(lines.every(({ assumption }) => assumption))
 })
 
-t.test('the monitoring costs a node of Karpenter and the volumes it claims', async (t) => {
+t.test('monitoring costs a Karpenter node and its volumes', async (t) => {
   const values = ['prometheus:\n  requests:\n    storage: 5Gi\n', 'storageClassName: gp3\nstorage: "15Gi"\n']
   t.strictSame(brief(cost(resource('helm_release', { name: 'kube-prometheus-stack', values }))), [
-    ['node for the monitoring, t4g.small on demand', 1, 7.3],
-    ['root volume of the node for the monitoring, gp3', 20, 2],
-    ['volumes of the monitoring, gp3', 20, 2],
+    ['node for monitoring, t4g.small on demand', 1, 7.3],
+    ['root volume of the node for monitoring, gp3', 20, 2],
+    ['volumes of monitoring, gp3', 20, 2],
   ])
 })
 
-t.test('a release runs on the nodes there are; one that nobody looked at is named', async (t) => {
+t.test('a known release costs nothing extra; an unknown one is reported', async (t) => {
   t.strictSame(cost(resource('helm_release', { name: 'karpenter' })), [])
   t.throws(() => cost(resource('helm_release', { name: 'loki' })), { message: /the release loki/ })
 })
@@ -213,22 +213,22 @@ t.test('resources of nested modules count, data sources do not', async (t) => {
   t.equal(monthlyCost(planOf([], { planned_values: { root_module: root } }), PRICES, DAY).length, 2)
 })
 
-t.test('types without a rule are all named: the figure is never silently too low', async (t) => {
+t.test('all types without a rule are reported, so the total is never silently too low', async (t) => {
   t.throws(
     () => cost(CLUSTER, resource('aws_nat_gateway'), resource('aws_eip'), resource('aws_eip')),
     new ActionableError(
-      'no rule says what aws_eip, aws_nat_gateway costs',
-      'add a rule or a free type to scripts/src/infrastructure/cost.ts, with its price in prices.json',
+      'there is no rule for the cost of aws_eip, aws_nat_gateway',
+      'add a rule, or add it to FREE_TYPES, in scripts/src/infrastructure/cost.ts, with its price in prices.json',
     ),
   )
 })
 
-t.test('what is free costs nothing and needs no region', async (t) => {
+t.test('a plan of free resources needs no region', async (t) => {
   const plan: CostPlan = { planned_values: { root_module: { resources: [resource('aws_iam_role')] } } }
   t.strictSame(monthlyCost(plan, PRICES, DAY), [])
 })
 
-t.test('a plan that failed half-way has no price', async (t) => {
+t.test('a plan that failed part-way is refused', async (t) => {
   t.throws(() => monthlyCost(planOf([CLUSTER], { errored: true }), PRICES, DAY), {
     message: /resources are missing/,
   })
@@ -237,11 +237,11 @@ t.test('a plan that failed half-way has no price', async (t) => {
 t.test('a plan for another region is refused', async (t) => {
   const plan = planOf([CLUSTER], { variables: { region: { value: 'us-east-1' } } })
   t.throws(() => monthlyCost(plan, PRICES, DAY), {
-    message: 'the plan is for us-east-1, the prices are of eu-central-1',
+    message: 'the plan is for us-east-1, but the prices are for eu-central-1',
   })
 })
 
-t.test('the platform stack has its region from the state of the cluster stack', async (t) => {
+t.test("the platform stack's region comes from the cluster stack's state", async (t) => {
   const release = resource('helm_release', { name: 'karpenter' })
   const state = (region: string): CostPlan => ({
     planned_values: { root_module: { resources: [release] } },
@@ -257,25 +257,28 @@ t.test('the platform stack has its region from the state of the cluster stack', 
   t.throws(() => monthlyCost(state('eu-west-1'), PRICES, DAY), { message: /the plan is for eu-west-1/ })
 })
 
-t.test('a value that only the apply will tell is asked for', async (t) => {
+t.test('a value that is known only after apply is reported', async (t) => {
   const group = { ...NODE_GROUP, values: { ...NODE_GROUP.values, scaling_config: [{}] } }
-  t.throws(() => cost(group), { message: /does not tell the desired size of module\.eks/ })
+  t.throws(() => cost(group), { message: /does not contain the desired size of module\.eks/ })
 })
 
-t.test('the table shows the dearest first, the total, and what was assumed or seen but once', async (t) => {
-  const lines: CostLine[] = [
-    { what: 'small', quantity: 2, price: price(0.5, 'month', ['one']), usd: 1 },
-    { what: 'large', quantity: 1, price: price(0.1, 'hour'), usd: 73, assumption: 'why' },
-  ]
-  const [header, ...rest] = renderCost(lines).split('\n')
-  t.match(header, /^ +quantity +unit price +USD\/month$/)
-  t.strictSame(rest.slice(0, 6), [
-    'large [1]         1   0.1 / hour      73.00',
-    'small [?]         2  0.5 / month       1.00',
-    'total                                 74.00',
-    '',
-    '[1] assumed: why',
-    '[?] price known from one source only',
-  ])
-  t.match(rest[6], /^not counted: NAT gateways/)
-})
+t.test(
+  'the table has the most expensive line first, the total, and notes on assumptions and unconfirmed prices',
+  async (t) => {
+    const lines: CostLine[] = [
+      { item: 'small', quantity: 2, price: price(0.5, 'month', ['one']), usd: 1 },
+      { item: 'large', quantity: 1, price: price(0.1, 'hour'), usd: 73, assumption: 'why' },
+    ]
+    const [header, ...rest] = renderCost(lines).split('\n')
+    t.match(header, /^ +quantity +unit price +USD\/month$/)
+    t.strictSame(rest.slice(0, 6), [
+      'large [1]         1   0.1 / hour      73.00',
+      'small [?]         2  0.5 / month       1.00',
+      'total                                 74.00',
+      '',
+      '[1] assumed: why',
+      '[?] price known from one source only',
+    ])
+    t.match(rest[6], /^not counted: NAT gateways/)
+  },
+)

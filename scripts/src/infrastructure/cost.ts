@@ -1,12 +1,12 @@
-/** `make cost`: what an environment costs a month at rest, from the plans of its stacks. */
+/** `make cost`: an environment's monthly cost at rest, from the plans of its stacks. */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { ActionableError, reportFailure } from 'shared/errors'
 import recorded from './prices.json' with { type: 'json' }
 
-/** What is read of a plan: `terraform show -json` of a saved plan. */
+/** The parts of `terraform show -json` of a saved plan that this module reads. */
 export interface CostPlan {
-  /** Whether planning failed half-way: such a plan is still a plan, with resources missing. */
+  /** Set when planning failed part-way, so that resources are missing. */
   errored?: boolean
   variables?: Record<string, { value?: unknown }>
   planned_values: { root_module: PlannedModule }
@@ -31,11 +31,11 @@ export interface PlannedResource {
 /** A list price, before tax and discounts. */
 export interface Price {
   usd: number
-  /** What one unit is; prices by the hour count for all hours of a month. */
+  /** The unit of the price; `hour` is charged for every hour of a month. */
   per: string
   /** Service and usage type in the AWS Price List. */
   offer: string
-  /** Where the figure was found, with the date; a single entry means that nothing else confirmed it. */
+  /** The sources of the price, with dates. A price with a single source is unconfirmed. */
   seen: string[]
 }
 
@@ -44,7 +44,7 @@ export interface Prices {
   region: string
   prices: Record<PriceName, Price>
   instances: Record<string, Price>
-  /** The day (UTC) a Kubernetes version's standard support ends on EKS, by the EKS release calendar. */
+  /** The last day (UTC) of each Kubernetes version's standard support, from the EKS release calendar. */
   standardSupportEnds: Record<string, string>
 }
 
@@ -63,25 +63,25 @@ export type PriceName =
   | 'alb'
   | 'publicIpv4'
 
-/** One line of a month's bill. */
+/** A line of the monthly bill. */
 export interface CostLine {
-  what: string
+  item: string
   quantity: number
   price: Price
   /** US dollars a month. */
   usd: number
-  /** What was assumed because no plan tells it. */
+  /** An assumption about something that the plan does not contain. */
   assumption?: string
 }
 
-/** AWS's own convention: 365 days of 24 hours, over 12 months. */
+/** AWS's convention: a twelfth of 365 days. */
 const HOURS_PER_MONTH = 730
 const DAYS_PER_MONTH = 365 / 12
 
 /**
- * Log a control plane writes at rest, in GB a month by log type. Estimated, as EKS publishes no figures: watches,
- * leases and status updates of this stack's controllers are about 4 audited requests a second of 1 kB each, and
- * the other logs are an order of magnitude smaller. A cluster's own figure is its log group's IncomingBytes.
+ * Logs of a control plane at rest, in GB per month by log type. These are estimates, because EKS publishes no figures:
+ * watches, leases and status updates of this stack's controllers come to about 4 audited requests per second of 1 kB
+ * each, and the other logs are an order of magnitude smaller. For a real cluster, see IncomingBytes of its log group.
  */
 const LOG_GB: Readonly<Record<string, number>> = {
   audit: 10,
@@ -94,16 +94,16 @@ const LOG_GB: Readonly<Record<string, number>> = {
 /** The service's image: 54 MB compressed (docs/deploy.md), for two platforms. */
 const IMAGE_GB = 2 * 0.054
 
-/** Root volume where the launch template says nothing: that of the AL2023 image. Karpenter's nodes have the same. */
+/** Default root volume of the AL2023 image, which Karpenter's nodes use too. */
 const DEFAULT_ROOT_GIB = 20
 
-/** State files and their old versions are far smaller; a bucket's bill is rounded up to it. */
+/** Rounded up: state files and their old versions are far smaller. */
 const STATE_BUCKET_GB = 1
 
-/** Of the two types in the NodePool, the one Karpenter takes while there is any: the cheaper. */
+/** The cheaper of the two types in the NodePool, which Karpenter prefers. */
 const KARPENTER_INSTANCE = 't4g.small'
 
-/** Types that AWS lists no price for, and those that only arrange what is priced elsewhere. */
+/** Resource types without a price of their own. */
 const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_cloudwatch_event_rule',
   'aws_cloudwatch_event_target',
@@ -119,7 +119,7 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_iam_role_policy',
   'aws_iam_role_policy_attachment',
   'aws_kms_alias',
-  // Priced with the node group that uses it.
+  // Its volumes are priced with the node group.
   'aws_launch_template',
   'aws_s3_bucket_lifecycle_configuration',
   'aws_s3_bucket_ownership_controls',
@@ -129,36 +129,36 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_s3_bucket_versioning',
   'aws_security_group',
   'aws_security_group_rule',
-  // The first million requests of a month are free; Karpenter's long polls are an eighth of that.
+  // The first million requests per month are free; Karpenter's long polling makes an eighth of that.
   'aws_sqs_queue',
   'aws_sqs_queue_policy',
   'aws_vpc_security_group_egress_rule',
   'aws_vpc_security_group_ingress_rule',
-  // Alerts are free; only budget actions and reports have a price.
+  // Only budget actions and reports have a price, not alerts.
   'aws_budgets_budget',
   'null_resource',
   'terraform_data',
   'time_sleep',
 ])
 
-/** Releases that run on the nodes there are, and claim no volume. */
+/** Helm releases that need no further nodes and no volumes. */
 const FREE_RELEASES: ReadonlySet<string> = new Set([
   'aws-load-balancer-controller',
   'aws-load-balancer-controller-crds',
   'cluster-baseline',
   'karpenter',
   'karpenter-crd',
-  // It may launch nodes, but at rest the pods fit on the system nodes.
+  // At rest all pods fit on the system nodes, so its NodePool launches none.
   'karpenter-nodes',
   'metrics-server',
   'prometheus-operator-crds',
 ])
 
-/** What a rule may look at beside its resource. */
+/** What a rule needs besides its resource. */
 interface Context {
   resources: readonly PlannedResource[]
   prices: Prices
-  /** The day the figures are for, in UTC. */
+  /** The day (UTC) to price for, as YYYY-MM-DD. */
   day: string
 }
 
@@ -177,17 +177,18 @@ const rules: Readonly<Record<string, Rule>> = {
 }
 
 /**
- * What a plan's resources cost a month at rest: no load, no Karpenter nodes but those the monitoring needs.
+ * The monthly cost of a plan's resources at rest: without load, and without Karpenter nodes except the one for
+ * monitoring.
  *
- * @param on day the figures are for: a cluster's price depends on whether its Kubernetes is in standard support.
- * @throws ActionableError when the plan holds something without a rule or a price, or is of another region than
- * the prices, so that no figure is ever silently incomplete.
+ * @param on - the day to price for: a cluster costs more once its Kubernetes version leaves standard support
+ * @throws ActionableError when a resource has no rule or price, or the plan's region is not that of the prices; the
+ * total is never silently incomplete
  */
 export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[] {
   if (plan.errored) {
     throw new ActionableError(
       'the plan has errors, so resources are missing from it',
-      'mend what `terraform plan` says, and plan again',
+      'fix what `terraform plan` reports, then plan again',
     )
   }
   const resources = resourcesOf(plan.planned_values.root_module).filter(({ mode }) => mode === 'managed')
@@ -196,15 +197,15 @@ export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[
   )
   if (unknown.size > 0) {
     throw new ActionableError(
-      `no rule says what ${[...unknown].sort().join(', ')} costs`,
-      'add a rule or a free type to scripts/src/infrastructure/cost.ts, with its price in prices.json',
+      `there is no rule for the cost of ${[...unknown].sort().join(', ')}`,
+      'add a rule, or add it to FREE_TYPES, in scripts/src/infrastructure/cost.ts, with its price in prices.json',
     )
   }
   const region = regionOf(plan)
   if (region !== prices.region && resources.some(({ type }) => Object.hasOwn(rules, type))) {
     throw new ActionableError(
-      `the plan is for ${region ?? 'a region it does not name'}, the prices are of ${prices.region}`,
-      'put the prices of that region into scripts/src/infrastructure/prices.json',
+      `the plan is for ${region ?? 'an unknown region'}, but the prices are for ${prices.region}`,
+      'replace scripts/src/infrastructure/prices.json by the prices of that region',
     )
   }
   const context: Context = { resources, prices, day: on.toISOString().slice(0, 10) }
@@ -218,7 +219,7 @@ function resourcesOf({ resources = [], child_modules = [] }: PlannedModule): Pla
   return [...resources, ...child_modules.flatMap(resourcesOf)]
 }
 
-/** The region of the plan: the cluster stack has it as a variable, the platform reads it from that stack's state. */
+/** The plan's region: a variable of the cluster stack, which the platform stack reads from the cluster's state. */
 function regionOf({ variables, prior_state }: CostPlan): string | undefined {
   const read = prior_state?.values?.root_module.resources?.find(
     ({ type }) => type === 'terraform_remote_state',
@@ -227,10 +228,10 @@ function regionOf({ variables, prior_state }: CostPlan): string | undefined {
   return (variables?.['region']?.value as string | undefined) ?? outputs?.region
 }
 
-function line(what: string, quantity: number, price: Price, assumption?: string): CostLine {
+function line(item: string, quantity: number, price: Price, assumption?: string): CostLine {
   const hours = price.per === 'hour' ? HOURS_PER_MONTH : 1
   return {
-    what,
+    item,
     quantity,
     price,
     usd: quantity * price.usd * hours,
@@ -238,28 +239,28 @@ function line(what: string, quantity: number, price: Price, assumption?: string)
   }
 }
 
-/** A value that a rule cannot do without; Terraform leaves out what it will know only after the apply. */
-function known<T>(value: T | null | undefined, { address }: PlannedResource, what: string): T {
+/** Requires a value to be in the plan. Terraform omits values that are known only after apply. */
+function required<T>(value: T | null | undefined, { address }: PlannedResource, what: string): T {
   if (value === null || value === undefined) {
     throw new ActionableError(
-      `the plan does not tell ${what} of ${address}`,
-      'set it in the stack, so that it is known before the apply',
+      `the plan does not contain ${what} of ${address}`,
+      'set it explicitly in the stack, so that it is known before apply',
     )
   }
   return value
 }
 
 function controlPlane(cluster: PlannedResource, { prices, day }: Context): CostLine[] {
-  const version = known(cluster.values['version'] as string | undefined, cluster, 'the Kubernetes version')
+  const version = required(cluster.values['version'] as string | undefined, cluster, 'the Kubernetes version')
   const end = prices.standardSupportEnds[version]
   if (end === undefined) {
     throw new ActionableError(
-      `prices.json does not tell when standard support of Kubernetes ${version} ends`,
-      'add the day from the EKS release calendar to standardSupportEnds in scripts/src/infrastructure/prices.json',
+      `prices.json does not say when standard support of Kubernetes ${version} ends`,
+      'add the date from the EKS release calendar to standardSupportEnds in scripts/src/infrastructure/prices.json',
     )
   }
   const [policy] = (cluster.values['upgrade_policy'] ?? []) as { support_type?: string }[]
-  // With STANDARD, EKS upgrades the cluster at the end of its standard support instead of extending it.
+  // With STANDARD, EKS upgrades the cluster at the end of standard support instead of charging for extended support.
   return day > end && policy?.support_type !== 'STANDARD'
     ? [line(`EKS control plane ${version}, extended support`, 1, prices.prices.eksExtendedSupport)]
     : [line(`EKS control plane ${version}, standard support to ${end}`, 1, prices.prices.eksStandardSupport)]
@@ -275,12 +276,12 @@ function nodeGroup(group: PlannedResource, context: Context): CostLine[] {
   const { capacity_type, instance_types, scaling_config } = group.values as NodeGroupValues
   if (capacity_type !== 'ON_DEMAND') {
     throw new ActionableError(
-      `${group.address} is not on demand, and other prices change by the hour`,
-      'plan it with capacity_type ON_DEMAND to learn the most it costs',
+      `${group.address} is not on demand, and spot prices change all the time`,
+      'plan it with capacity_type ON_DEMAND to get an upper bound',
     )
   }
-  const type = known(instance_types?.[0], group, 'the instance type')
-  const nodes = known(scaling_config?.[0]?.desired_size, group, 'the desired size')
+  const type = required(instance_types?.[0], group, 'the instance type')
+  const nodes = required(scaling_config?.[0]?.desired_size, group, 'the desired size')
   const { prices } = context
   return [
     line(`nodes, ${type} on demand`, nodes, instancePrice(type, prices)),
@@ -292,7 +293,7 @@ function instancePrice(type: string, { instances, region }: Prices): Price {
   const price = instances[type]
   if (price === undefined) {
     throw new ActionableError(
-      `prices.json has no price of ${type} in ${region}`,
+      `prices.json has no price for ${type} in ${region}`,
       'add it to instances in scripts/src/infrastructure/prices.json',
     )
   }
@@ -303,7 +304,7 @@ interface BlockDevice {
   ebs?: { volume_size?: number; volume_type?: string }[]
 }
 
-/** Size of a node's volumes. A group's launch template is its neighbour: same module, same key. */
+/** Total size of a node's volumes, from the launch template in the same module with the same key. */
 function rootGib(group: PlannedResource, { resources }: Context): number {
   const home = moduleOf(group)
   const template = resources.find(
@@ -317,11 +318,11 @@ function rootGib(group: PlannedResource, { resources }: Context): number {
     .reduce((total, { volume_size, volume_type }) => {
       if (volume_type !== 'gp3') {
         throw new ActionableError(
-          `${template.address} has a volume of type ${volume_type ?? 'unknown'}, which prices.json lacks`,
-          'use gp3, or add the price and a rule for it',
+          `${template.address} has a volume of type ${volume_type ?? 'unknown'}, for which there is no price`,
+          'use gp3, or add a rule to scripts/src/infrastructure/cost.ts and its price to prices.json',
         )
       }
-      return total + known(volume_size, template, 'the size of a volume')
+      return total + required(volume_size, template, 'the size of a volume')
     }, 0)
 }
 
@@ -336,14 +337,14 @@ function controlPlaneLogs(group: PlannedResource, { resources, prices }: Context
   )
   if (cluster === undefined) {
     throw new ActionableError(
-      `nothing tells how much is logged to ${group.address}`,
-      'add an assumption on it to scripts/src/infrastructure/cost.ts',
+      `there is no estimate of how much is logged to ${group.address}`,
+      'add one to scripts/src/infrastructure/cost.ts',
     )
   }
   const types = (cluster.values['enabled_cluster_log_types'] ?? []) as string[]
-  const days = known(group.values['retention_in_days'] as number | undefined, group, 'the retention')
+  const days = required(group.values['retention_in_days'] as number | undefined, group, 'the retention')
   const gb = types.reduce(
-    (total, type) => total + known(LOG_GB[type], cluster, `how much log type ${type}`),
+    (total, type) => total + required(LOG_GB[type], cluster, `an estimate for log type ${type}`),
     0,
   )
   return [
@@ -357,7 +358,7 @@ function controlPlaneLogs(group: PlannedResource, { resources, prices }: Context
       `control plane logs, kept ${days} days`,
       (gb * days) / DAYS_PER_MONTH,
       prices.prices.logsStored,
-      'logs are kept as large as they came, though CloudWatch compresses them',
+      'logs are stored uncompressed, although CloudWatch compresses them',
     ),
   ]
 }
@@ -371,17 +372,21 @@ function images(repository: PlannedResource, { resources, prices }: Context): Co
     ({ type, values }) =>
       type === 'aws_ecr_lifecycle_policy' && values['repository'] === repository.values['name'],
   )
-  const json = known(policy?.values['policy'] as string | undefined, repository, 'how many images it keeps')
+  const json = required(
+    policy?.values['policy'] as string | undefined,
+    repository,
+    'the number of images to keep',
+  )
   const kept = (JSON.parse(json) as LifecyclePolicy).rules.find(
     ({ selection }) => selection.tagStatus === 'tagged' && selection.countType === 'imageCountMoreThan',
   )?.selection.countNumber
-  const count = known(kept, repository, 'how many tagged images it keeps')
+  const count = required(kept, repository, 'the number of tagged images to keep')
   return [
     line(
       `ECR, ${count} images`,
       count * IMAGE_GB,
       prices.prices.ecrStored,
-      `${IMAGE_GB * 1000} MB an image for its two platforms, no layer shared`,
+      `${IMAGE_GB * 1000} MB per image for its two platforms, without shared layers`,
     ),
   ]
 }
@@ -391,47 +396,47 @@ function release({ address, values }: PlannedResource, { prices }: Context): Cos
   if (FREE_RELEASES.has(name)) return []
   if (name !== 'kube-prometheus-stack') {
     throw new ActionableError(
-      `no rule says what the release ${name} (${address}) costs`,
-      'add it to scripts/src/infrastructure/cost.ts: does it need nodes, volumes or a load balancer of its own?',
+      `there is no rule for the cost of the release ${name} (${address})`,
+      'add one to scripts/src/infrastructure/cost.ts for its nodes, volumes and load balancers, or add it to FREE_RELEASES',
     )
   }
   const claimed = ((values['values'] ?? []) as string[])
     .flatMap((yaml) => [...yaml.matchAll(/^\s*storage: "?(\d+)Gi"?$/gm)])
     .reduce((total, [, gib]) => total + Number(gib), 0)
-  const assumption = 'the monitoring fits on one node that Karpenter launches for it'
+  const assumption = 'monitoring fits on one node, which Karpenter launches for it'
   return [
     line(
-      `node for the monitoring, ${KARPENTER_INSTANCE} on demand`,
+      `node for monitoring, ${KARPENTER_INSTANCE} on demand`,
       1,
       instancePrice(KARPENTER_INSTANCE, prices),
       assumption,
     ),
-    line('root volume of the node for the monitoring, gp3', DEFAULT_ROOT_GIB, prices.prices.gp3, assumption),
-    line('volumes of the monitoring, gp3', claimed, prices.prices.gp3),
+    line('root volume of the node for monitoring, gp3', DEFAULT_ROOT_GIB, prices.prices.gp3, assumption),
+    line('volumes of monitoring, gp3', claimed, prices.prices.gp3),
   ]
 }
 
-/** The service's Ingress makes one, in each subnet that a plan opens to internet-facing load balancers. */
+/** The load balancer of the service's Ingress, with an address in each subnet that the plan tags for one. */
 function loadBalancer({ resources, prices }: Context): CostLine[] {
   const subnets = resources.filter(
     ({ type, values }) => type === 'aws_ec2_tag' && values['key'] === 'kubernetes.io/role/elb',
   ).length
   if (subnets === 0) return []
-  const assumption = 'one Ingress; load balancer capacity units only come with load'
+  const assumption = 'one Ingress; load balancer capacity units come only with load'
   return [
     line('Application Load Balancer', 1, prices.prices.alb, assumption),
     line('public IPv4 addresses of the load balancer', subnets, prices.prices.publicIpv4, assumption),
   ]
 }
 
-/** What no plan holds and no line counts. */
+/** Costs that depend on the load or on the account. */
 const NOT_COUNTED = [
   'NAT gateways and VPC endpoints: they belong to the existing VPC',
   'data transfer, and nodes, capacity units and logs that come with load',
   'tax, discounts, savings plans and free tiers',
 ]
 
-/** A bill as a table, dearest first, with what it assumes and what it leaves out. */
+/** Formats a bill as a table, the most expensive line first, with its assumptions and omissions. */
 export function renderCost(bill: readonly CostLine[]): string {
   const lines = bill.toSorted((one, other) => other.usd - one.usd)
   const assumptions = [...new Set(lines.flatMap(({ assumption = [] }) => assumption))]
@@ -444,7 +449,7 @@ export function renderCost(bill: readonly CostLine[]): string {
   const rows = [
     ['', 'quantity', 'unit price', 'USD/month'],
     ...lines.map((entry) => [
-      entry.what + note(entry),
+      entry.item + note(entry),
       String(Number(entry.quantity.toFixed(2))),
       `${entry.price.usd} / ${entry.price.per}`,
       entry.usd.toFixed(2),
@@ -464,7 +469,7 @@ export function renderCost(bill: readonly CostLine[]): string {
     '',
     ...assumptions.map((assumption, index) => `[${index + 1}] assumed: ${assumption}`),
     ...(lines.some(({ price }) => price.seen.length < 2) ? ['[?] price known from one source only'] : []),
-    ...NOT_COUNTED.map((what) => `not counted: ${what}`),
+    ...NOT_COUNTED.map((item) => `not counted: ${item}`),
   ].join('\n')
 }
 
@@ -473,16 +478,16 @@ function readPlan(file: string): CostPlan {
     const plan = JSON.parse(readFileSync(file, 'utf8')) as Partial<CostPlan>
     if (plan.planned_values !== undefined) return { ...plan, planned_values: plan.planned_values }
   } catch (cause) {
-    throw new ActionableError(`${file} is no readable plan`, planHint, { cause })
+    throw new ActionableError(`the plan ${file} cannot be read`, planHint, { cause })
   }
-  throw new ActionableError(`${file} is JSON, but no plan`, planHint)
+  throw new ActionableError(`${file} is JSON, but not a Terraform plan`, planHint)
 }
 
-const planHint = 'make one: `terraform show -json <saved plan>`'
+const planHint = 'pass the output of `terraform show -json <saved plan>`'
 
 if (import.meta.main) {
   new Command('cost')
-    .description('Prices the plans of one environment: what they cost a month at rest.')
+    .description("Prints an environment's monthly cost at rest, from the plans of its stacks.")
     .argument('<plans...>', 'files with the output of `terraform show -json`')
     .action((files: string[]) => {
       const today = new Date()

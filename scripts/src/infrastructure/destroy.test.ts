@@ -7,18 +7,18 @@ import t, { type Test } from 'tap'
 import { clientsFor } from './aws.ts'
 import {
   checkDestroyable,
-  clusterAccess,
-  deleteClaims,
+  connectToCluster,
+  deleteObjectsBackedByAws,
   emptyCluster,
   findCluster,
+  resolveTarget,
   type Target,
-  targetOf,
 } from './destroy.ts'
-import { parseState, type StateResource } from './terraform.ts'
+import { parseState, type StateResource } from './state.ts'
 
 const declared = { name: 'shop', region: 'eu-central-1' }
 const endpoint = 'https://ABCD.gr7.eu-central-1.eks.amazonaws.com'
-const target: Target = { environment: 'dev', ...declared, isOurs: true, endpoint }
+const target: Target = { environment: 'dev', ...declared, inState: true, endpoint }
 
 const resource = (type: string, values: Record<string, unknown>): StateResource => ({
   address: `module.eks.${type}.this`,
@@ -33,7 +33,7 @@ const cluster = resource('aws_eks_cluster', {
 
 type Answer = [status: number, body?: object | string]
 
-/** A server on loopback; `answer` sees each request as `METHOD path`, and its body. */
+/** Starts a server on loopback. `answer` receives each request as `METHOD path`, and its body. */
 async function serve(t: Test, answer: (request: string, body: string) => Answer): Promise<string> {
   const server = createServer(async (request: IncomingMessage, response: ServerResponse) => {
     const body = (await request.toArray()).join('')
@@ -61,7 +61,7 @@ function aws(t: Test, endpoint: string) {
 
 const failure = (name: string): Answer => [404, { __type: name, message: name }]
 
-/** EC2 and Elastic Load Balancing, which know of one volume or of nothing. */
+/** EC2 and Elastic Load Balancing with one volume, or with nothing. */
 function withVolume(volume: string | undefined) {
   return (_request: string, body: string): Answer => {
     const action = new URLSearchParams(body).get('Action') ?? ''
@@ -79,40 +79,43 @@ function kubeConfigOf(server: string): KubeConfig {
   return kubeConfig
 }
 
-t.test('the cluster is the one of the outputs', async (t) => {
+t.test('the cluster comes from the outputs', async (t) => {
   const outputs = { cluster_name: 'shop', region: 'eu-central-1', cluster_endpoint: endpoint }
-  t.strictSame(targetOf('dev', { outputs, resources: [cluster] }, declared), target)
+  t.strictSame(resolveTarget('dev', { outputs, resources: [cluster] }, declared), target)
 })
 
-t.test('a destroy that was interrupted has no outputs left, and still knows its cluster', async (t) => {
-  t.strictSame(targetOf('dev', { outputs: {}, resources: [cluster] }, declared), target)
+t.test('after an interrupted destroy without outputs, the cluster comes from the resources', async (t) => {
+  t.strictSame(resolveTarget('dev', { outputs: {}, resources: [cluster] }, declared), target)
   const repository = resource('aws_ecr_repository', {
     arn: 'arn:aws:ecr:eu-central-1:123456789012:repository/shop',
   })
-  t.match(targetOf('dev', { outputs: {}, resources: [repository] }, declared), {
+  t.match(resolveTarget('dev', { outputs: {}, resources: [repository] }, declared), {
     ...declared,
-    isOurs: false,
+    inState: false,
   })
-  t.match(targetOf('dev', { outputs: {}, resources: [] }, declared), { ...declared, isOurs: false })
+  t.match(resolveTarget('dev', { outputs: {}, resources: [] }, declared), { ...declared, inState: false })
 })
 
-t.test('variables that lead elsewhere are refused before Terraform forgets what it has', async (t) => {
+t.test('variables that name another cluster or region are refused', async (t) => {
   const role = resource('aws_iam_role', { arn: 'arn:aws:iam::123456789012:role/shop' })
   for (const state of [
     { outputs: { region: 'eu-central-1' }, resources: [] },
     { outputs: {}, resources: [role, cluster] },
   ]) {
-    t.throws(() => targetOf('dev', state, { ...declared, region: 'us-east-1' }), {
+    t.throws(() => resolveTarget('dev', state, { ...declared, region: 'us-east-1' }), {
       message: 'dev was applied with region "eu-central-1", but its variables now say "us-east-1"',
       nextStep: /put region = "eu-central-1" back in .*dev\/cluster\.tfvars/,
     })
   }
-  t.throws(() => targetOf('dev', { outputs: {}, resources: [cluster] }, { ...declared, name: 'other' }), {
-    message: /cluster_name "shop", but its variables now say "other"/,
-  })
+  t.throws(
+    () => resolveTarget('dev', { outputs: {}, resources: [cluster] }, { ...declared, name: 'other' }),
+    {
+      message: /cluster_name "shop", but its variables now say "other"/,
+    },
+  )
 })
 
-t.test('a state is read with the resources of all modules, but not with data sources', async (t) => {
+t.test('a state includes the resources of all modules, but no data sources', async (t) => {
   const inModule = { ...cluster, mode: 'managed' }
   const data = { address: 'data.aws_vpc.this', mode: 'data', type: 'aws_vpc', values: {} }
   const text = JSON.stringify({
@@ -126,17 +129,17 @@ t.test('a state is read with the resources of all modules, but not with data sou
   t.strictSame(parseState('{"format_version":"1.0"}'), { outputs: {}, resources: [] })
 })
 
-t.test('a cluster that EKS no longer has is gone, not an error', async (t) => {
+t.test('a cluster that EKS no longer has is not an error', async (t) => {
   const clients = aws(t, await serve(t, () => failure('ResourceNotFoundException')))
   t.equal(await findCluster(target, clients), undefined)
 })
 
-t.test('another failure of EKS is not taken for a cluster that is gone', async (t) => {
+t.test('any other EKS error is not taken for a deleted cluster', async (t) => {
   const clients = aws(t, await serve(t, () => [403, { __type: 'AccessDeniedException', message: 'no' }]))
   await t.rejects(findCluster(target, clients), { name: 'AccessDeniedException' })
 })
 
-t.test('a cluster of the same name that has another endpoint is refused', async (t) => {
+t.test('a cluster of the same name with another endpoint is refused', async (t) => {
   const found = { name: 'shop', status: 'ACTIVE', endpoint: 'https://ffff.example' }
   const clients = aws(t, await serve(t, () => [200, { cluster: found }]))
   await t.rejects(findCluster(target, clients), {
@@ -147,7 +150,7 @@ t.test('a cluster of the same name that has another endpoint is refused', async 
   t.match(await findCluster(target, aws(t, await serve(t, () => [200, { cluster: same }]))), same)
 })
 
-t.test('a deletion that EKS has begun is waited for', async (t) => {
+t.test('it waits for a deletion in progress', async (t) => {
   let asked = 0
   const clients = aws(
     t,
@@ -164,7 +167,7 @@ t.test('a deletion that EKS has begun is waited for', async (t) => {
 const repository = (force_delete: boolean) =>
   resource('aws_ecr_repository', { name: 'fastify-app', force_delete })
 
-t.test('what would stop the destroy at its end stops it before it starts, all at once', async (t) => {
+t.test('everything that would make the destroy fail later is reported first, all at once', async (t) => {
   const clients = aws(t, await serve(t, () => [200, { imageDetails: [{ imageDigest: 'sha256:1' }] }]))
   const state = { outputs: {}, resources: [cluster, repository(false)] }
   await t.rejects(checkDestroyable(target, state, { deletionProtection: true }, clients), {
@@ -175,25 +178,28 @@ t.test('what would stop the destroy at its end stops it before it starts, all at
   })
 })
 
-t.test('an empty repository, one that is gone, and one whose images may go stop nothing', async (t) => {
-  const kept = { outputs: {}, resources: [repository(false)] }
-  const empty = aws(t, await serve(t, () => [200, { imageDetails: [] }]))
-  await checkDestroyable(target, kept, undefined, empty)
-  const gone = aws(t, await serve(t, () => failure('RepositoryNotFoundException')))
-  await checkDestroyable(target, kept, undefined, gone)
-  const unasked = aws(
-    t,
-    await serve(t, () => {
-      t.fail('nobody needs to ask')
-      return [500]
-    }),
-  )
-  await checkDestroyable(target, { outputs: {}, resources: [repository(true)] }, undefined, unasked)
-})
+t.test(
+  'an empty repository, a deleted one, and one with force_delete do not prevent a destroy',
+  async (t) => {
+    const kept = { outputs: {}, resources: [repository(false)] }
+    const empty = aws(t, await serve(t, () => [200, { imageDetails: [] }]))
+    await checkDestroyable(target, kept, undefined, empty)
+    const gone = aws(t, await serve(t, () => failure('RepositoryNotFoundException')))
+    await checkDestroyable(target, kept, undefined, gone)
+    const unasked = aws(
+      t,
+      await serve(t, () => {
+        t.fail('ECR is not needed')
+        return [500]
+      }),
+    )
+    await checkDestroyable(target, { outputs: {}, resources: [repository(true)] }, undefined, unasked)
+  },
+)
 
-t.test('the way into the cluster is what EKS says of it, whatever context is current', async (t) => {
+t.test("the client uses EKS's description of the cluster, whatever context is current", async (t) => {
   const found = { endpoint, certificateAuthority: { data: 'Y2E=' } }
-  const access = clusterAccess(target, found, readEnvironment({ ENV: 'dev' }))
+  const access = connectToCluster(target, found, readEnvironment({ ENV: 'dev' }))
   t.match(access.getCurrentCluster(), { server: endpoint, caData: 'Y2E=', skipTLSVerify: false })
   t.match(access.getCurrentUser()?.exec, {
     command: 'aws',
@@ -201,7 +207,7 @@ t.test('the way into the cluster is what EKS says of it, whatever context is cur
   })
 })
 
-t.test('KUBE_CONTEXT may name the cluster, and no other', async (t) => {
+t.test('KUBE_CONTEXT may name this cluster, but no other', async (t) => {
   const kubeconfig = (server: string) => ({
     apiVersion: 'v1',
     kind: 'Config',
@@ -216,16 +222,16 @@ t.test('KUBE_CONTEXT may name the cluster, and no other', async (t) => {
   const env = { ENV: 'dev', KUBE_CONTEXT: 'somewhere' }
   const open = (file: string) => {
     t.intercept(process, 'env', { value: { ...process.env, KUBECONFIG: join(directory, file) } })
-    return clusterAccess(target, { endpoint }, readEnvironment(env))
+    return connectToCluster(target, { endpoint }, readEnvironment(env))
   }
   t.equal(open('same').getCurrentContext(), 'somewhere')
   t.throws(() => open('other'), {
     message: `KUBE_CONTEXT is "somewhere", which leads to https://other.example, not to dev's cluster shop (${endpoint}). Nothing was changed`,
-    nextStep: 'unset KUBE_CONTEXT: destroy finds its cluster by itself',
+    nextStep: 'unset KUBE_CONTEXT: destroy finds the cluster without it',
   })
 })
 
-/** A cluster with these objects, by the path of their list; notes what is deleted. */
+/** A cluster with these objects, by the path of their list. It records what is deleted. */
 async function kubernetes(t: Test, lists: Record<string, object[]>, objects: Record<string, object> = {}) {
   const deleted: string[] = []
   const resources = (names: Record<string, string>) => ({
@@ -265,7 +271,7 @@ const nothing = {
   '/api/v1/pods': [],
 }
 
-t.test('everything that controllers keep objects in AWS for is deleted', async (t) => {
+t.test('all objects for which controllers hold resources in AWS are deleted', async (t) => {
   const named = (name: string, more = {}) => ({ metadata: { namespace: 'shop', name }, ...more })
   const { cluster, deleted } = await kubernetes(t, {
     ...nothing,
@@ -276,7 +282,7 @@ t.test('everything that controllers keep objects in AWS for is deleted', async (
     ],
     '/apis/karpenter.sh/v1/nodepools': [{ metadata: { name: 'default' } }],
   })
-  t.strictSame((await deleteClaims(cluster)).deleted, [
+  t.strictSame((await deleteObjectsBackedByAws(cluster)).deleted, [
     'Ingress shop/web',
     'Service shop/outside',
     'NodePool default',
@@ -288,7 +294,7 @@ t.test('everything that controllers keep objects in AWS for is deleted', async (
   ])
 })
 
-t.test('a claim goes with what uses it, up to the object that would make new pods', async (t) => {
+t.test('a claim is deleted with the workload that uses it, up to its root owner', async (t) => {
   const ownedBy = (apiVersion: string, kind: string, name: string) => ({
     ownerReferences: [{ apiVersion, kind, name, controller: true, uid: name }],
   })
@@ -328,7 +334,7 @@ t.test('a claim goes with what uses it, up to the object that would make new pod
       },
     },
   )
-  t.strictSame(await deleteClaims(cluster), {
+  t.strictSame(await deleteObjectsBackedByAws(cluster), {
     deleted: ['PersistentVolumeClaim monitoring/data', 'Prometheus monitoring/main'],
     volumeIds: ['vol-1'],
   })
@@ -338,32 +344,36 @@ t.test('a claim goes with what uses it, up to the object that would make new pod
   ])
 })
 
-t.test('a volume that is to be retained stops the destroy before anything is deleted', async (t) => {
-  const { cluster, deleted } = await kubernetes(t, {
-    ...nothing,
-    '/apis/networking.k8s.io/v1/ingresses': [{ metadata: { namespace: 'shop', name: 'web' } }],
-    '/api/v1/persistentvolumes': [volume('Retain')],
-  })
-  await t.rejects(deleteClaims(cluster), {
-    message: 'data is to be retained: PersistentVolume pvc-1 on EBS volume vol-1. Nothing was changed',
-    nextStep: /kubectl patch persistentvolume pvc-1 .*"Delete"/,
-  })
-  t.strictSame(deleted, [])
-})
+t.test(
+  'a volume with the reclaim policy Retain prevents the destroy before anything is deleted',
+  async (t) => {
+    const { cluster, deleted } = await kubernetes(t, {
+      ...nothing,
+      '/apis/networking.k8s.io/v1/ingresses': [{ metadata: { namespace: 'shop', name: 'web' } }],
+      '/api/v1/persistentvolumes': [volume('Retain')],
+    })
+    await t.rejects(deleteObjectsBackedByAws(cluster), {
+      message:
+        'the reclaim policy Retain protects data: PersistentVolume pvc-1 on EBS volume vol-1. Nothing was changed',
+      nextStep: /kubectl patch persistentvolume pvc-1 .*"Delete"/,
+    })
+    t.strictSame(deleted, [])
+  },
+)
 
-t.test('a cluster that lets nobody in is skipped only when AWS has nothing of its controllers', async (t) => {
+t.test('a cluster that refuses access is skipped only if its controllers left nothing in AWS', async (t) => {
   const refusing = kubeConfigOf(await serve(t, () => [401, { message: 'Unauthorized' }]))
   await emptyCluster(target, refusing, aws(t, await serve(t, withVolume(undefined))))
   const unreachable = kubeConfigOf('http://127.0.0.1:1')
   await emptyCluster(target, unreachable, aws(t, await serve(t, withVolume(undefined))))
   await t.rejects(emptyCluster(target, refusing, aws(t, await serve(t, withVolume('vol-9')))), {
     message:
-      'cluster shop cannot be cleaned up from inside: it does not accept your credentials, and its controllers still have this in AWS:\n  volume vol-9, data of a claim',
-    nextStep: /administrators[\s\S]*\n {2}aws ec2 delete-volume --volume-id vol-9 --region eu-central-1/,
+      'cluster shop cannot be cleaned up from inside: it does not accept your credentials, and its controllers left these resources in AWS:\n  volume vol-9, data of a claim',
+    nextStep: /access\.admins[\s\S]*\n {2}aws ec2 delete-volume --volume-id vol-9 --region eu-central-1/,
   })
 })
 
-t.test('an answer that is no refusal is passed on', async (t) => {
+t.test('any other error of the cluster is passed on', async (t) => {
   const broken = kubeConfigOf(await serve(t, () => [500, { message: 'etcd is down' }]))
   await t.rejects(emptyCluster(target, broken, aws(t, await serve(t, withVolume(undefined)))), { code: 500 })
 })

@@ -1,4 +1,4 @@
-/** `make destroy`: an environment's stacks, and everything in AWS that their cluster brought about. */
+/** `make destroy`: destroys an environment's stacks and everything that the cluster's controllers created in AWS. */
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr'
 import { type Cluster, waitUntilClusterActive, waitUntilClusterDeleted } from '@aws-sdk/client-eks'
 import {
@@ -15,54 +15,52 @@ import { loadKubeConfig } from 'shared/cluster-access'
 import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import { type AwsClients, awsClients, describeCluster } from './aws.ts'
-import { adoptLostCluster } from './interrupted.ts'
-import { clusterRemains, controllerRemains, leftBehind, removeLogGroup, waitUntilGone } from './remains.ts'
+import { importOrphanedCluster } from './interrupted.ts'
 import {
-  declaredCluster,
-  LOCK_TIMEOUT,
-  prepareStack,
-  readState,
-  run,
-  type Stack,
-  type StackName,
-  type StackState,
-  wasApplied,
-} from './terraform.ts'
+  findClusterLeftovers,
+  findControllerLeftovers,
+  leftoversError,
+  removeLogGroup,
+  waitUntilGone,
+} from './leftovers.ts'
+import { prepareStack } from './prepare-stack.ts'
+import { type DeclaredCluster, declaredCluster, readState, type StackState, wasApplied } from './state.ts'
+import { LOCK_TIMEOUT, run, type Stack, type StackName } from './terraform.ts'
 
-/** Longest time EKS may take to finish creating, updating or deleting a cluster, in seconds. */
+/** How long EKS may take to create, update or delete a cluster, in seconds. */
 const SETTLE_TIMEOUT = 1800
 
-/** How long AWS may take to show that the last objects are gone, in milliseconds. */
-const AFTERWARDS = { interval: 5_000, deadline: 120_000 }
+/** How long deleted resources may still be listed by AWS, in milliseconds. */
+const FINAL_POLLING = { interval: 5_000, timeout: 120_000 }
 
 /** The cluster that an environment's state describes. */
 export interface Target {
   environment: string
   name: string
   region: string
-  /** Whether the state holds the cluster. When it does not, a cluster of that name belongs to someone else. */
-  isOurs: boolean
-  /** URL of its API, as Terraform saw it. */
+  /** Whether the cluster is in the state. If it is not, a cluster of that name belongs to somebody else. */
+  inState: boolean
+  /** URL of its API server, from the state. */
   endpoint?: string
 }
 
 /**
- * Which cluster a destroy is about, by the stack's state: its outputs, and once a destroy that was interrupted has
- * removed these, its resources. The variables decide only when nothing is left.
+ * Determines which cluster to destroy: from the state's outputs, or from its resources after an interrupted destroy,
+ * which removes the outputs first. The variables count only when the state is empty.
  *
- * @throws ActionableError when the variables name another cluster or region. Terraform would look for everything there,
- * find nothing, and forget what it has.
+ * @throws ActionableError when the variables name another cluster or region. Terraform would search there, find nothing,
+ * and drop the existing resources from its state.
  */
-export function targetOf(
+export function resolveTarget(
   environment: string,
   { outputs, resources }: StackState,
-  declared: { name: string; region: string },
+  declared: DeclaredCluster,
 ): Target {
-  const text = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
+  const nonEmpty = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
   const cluster = resources.find(({ type }) => type === 'aws_eks_cluster')?.values
-  const name = text(outputs['cluster_name']) ?? text(cluster?.['name']) ?? declared.name
+  const name = nonEmpty(outputs['cluster_name']) ?? nonEmpty(cluster?.['name']) ?? declared.name
   const applied = resources.flatMap(({ values }) => regionOf(values['arn']) ?? [])
-  const region = text(outputs['region']) ?? applied[0] ?? declared.region
+  const region = nonEmpty(outputs['region']) ?? applied[0] ?? declared.region
   for (const [variable, actual, wanted] of [
     ['cluster_name', name, declared.name],
     ['region', region, declared.region],
@@ -73,26 +71,26 @@ export function targetOf(
       `put ${variable} = "${actual}" back in infrastructure-hcl/environments/${environment}/cluster.tfvars, then run the command again`,
     )
   }
-  const endpoint = text(outputs['cluster_endpoint']) ?? text(cluster?.['endpoint'])
+  const endpoint = nonEmpty(outputs['cluster_endpoint']) ?? nonEmpty(cluster?.['endpoint'])
   return {
     environment,
     name,
     region,
-    isOurs: cluster !== undefined,
+    inState: cluster !== undefined,
     ...(endpoint === undefined ? {} : { endpoint }),
   }
 }
 
-/** The region in an ARN; global services have none. */
+/** The region in an ARN; ARNs of global services have none. */
 function regionOf(arn: unknown): string | undefined {
   return typeof arn === 'string' ? /^arn:[^:]+:[^:]+:([a-z0-9-]+):/.exec(arn)?.[1] : undefined
 }
 
 /**
- * The cluster as EKS knows it, once EKS has finished what it was doing.
+ * Describes the cluster, after waiting for EKS to finish a change in progress.
  *
- * @returns undefined when there is none.
- * @throws ActionableError when a cluster of that name is not the one in the state.
+ * @returns undefined when there is no such cluster
+ * @throws ActionableError when the cluster of that name is not the one in the state
  */
 export async function findCluster(
   target: Target,
@@ -100,16 +98,16 @@ export async function findCluster(
 ): Promise<Cluster | undefined> {
   const { name } = target
   const cluster = await describeCluster(eks, name)
-  if (cluster === undefined || !target.isOurs) return cluster
-  if (target.endpoint && cluster.endpoint && !sameServer(target.endpoint, cluster.endpoint)) {
+  if (cluster === undefined || !target.inState) return cluster
+  if (target.endpoint && cluster.endpoint && !isSameServer(target.endpoint, cluster.endpoint)) {
     throw new ActionableError(
       `cluster ${name} in ${target.region} is not the one that ${target.environment} created: its API is ${cluster.endpoint}, not ${target.endpoint}`,
-      `somebody created it anew; take the former one out of the state (\`terraform state rm\`), or delete the cluster if nobody needs it`,
+      'it was probably recreated: remove the former one from the state (`terraform state rm`), or delete the cluster if nobody needs it',
     )
   }
   const params = { client: eks, maxWaitTime: SETTLE_TIMEOUT, minDelay: 2 }
   if (cluster.status === 'DELETING') {
-    console.log(`EKS is deleting cluster ${name} already: waiting until it is gone`)
+    console.log(`EKS is already deleting cluster ${name}: waiting until it is gone`)
     await waitUntilClusterDeleted(params, { name })
   } else if (cluster.status === 'CREATING' || cluster.status === 'UPDATING') {
     console.log(`cluster ${name} is ${cluster.status}: waiting until it is active`)
@@ -119,10 +117,10 @@ export async function findCluster(
 }
 
 /**
- * Checks what would stop a destroy at its end, while nothing has been destroyed.
+ * Checks, before anything is destroyed, for everything that would make a destroy fail later.
  *
- * @param cluster as EKS knows it; undefined when it is gone.
- * @throws ActionableError naming all of it.
+ * @param cluster - undefined when it is gone
+ * @throws ActionableError with all of it
  */
 export async function checkDestroyable(
   { environment, name, region }: Target,
@@ -141,7 +139,7 @@ export async function checkDestroyable(
   for (const { type, values } of resources) {
     if (type !== 'aws_ecr_repository' || values['force_delete'] === true) continue
     const repository = String(values['name'])
-    if (!(await holdsImages(repository, ecr))) continue
+    if (!(await hasImages(repository, ecr))) continue
     causes.push(`repository ${repository} holds images and images.force_delete is false`)
     settings.push('images.force_delete = true')
     commands.push(`aws ecr delete-repository --repository-name ${repository} --region ${region} --force`)
@@ -153,7 +151,7 @@ export async function checkDestroyable(
   )
 }
 
-async function holdsImages(repositoryName: string, ecr: AwsClients['ecr']): Promise<boolean> {
+async function hasImages(repositoryName: string, ecr: AwsClients['ecr']): Promise<boolean> {
   try {
     const { imageDetails = [] } = await ecr.send(new DescribeImagesCommand({ repositoryName, maxResults: 1 }))
     return imageDetails.length > 0
@@ -164,13 +162,13 @@ async function holdsImages(repositoryName: string, ecr: AwsClients['ecr']): Prom
 }
 
 /**
- * The way into the cluster, and into no other: with `KUBE_CONTEXT` or in the box by kubeconfig, whose server has to be
- * the cluster's; otherwise by what EKS says of the cluster, signed in as the caller of AWS.
+ * Configures a client for the cluster and no other. In the box and with `KUBE_CONTEXT` it uses the kubeconfig, after
+ * checking its server; otherwise EKS's description of the cluster and the caller's AWS credentials.
  *
- * @throws ActionableError when the kubeconfig leads to another cluster.
+ * @throws ActionableError when the kubeconfig leads to another cluster
  */
-export function clusterAccess(
-  { name, region, environment: named }: Target,
+export function connectToCluster(
+  { name, region, environment: environmentName }: Target,
   cluster: Cluster,
   environment: Environment,
 ): KubeConfig {
@@ -194,30 +192,32 @@ export function clusterAccess(
   }
   const chosen = loadKubeConfig(access)
   const server = chosen.getCurrentCluster()?.server ?? ''
-  if (sameServer(server, endpoint)) return chosen
+  if (isSameServer(server, endpoint)) return chosen
   const isBox = access.from === 'box'
-  const who = isBox ? "the box's kubeconfig" : `KUBE_CONTEXT is "${access.context}", which`
+  const source = isBox ? "the box's kubeconfig" : `KUBE_CONTEXT is "${access.context}", which`
   throw new ActionableError(
-    `${who} leads to ${server}, not to ${named}'s cluster ${name} (${endpoint}). Nothing was changed`,
+    `${source} leads to ${server}, not to ${environmentName}'s cluster ${name} (${endpoint}). Nothing was changed`,
     isBox
       ? 'see `make status`, and check BOX_NAME and BOX_API_PORT'
-      : 'unset KUBE_CONTEXT: destroy finds its cluster by itself',
+      : 'unset KUBE_CONTEXT: destroy finds the cluster without it',
   )
 }
 
-/** Whether two URLs lead to one server: case and a default port do not count. */
-function sameServer(one: string, other: string): boolean {
+/** Whether two URLs have the same origin, whatever their case and whether or not they spell out a default port. */
+function isSameServer(one: string, other: string): boolean {
   return URL.canParse(one) && URL.canParse(other) && new URL(one).origin === new URL(other).origin
 }
 
 /**
- * Deletes what makes controllers keep objects in AWS: Ingresses, Services of type LoadBalancer, claims with the
- * workloads that use them, and NodePools.
+ * Deletes the Kubernetes objects for which controllers hold resources in AWS: Ingresses, Services of type LoadBalancer,
+ * NodePools, and PersistentVolumeClaims with the workloads that use them.
  *
- * @returns what was deleted, and the EBS volumes that go with the claims.
- * @throws ActionableError when a volume is to be retained; then nothing was deleted.
+ * @returns what was deleted, and the EBS volumes of the claims
+ * @throws ActionableError, before deleting anything, when a volume has the reclaim policy Retain
  */
-export async function deleteClaims(cluster: KubeConfig): Promise<{ deleted: string[]; volumeIds: string[] }> {
+export async function deleteObjectsBackedByAws(
+  cluster: KubeConfig,
+): Promise<{ deleted: string[]; volumeIds: string[] }> {
   const core = cluster.makeApiClient(CoreV1Api)
   const networking = cluster.makeApiClient(NetworkingV1Api)
   const custom = cluster.makeApiClient(CustomObjectsApi)
@@ -227,7 +227,7 @@ export async function deleteClaims(cluster: KubeConfig): Promise<{ deleted: stri
   refuseRetained(volumes)
   const deleted: string[] = []
   const remove = async (what: string, request: Promise<unknown>) => {
-    await request.catch(unlessMissing)
+    await request.catch(ignoreNotFound)
     deleted.push(what)
   }
   for (const { metadata } of (await networking.listIngressForAllNamespaces()).items) {
@@ -249,10 +249,10 @@ export async function deleteClaims(cluster: KubeConfig): Promise<{ deleted: stri
       core.deleteNamespacedPersistentVolumeClaim(claim),
     )
   }
-  if (claims.length > 0) deleted.push(...(await deleteUsers(claims, cluster)))
+  if (claims.length > 0) deleted.push(...(await deleteWorkloads(claims, cluster)))
   const pools = { group: 'karpenter.sh', version: 'v1', plural: 'nodepools' }
-  // Without Karpenter there is no such kind.
-  const list = ((await custom.listClusterCustomObject(pools).catch(unlessMissing)) ?? { items: [] }) as {
+  // Without Karpenter the kind does not exist.
+  const list = ((await custom.listClusterCustomObject(pools).catch(ignoreNotFound)) ?? { items: [] }) as {
     items: { metadata: { name: string } }[]
   }
   for (const { metadata } of list.items) {
@@ -269,13 +269,13 @@ function refuseRetained(volumes: readonly V1PersistentVolume[]): void {
   const names = retained.map(({ metadata }) => metadata?.name ?? '')
   if (names.length === 0) return
   throw new ActionableError(
-    `data is to be retained: ${retained.map(({ metadata, spec }) => `PersistentVolume ${metadata?.name} on EBS volume ${spec?.csi?.volumeHandle}`).join(', ')}. Nothing was changed`,
-    `back it up, then release it: \`kubectl patch persistentvolume ${names.join(' ')} --patch '{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}'\`, and destroy again`,
+    `the reclaim policy Retain protects data: ${retained.map(({ metadata, spec }) => `PersistentVolume ${metadata?.name} on EBS volume ${spec?.csi?.volumeHandle}`).join(', ')}. Nothing was changed`,
+    `back up the data, then change the policy: \`kubectl patch persistentvolume ${names.join(' ')} --patch '{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}'\`, and destroy again`,
   )
 }
 
-/** A claim stays until no pod uses it, and the pods' controllers would only make new ones. */
-async function deleteUsers(
+/** Kubernetes keeps a claim while a pod uses it, and a pod's controller would recreate the pod. */
+async function deleteWorkloads(
   claims: readonly { name: string; namespace: string }[],
   cluster: KubeConfig,
 ): Promise<string[]> {
@@ -288,37 +288,38 @@ async function deleteUsers(
   )
   const deleted = new Set<string>()
   for (const pod of using) {
-    const owner = await topOwner({ ...pod, apiVersion: 'v1', kind: 'Pod' }, objects)
+    const owner = await rootOwner({ ...pod, apiVersion: 'v1', kind: 'Pod' }, objects)
     const what = `${owner.kind} ${owner.metadata?.namespace}/${owner.metadata?.name}`
     if (deleted.has(what)) continue
-    await objects.delete(owner, undefined, undefined, undefined, undefined, 'Background').catch(unlessMissing)
+    await objects
+      .delete(owner, undefined, undefined, undefined, undefined, 'Background')
+      .catch(ignoreNotFound)
     deleted.add(what)
   }
   return [...deleted]
 }
 
-/** What an object exists for: a pod's Deployment, or the custom resource above its StatefulSet. */
-async function topOwner(object: KubernetesObject, objects: KubernetesObjectApi): Promise<KubernetesObject> {
+/** The last of the controllers above an object: a pod's Deployment, or the custom resource that owns a StatefulSet. */
+async function rootOwner(object: KubernetesObject, objects: KubernetesObjectApi): Promise<KubernetesObject> {
   const owner = object.metadata?.ownerReferences?.find(({ controller }) => controller === true)
   if (owner === undefined) return object
   const { apiVersion, kind, name } = owner
   const { namespace } = object.metadata ?? {}
   const metadata = { name, ...(namespace === undefined ? {} : { namespace }) }
-  const parent = await objects.read({ apiVersion, kind, metadata }).catch(unlessMissing)
-  return parent === undefined ? object : topOwner(parent, objects)
+  const parent = await objects.read({ apiVersion, kind, metadata }).catch(ignoreNotFound)
+  return parent === undefined ? object : rootOwner(parent, objects)
 }
 
-function unlessMissing(error: unknown): undefined {
+function ignoreNotFound(error: unknown): undefined {
   if (error instanceof ApiException && error.code === 404) return undefined
   throw error
 }
 
 /**
- * Empties a cluster of everything that controllers keep in AWS, and waits until that is gone. A cluster that lets
- * nobody in any more, as one whose destroy was interrupted, is skipped when AWS has nothing of its controllers: that
- * is what matters.
+ * Deletes everything for which the cluster's controllers hold resources in AWS, and waits until those are gone. A
+ * cluster that refuses access, as after an interrupted destroy, is skipped if its controllers left nothing in AWS.
  *
- * @throws ActionableError naming what does not go away.
+ * @throws ActionableError with the resources that are not deleted
  */
 export async function emptyCluster(
   target: Target,
@@ -327,52 +328,52 @@ export async function emptyCluster(
 ): Promise<void> {
   let volumeIds: readonly string[] = []
   try {
-    const found = await deleteClaims(cluster)
+    const found = await deleteObjectsBackedByAws(cluster)
     volumeIds = found.volumeIds
     for (const what of found.deleted) console.log(`deleted ${what}`)
   } catch (error) {
-    const reason = refusalOf(error)
+    const reason = accessFailure(error)
     if (reason === undefined) throw error
-    const remains = await controllerRemains(target, clients)
+    const leftovers = await findControllerLeftovers(target, clients)
     const situation = `cluster ${target.name} cannot be cleaned up from inside: ${reason}`
-    if (remains.length > 0) {
-      throw leftBehind(
-        remains,
+    if (leftovers.length > 0) {
+      throw leftoversError(
+        leftovers,
         target.region,
-        `${situation}, and its controllers still have this in AWS`,
-        'check that you reach the cluster and are among its administrators (access.admins); if it lets nobody in any more, remove this by hand',
+        `${situation}, and its controllers left these resources in AWS`,
+        'check that you can reach the cluster and that access.admins includes you; if the cluster refuses everybody, delete the resources by hand',
       )
     }
-    console.log(`${situation}; AWS has nothing that its controllers made, so this goes on`)
+    console.log(`${situation}; its controllers left nothing in AWS, so destroy continues`)
     return
   }
   await waitUntilGone(
     target,
-    () => controllerRemains({ ...target, volumeIds }, clients),
+    () => findControllerLeftovers({ ...target, volumeIds }, clients),
     (line) => console.log(line),
   )
 }
 
-/** Why a cluster did not do as it was asked; undefined for what is no refusal of a cluster. */
-function refusalOf(error: unknown): string | undefined {
+/** Why a cluster refused access or could not be reached; undefined for any other error. */
+function accessFailure(error: unknown): string | undefined {
   if (error instanceof ApiException) {
     if (error.code === 401) return 'it does not accept your credentials'
-    return error.code === 403 ? 'you may not administer it' : undefined
+    return error.code === 403 ? 'you are not one of its administrators' : undefined
   }
-  // fetch says only that it failed; why is in its cause.
+  // The message of fetch is only "fetch failed".
   if (error instanceof TypeError && error.cause instanceof Error) return error.cause.message
   return undefined
 }
 
-/** What `destroyStacks` leaves to its caller: to plan and apply the destruction of one stack. */
+/** Plans and applies the destruction of one stack. */
 type DestroyStack = (stack: Stack) => Promise<void>
 
 /**
- * Destroys stacks of an environment with everything that their cluster made in AWS. Interrupted anywhere, it goes on
- * when it is run again.
+ * Destroys an environment's stacks and everything that the cluster's controllers created in AWS. After an interruption
+ * at any point, a second run continues.
  *
- * @param names in the order of destruction.
- * @throws ActionableError when something stands in the way, or is left in AWS.
+ * @param names - in the order of destruction
+ * @throws ActionableError when something prevents the destroy, or is left in AWS
  */
 export async function destroyStacks(
   names: readonly StackName[],
@@ -386,16 +387,16 @@ export async function destroyStacks(
   const stack = await prepareStack('cluster', environment)
   const declared = await declaredCluster(stack)
   let state = await readState(stack)
-  // A cluster that is missing from the state would stay, without the role it runs with.
-  if (await adoptLostCluster(stack, state, declared)) state = await readState(stack)
-  const target = targetOf(environment.name, state, declared)
+  // A cluster that is missing from the state would survive the destroy, without its IAM role.
+  if (await importOrphanedCluster(stack, state, declared)) state = await readState(stack)
+  const target = resolveTarget(environment.name, state, declared)
   const clients = awsClients(environment, target.region)
   const found = await findCluster(target, clients)
-  const cluster = target.isOurs ? found : undefined
-  const access = cluster === undefined ? undefined : clusterAccess(target, cluster, environment)
+  const cluster = target.inState ? found : undefined
+  const access = cluster === undefined ? undefined : connectToCluster(target, cluster, environment)
   if (names.includes('cluster')) await checkDestroyable(target, state, cluster, clients)
-  if (target.isOurs && cluster === undefined) {
-    console.log(`cluster ${target.name} is gone already: there is nothing to clean up in it`)
+  if (target.inState && cluster === undefined) {
+    console.log(`cluster ${target.name} is already gone, so there is nothing to clean up in it`)
   }
   if (access !== undefined) await emptyCluster(target, access, clients)
   for (const name of names) {
@@ -413,7 +414,7 @@ async function destroyPlatform(
   if (resources.length > 0 && cluster === undefined) {
     await run(stack, ['state', 'rm', LOCK_TIMEOUT, ...resources.map(({ address }) => address)])
     console.log(
-      `platform (${stack.environment.name}) went with its cluster: forgot ${resources.length} resources`,
+      `platform (${stack.environment.name}) was deleted with its cluster: removed ${resources.length} resources from the state`,
     )
   } else await destroyStack(stack)
 }
@@ -426,20 +427,20 @@ async function destroyCluster(
   clients: AwsClients,
   destroyStack: DestroyStack,
 ): Promise<void> {
-  const isForeign = found !== undefined && !target.isOurs
-  // Volumes of what the platform stack ran go last of all.
-  if (target.isOurs) {
+  const isForeign = found !== undefined && !target.inState
+  // Volumes of the platform's workloads are deleted only after the platform stack.
+  if (target.inState) {
     await waitUntilGone(
       target,
-      () => controllerRemains(target, clients),
+      () => findControllerLeftovers(target, clients),
       (line) => console.log(line),
     )
   }
-  // An interruption may have come after Terraform's last deletion, so what comes after it is looked at again.
-  const before = resources.length > 0 || (await wasApplied(stack))
+  // A previous run may have been interrupted after Terraform had finished, before the checks below.
+  const hadResources = resources.length > 0 || (await wasApplied(stack))
   await destroyStack(stack)
-  if (!before || isForeign) return
-  const once = { interval: 0, deadline: 0 }
+  if (!hadResources || isForeign) return
+  const once = { interval: 0, timeout: 0 }
   await removeLogGroup(
     target.name,
     clients.logs,
@@ -448,8 +449,8 @@ async function destroyCluster(
   )
   await waitUntilGone(
     target,
-    () => clusterRemains(target, clients),
+    () => findClusterLeftovers(target, clients),
     (line) => console.log(line),
-    AFTERWARDS,
+    FINAL_POLLING,
   )
 }

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { isOwnCluster, unfinishedClusters } from './interrupted.ts'
-import { parseState } from './terraform.ts'
+import { isOrphanedCluster, unfinishedClusters } from './interrupted.ts'
+import { parseState } from './state.ts'
 
 const cluster = (more: object) => ({
   address: 'module.eks.aws_eks_cluster.this',
@@ -13,20 +13,28 @@ const stateWith = (resource: ReturnType<typeof cluster>) =>
   parseState(JSON.stringify({ values: { root_module: { child_modules: [{ resources: [resource] }] } } }))
     .resources
 
-t.test('a cluster whose creation was interrupted is found, wherever it is declared', async (t) => {
+t.test('a tainted cluster is found in any module', async (t) => {
   t.strictSame(unfinishedClusters(stateWith(cluster({ tainted: true }))), ['module.eks.aws_eks_cluster.this'])
 })
 
-t.test('a cluster that is complete and another kind of resource are left alone', async (t) => {
+t.test('a complete cluster and a tainted resource of another type are left alone', async (t) => {
   t.strictSame(unfinishedClusters(stateWith(cluster({}))), [])
   t.strictSame(unfinishedClusters(stateWith(cluster({ type: 'aws_vpc', tainted: true }))), [])
 })
 
-t.test('a cluster that the state lost is known by the role it runs with', async (t) => {
+t.test('a cluster that is missing from the state is recognised by its IAM role', async (t) => {
   const arn = 'arn:aws:iam::123456789012:role/shop'
   const role = cluster({ address: 'module.eks.aws_iam_role.this[0]', type: 'aws_iam_role', values: { arn } })
-  t.equal(isOwnCluster(stateWith(role), arn), true)
-  t.equal(isOwnCluster(stateWith(role), 'arn:aws:iam::123456789012:role/other'), false, "somebody else's")
-  t.equal(isOwnCluster(stateWith(role), ''), false, 'there is none')
-  t.equal(isOwnCluster([...stateWith(role), ...stateWith(cluster({}))], arn), false, 'the state knows it')
+  t.equal(isOrphanedCluster(stateWith(role), arn), true)
+  t.equal(
+    isOrphanedCluster(stateWith(role), 'arn:aws:iam::123456789012:role/other'),
+    false,
+    'a cluster of another owner',
+  )
+  t.equal(isOrphanedCluster(stateWith(role), ''), false, 'no cluster')
+  t.equal(
+    isOrphanedCluster([...stateWith(role), ...stateWith(cluster({}))], arn),
+    false,
+    'the cluster is in the state',
+  )
 })

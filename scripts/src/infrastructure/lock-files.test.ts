@@ -6,7 +6,7 @@ import t from 'tap'
 
 const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
 
-/** Providers of each stack; those of `cluster` beside aws belong to the eks module. */
+/** Each stack's providers. The EKS module requires those of `cluster` other than aws. */
 const providers = {
   bootstrap: ['aws'],
   cluster: ['aws', 'cloudinit', 'null', 'time', 'tls'],
@@ -14,8 +14,8 @@ const providers = {
 }
 
 for (const [stack, expected] of Object.entries(providers)) {
-  t.test(`the lock file of ${stack} pins its providers, for every platform`, async (t) => {
-    // Terraform reads the file itself, and asks nobody.
+  t.test(`the lock file of ${stack} pins its providers for every platform`, async (t) => {
+    // Terraform reads the lock file itself, without network access.
     const { stdout } = await execa('terraform', ['version', '-json'], {
       cwd: join(root, stack),
       env: { CHECKPOINT_DISABLE: 'true' },
@@ -29,13 +29,13 @@ for (const [stack, expected] of Object.entries(providers)) {
     const text = readFileSync(join(root, stack, '.terraform.lock.hcl'), 'utf8')
     for (const block of text.split(/^provider /m).slice(1)) {
       const count = (kind: string) => block.match(new RegExp(`"${kind}:[^"]+",`, 'g'))?.length ?? 0
-      t.ok(count('zh') >= 12, 'checksums of the published packages, as signed, of all platforms')
-      t.ok(count('h1') >= 2, 'and those by which an unpacked one is checked')
+      t.ok(count('zh') >= 12, 'signed checksums of the published packages, for all platforms')
+      t.ok(count('h1') >= 2, 'checksums of the unpacked packages')
     }
   })
 }
 
-t.test('the stacks with resources of AWS agree on its provider', async (t) => {
+t.test('the stacks that use the AWS provider pin the same version', async (t) => {
   const versions = ['bootstrap', 'cluster'].map((stack) => {
     const text = readFileSync(join(root, stack, '.terraform.lock.hcl'), 'utf8')
     return /hashicorp\/aws" \{\n {2}version {5}= "([^"]+)"/.exec(text)?.[1]

@@ -1,4 +1,4 @@
-/** What a module takes and gives: types as they are written in HCL. */
+/** A module's inputs, with their types in HCL, and its outputs. */
 export interface ModuleInterface {
   module: string
   version: string
@@ -6,17 +6,17 @@ export interface ModuleInterface {
   outputs: string[]
 }
 
-/** A type constraint of Terraform, parsed. */
+/** A parsed Terraform type constraint. */
 export type Constraint =
   | { kind: 'primitive'; name: string }
   | { kind: 'collection'; name: string; of: Constraint }
   | { kind: 'object'; attributes: Record<string, { type: Constraint; optional: boolean }> }
 
 /**
- * Parses a type constraint such as `map(object({ name = optional(string, "a") }))`. Defaults are left out: a
- * stand-in may have others.
+ * Parses a type constraint such as `map(object({ name = optional(string, "a") }))`. It ignores defaults, in which a
+ * stand-in may differ.
  *
- * @throws SyntaxError where it is none.
+ * @throws SyntaxError when the text is not a type constraint.
  */
 export function parseConstraint(text: string): Constraint {
   const tokens = text.match(/"(?:[^"\\]|\\.)*"|[\w.-]+|[(){}[\]=,]/g) ?? []
@@ -29,7 +29,7 @@ export function parseConstraint(text: string): Constraint {
     }
     return token
   }
-  /** A default value: anything up to the parenthesis that closes `optional`. */
+  /** Skips a default value, up to the parenthesis that closes `optional`. */
   const skipDefault = () => {
     let depth = 0
     while (depth > 0 || peek() !== ')') {
@@ -77,7 +77,7 @@ export function parseConstraint(text: string): Constraint {
   return parsed
 }
 
-/** Where a stand-in's type differs from the real one's; attributes of objects may be left out, none may be made up. */
+/** How a stand-in's type differs from the real module's. Objects may lack attributes, but may not add any. */
 export function differences(standIn: Constraint, real: Constraint, path: string): string[] {
   if (real.kind === 'primitive' && real.name === 'any') return []
   if (standIn.kind !== real.kind) return [`${path}: ${standIn.kind}, not ${real.kind}`]

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { kubernetesVersion, programPath } from 'eks-box/tools'
 import { execa } from 'execa'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
+import { kubernetesVersion, programPath } from 'shared/tools'
 import t from 'tap'
 import { differences, type ModuleInterface, parseConstraint } from './module-interface.ts'
 import { chooseModules, writeManifest } from './modules.ts'
@@ -33,12 +33,12 @@ for (const { module, version, inputs, outputs } of interfaces) {
       if (real === undefined) t.fail(`${module} has no input ${name}`)
       else t.strictSame(differences(parseConstraint(type), parseConstraint(real), name), [], name)
     }
-    const madeUp = Object.keys(standIn.outputs).filter((name) => !outputs.includes(name))
-    t.strictSame(madeUp, [], 'outputs')
+    const unknown = Object.keys(standIn.outputs).filter((name) => !outputs.includes(name))
+    t.strictSame(unknown, [], 'outputs')
   })
 }
 
-t.test('the stacks call the very versions whose interfaces are recorded', async (t) => {
+t.test('the stacks use the module versions whose interfaces are recorded', async (t) => {
   const { module_calls: calls } = await inspected(join(REPOSITORY_ROOT, 'infrastructure-hcl', 'cluster'))
   for (const { source, version } of Object.values(calls)) {
     const recorded = interfaces.find(({ module }) => module === source)
@@ -46,13 +46,13 @@ t.test('the stacks call the very versions whose interfaces are recorded', async 
   }
 })
 
-t.test('AWS gets the Kubernetes the box was tried with', async (t) => {
+t.test('the stacks use the Kubernetes version of the box', async (t) => {
   const { variables } = await inspected(join(REPOSITORY_ROOT, 'infrastructure-hcl', 'cluster'))
   const [, minor] = /^v(\d+\.\d+)\./.exec(kubernetesVersion()) ?? []
   t.equal(variables['kubernetes_version']?.default, minor)
 })
 
-t.test('a type that is not the module’s is found out', async (t) => {
+t.test('a type that differs from the module’s is reported', async (t) => {
   const found = (standIn: string, real: string) =>
     differences(parseConstraint(standIn), parseConstraint(real), 'x')
   t.strictSame(found('string', 'string'), [])
@@ -69,30 +69,30 @@ t.test('a type that is not the module’s is found out', async (t) => {
 
 const offline = async () => false
 
-t.test('modules come from a mirror that is named, else from the registry', async (t) => {
+t.test('modules come from the mirror if one is set', async (t) => {
   const mirror = t.testdir()
-  const choice = { mirror, standIns: '/stand-ins', registryAnswers: offline }
+  const choice = { mirror, standIns: '/stand-ins', canReachRegistry: offline }
   t.strictSame(await chooseModules({ ...choice, isLocal: true }), { kind: 'mirror', directory: mirror })
   t.strictSame(await chooseModules({ ...choice, isLocal: false }), { kind: 'mirror', directory: mirror })
   await t.rejects(chooseModules({ ...choice, mirror: '/nowhere', isLocal: true }), {
-    message: /no directory/,
-    nextStep: /name/,
+    message: /no such directory/,
+    nextStep: /namespace/,
   })
 })
 
-t.test('only the box asks whether the registry answers, and falls back to the stand-ins', async (t) => {
+t.test('only the box probes the registry, and falls back to the stand-ins', async (t) => {
   const choice = { mirror: undefined, standIns: '/stand-ins' }
   const box = { ...choice, isLocal: true }
-  t.strictSame(await chooseModules({ ...box, registryAnswers: async () => true }), { kind: 'registry' })
-  t.strictSame(await chooseModules({ ...box, registryAnswers: offline }), {
+  t.strictSame(await chooseModules({ ...box, canReachRegistry: async () => true }), { kind: 'registry' })
+  t.strictSame(await chooseModules({ ...box, canReachRegistry: offline }), {
     kind: 'stand-ins',
     directory: '/stand-ins',
   })
-  const registryAnswers = () => Promise.reject(new Error('AWS must not depend on this probe'))
-  t.strictSame(await chooseModules({ ...choice, isLocal: false, registryAnswers }), { kind: 'registry' })
+  const canReachRegistry = () => Promise.reject(new Error('AWS must not depend on this probe'))
+  t.strictSame(await chooseModules({ ...choice, isLocal: false, canReachRegistry }), { kind: 'registry' })
 })
 
-t.test('the manifest leads every call to its directory, those of modules included', async (t) => {
+t.test('the manifest maps each module call to its directory, including calls within modules', async (t) => {
   const files: Record<string, string> = {
     'stack/main.tf':
       'module "eks" {\n  source = "terraform-aws-modules/eks/aws"\n  version = "1.2.3"\n}\n' +

@@ -4,20 +4,20 @@ import { join, relative } from 'node:path'
 import { execa } from 'execa'
 import { ActionableError } from 'shared/errors'
 
-/** Where the modules of the Terraform registry come from. */
+/** Where the stacks' registry modules come from. */
 export type ModuleSource =
   | { kind: 'registry' }
   | { kind: 'mirror'; directory: string }
   | { kind: 'stand-ins'; directory: string }
 
-/** The one registry our stacks name no host of. */
+/** The registry of module sources without a host, as in our stacks. */
 const registry = 'registry.terraform.io'
 
-/** How long the registry may take to answer before it counts as out of reach, in milliseconds. */
+/** After this time without an answer the registry counts as unreachable. In milliseconds. */
 const registryTimeout = 5000
 
-/** Whether this machine reaches the Terraform registry. */
-export async function reachesRegistry(): Promise<boolean> {
+/** Whether this machine can reach the Terraform registry. */
+export async function canReachRegistry(): Promise<boolean> {
   try {
     const answer = await fetch(`https://${registry}/.well-known/terraform.json`, {
       signal: AbortSignal.timeout(registryTimeout),
@@ -29,10 +29,10 @@ export async function reachesRegistry(): Promise<boolean> {
 }
 
 /**
- * Decides where modules come from: the mirror that `TERRAFORM_MODULE_MIRROR` names, a directory with
- * `<namespace>/<name>/<provider>/<version>/`; otherwise the registry. The box alone falls back to the stand-ins, so
- * only the box asks first whether the registry answers: for AWS, `terraform init` finds out by itself, and has no need
- * to when the modules are installed already.
+ * Decides where modules come from: the mirror (`TERRAFORM_MODULE_MIRROR`, a directory with
+ * `<namespace>/<name>/<provider>/<version>/`), else the registry. Without either, the box uses the stand-ins. Only the
+ * box probes the registry: for AWS there is no fallback, and `terraform init` needs no registry once the modules are
+ * installed.
  *
  * @throws ActionableError when the mirror is not a directory.
  */
@@ -40,20 +40,20 @@ export async function chooseModules(choice: {
   mirror: string | undefined
   standIns: string
   isLocal: boolean
-  registryAnswers: () => Promise<boolean>
+  canReachRegistry: () => Promise<boolean>
 }): Promise<ModuleSource> {
   if (choice.mirror) {
     if (existsSync(choice.mirror)) return { kind: 'mirror', directory: choice.mirror }
     throw new ActionableError(
-      `TERRAFORM_MODULE_MIRROR is "${choice.mirror}", which is no directory`,
-      'name a directory with <namespace>/<name>/<provider>/<version>/ below it',
+      `TERRAFORM_MODULE_MIRROR is "${choice.mirror}", but there is no such directory`,
+      'set it to a directory that contains <namespace>/<name>/<provider>/<version>/',
     )
   }
-  if (!choice.isLocal || (await choice.registryAnswers())) return { kind: 'registry' }
+  if (!choice.isLocal || (await choice.canReachRegistry())) return { kind: 'registry' }
   return { kind: 'stand-ins', directory: choice.standIns }
 }
 
-/** A module call as terraform-config-inspect tells of it. */
+/** A module call as terraform-config-inspect reports it. */
 interface ModuleCall {
   name: string
   source: string
@@ -68,12 +68,12 @@ interface ManifestEntry {
 }
 
 /**
- * Writes the manifest that `terraform init` would write after downloading, for modules that are on this machine
- * already; init then asks no registry for them.
+ * Writes the manifest that `terraform init` writes after downloading modules, but for modules in a local directory.
+ * Init then takes them for installed.
  *
- * @param stack directory of the stack.
- * @param dataDirectory Terraform's data directory of the stack.
- * @param inspect program that reads a module's calls.
+ * @param stack - directory of the stack
+ * @param dataDirectory - the stack's Terraform data directory
+ * @param inspect - path of terraform-config-inspect
  * @throws ActionableError when the mirror or the stand-ins lack a module.
  */
 export async function writeManifest(
@@ -119,7 +119,7 @@ function locate(call: ModuleCall, source: Exclude<ModuleSource, { kind: 'registr
       : join(source.directory, name, below)
   if (existsSync(directory)) return directory
   throw new ActionableError(
-    `${source.kind === 'mirror' ? 'the module mirror lacks' : 'there is no stand-in for'} ${call.source} ${call.version ?? ''}: ${directory} is not there`,
+    `${source.kind === 'mirror' ? 'the module mirror lacks' : 'there is no stand-in for'} ${call.source} ${call.version ?? ''}: ${directory} does not exist`,
     source.kind === 'mirror'
       ? 'add the module to the mirror, or unset TERRAFORM_MODULE_MIRROR'
       : 'add one to infrastructure-hcl/tests/stand-ins, or set TERRAFORM_MODULE_MIRROR',

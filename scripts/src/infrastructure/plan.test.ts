@@ -24,7 +24,7 @@ const busy = {
   ],
 }
 
-t.test('a plan is told in figures, and by name what it takes away', async (t) => {
+t.test('a plan is summarised by counts and by the addresses it replaces or destroys', async (t) => {
   t.equal(
     describePlan('cluster (dev)', summarize(busy)),
     [
@@ -36,14 +36,14 @@ t.test('a plan is told in figures, and by name what it takes away', async (t) =>
   )
 })
 
-t.test('a plan that only reads and keeps is empty', async (t) => {
+t.test('a plan without changes is empty', async (t) => {
   const quiet = summarize({ resource_changes: [change('aws_a.same', 'no-op')] })
   t.ok(isEmpty(quiet))
   t.equal(describePlan('cluster (dev)', quiet), 'cluster (dev): no changes')
   t.match(planMarkdown('cluster (dev)', quiet, 'abc', ''), /No changes\./)
 })
 
-t.test('a plan creates what it adds and what it replaces', async (t) => {
+t.test('a replacement creates a resource too', async (t) => {
   const cluster = (...actions: string[]) => ({
     resource_changes: [{ ...change('aws_eks_cluster.this', ...actions), type: 'aws_eks_cluster' }],
   })
@@ -53,7 +53,7 @@ t.test('a plan creates what it adds and what it replaces', async (t) => {
   t.notOk(creates(cluster('create'), 'aws_vpc'))
 })
 
-t.test('a changed output alone is a change too', async (t) => {
+t.test('a changed output is a change', async (t) => {
   t.notOk(isEmpty(summarize({ output_changes: { url: { actions: ['update'] } } })))
 })
 
@@ -68,7 +68,7 @@ Terraform will perform the following actions:
     }
 `
 
-t.test('a pull request shows the risks, and the plan itself', async (t) => {
+t.test('a pull request comment has the risks and the plan itself', async (t) => {
   const section = planMarkdown('cluster (prod)', summarize(busy), '0123456789abcdef', text)
   t.match(section, '### cluster (prod)')
   t.match(section, ':warning: **replace** `aws_a.replaced`')
@@ -85,13 +85,13 @@ t.test('a pull request shows the risks, and the plan itself', async (t) => {
   }
 })
 
-t.test('nothing in a plan can end the block it stands in', async (t) => {
+t.test('a plan cannot close its own code block', async (t) => {
   const section = planMarkdown('cluster (dev)', summarize(busy), 'abc', `+ a = "\`\`\`\`"\n# @everyone`)
   t.match(section, '\n`````diff\n')
   t.match(section, '\n`````\n\n</details>')
 })
 
-t.test('six long plans fit into one comment', async (t) => {
+t.test('six long plans fit in one comment', async (t) => {
   const section = planMarkdown('cluster (dev)', summarize(busy), 'abc', '  + line\n'.repeat(50_000))
   t.ok(section.length * 6 < 65_536)
   t.match(section, /\.\.\. and \d+ more lines: the job's log shows the whole plan/)
@@ -109,7 +109,7 @@ const edited = (change: object): PlanDocument => ({
 })
 const digest = (plan: PlanDocument) => planDigest('cluster (dev)', plan)
 
-t.test('a digest stands for what a plan does', async (t) => {
+t.test('the digest identifies the changes of a plan', async (t) => {
   const approved = digest(edited({}))
   t.match(approved, /^[0-9a-f]{64}$/)
   t.equal(digest(edited({})), approved, 'the same plan again')
@@ -122,21 +122,21 @@ t.test('a digest stands for what a plan does', async (t) => {
   t.equal(digest({ ...edited({}), output_changes: { url: { actions: ['no-op'] } } }), approved)
 })
 
-t.test('a resource that is only imported makes a change too', async (t) => {
+t.test('an import is a change, even of a resource that stays as it is', async (t) => {
   const change = { actions: ['no-op'], before: 1, after: 1 }
   const plan = (more: object) => ({
     resource_changes: [{ address: 'aws_a.b', mode: 'managed', change: { ...change, ...more } }],
   })
-  const taking = plan({ importing: { id: 'i' } })
-  t.not(digest(taking), digest(plan({})))
-  t.notOk(isEmpty(summarize(taking)))
+  const importing = plan({ importing: { id: 'i' } })
+  t.not(digest(importing), digest(plan({})))
+  t.notOk(isEmpty(summarize(importing)))
   t.equal(
-    describePlan('cluster (dev)', summarize(taking)),
-    'cluster (dev): 1 to take over, 0 to add, 0 to change, 0 to replace, 0 to destroy',
+    describePlan('cluster (dev)', summarize(importing)),
+    'cluster (dev): 1 to import, 0 to add, 0 to change, 0 to replace, 0 to destroy',
   )
 })
 
-t.test('a digest holds nothing of a sensitive value', async (t) => {
+t.test('sensitive values do not affect the digest', async (t) => {
   const secret = (password: string) =>
     digest(
       edited({
@@ -151,7 +151,7 @@ t.test('a digest holds nothing of a sensitive value', async (t) => {
   )
 })
 
-t.test('an error is one line: what, why and where', async (t) => {
+t.test('an error is formatted as one line: what, why and where', async (t) => {
   t.equal(
     describe({
       severity: 'error',

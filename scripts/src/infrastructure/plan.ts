@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** The parts of a plan that are read: `terraform show -json`. */
+/** The parts of `terraform show -json` of a plan that this module reads. */
 export interface PlanDocument {
   resource_changes?: {
     address: string
@@ -12,7 +12,7 @@ export interface PlanDocument {
   output_changes?: Record<string, Change>
 }
 
-/** A change as Terraform plans it. The `_sensitive` values mark, in the value's own shape, what must not be shown. */
+/** A planned change. The `_sensitive` fields mirror the shape of the values and mark their sensitive parts. */
 interface Change {
   actions: string[]
   before?: unknown
@@ -24,10 +24,10 @@ interface Change {
   importing?: unknown
 }
 
-/** What a plan does, in figures, and by name what it takes away. */
+/** The number of changes of each kind, and the addresses of resources to be replaced or destroyed. */
 export interface PlanSummary {
-  /** Existing resources that the stack takes over; some of them change as well. */
-  take: number
+  /** Existing resources to be imported; some of them also change. */
+  imports: number
   add: number
   change: number
   replace: string[]
@@ -35,12 +35,12 @@ export interface PlanSummary {
   outputs: number
 }
 
-/** Counts what a plan does. */
+/** Counts a plan's changes. */
 export function summarize({ resource_changes = [], output_changes = {} }: PlanDocument): PlanSummary {
-  const summary: PlanSummary = { take: 0, add: 0, change: 0, replace: [], destroy: [], outputs: 0 }
+  const summary: PlanSummary = { imports: 0, add: 0, change: 0, replace: [], destroy: [], outputs: 0 }
   for (const { address, mode, change } of resource_changes) {
     if (mode !== 'managed') continue
-    if (change.importing) summary.take++
+    if (change.importing) summary.imports++
     const actions = new Set(change.actions)
     if (actions.has('create') && actions.has('delete')) summary.replace.push(address)
     else if (actions.has('create')) summary.add++
@@ -51,7 +51,7 @@ export function summarize({ resource_changes = [], output_changes = {} }: PlanDo
   return summary
 }
 
-/** Whether a plan creates a resource of a type, be it in place of another one. */
+/** Whether a plan creates a resource of a type; a replacement counts. */
 export function creates({ resource_changes = [] }: PlanDocument, type: string): boolean {
   return resource_changes.some(
     (resource) => resource.type === type && resource.change.actions.includes('create'),
@@ -59,47 +59,46 @@ export function creates({ resource_changes = [] }: PlanDocument, type: string): 
 }
 
 /** Whether a plan changes nothing. */
-export function isEmpty({ take, add, change, replace, destroy, outputs }: PlanSummary): boolean {
-  return take + add + change + replace.length + destroy.length + outputs === 0
+export function isEmpty({ imports, add, change, replace, destroy, outputs }: PlanSummary): boolean {
+  return imports + add + change + replace.length + destroy.length + outputs === 0
 }
 
-/** A plan in one line, and a line more for each risk. */
+/** Summarises a plan in one line, followed by a line for each replacement and destruction. */
 export function describePlan(title: string, summary: PlanSummary): string {
   if (isEmpty(summary)) return `${title}: no changes`
   const { replace, destroy } = summary
   return [
-    `${title}: ${inFigures(summary)}`,
+    `${title}: ${formatCounts(summary)}`,
     ...replace.map((address) => `  replace  ${address}`),
     ...destroy.map((address) => `  destroy  ${address}`),
   ].join('\n')
 }
 
-function inFigures({ take, add, change, replace, destroy }: PlanSummary): string {
-  const figures = `${add} to add, ${change} to change, ${replace.length} to replace, ${destroy.length} to destroy`
-  return take === 0 ? figures : `${take} to take over, ${figures}`
+function formatCounts({ imports, add, change, replace, destroy }: PlanSummary): string {
+  const counts = `${add} to add, ${change} to change, ${replace.length} to replace, ${destroy.length} to destroy`
+  return imports === 0 ? counts : `${imports} to import, ${counts}`
 }
 
 /**
- * A fingerprint of what a plan would do: SHA-256 in hexadecimal. Two plans have the same digest if they make the same
- * changes, from the same values to the same values, in the same stack and environment. Sensitive values count as
- * one and the same, because a digest of a short secret would give the secret away, and nobody approved a value that
- * was never shown.
+ * SHA-256 of a plan's changes, in hexadecimal. Two plans have the same digest if they make the same changes, with the
+ * same old and new values, in the same stack and environment. Sensitive values are left out: a short secret could be
+ * guessed from the digest, and reviewers never see them anyway.
  *
- * @param title the stack and its environment.
+ * @param title - the stack and its environment
  */
 export function planDigest(
   title: string,
   { resource_changes = [], output_changes = {} }: PlanDocument,
 ): string {
-  const takesPlace = ({ actions, importing }: Change) => Boolean(importing) || !actions.includes('no-op')
-  // Terraform writes the keys of objects, and the resources, in the order of their names.
+  const isEffective = ({ actions, importing }: Change) => Boolean(importing) || !actions.includes('no-op')
+  // Stable, because Terraform sorts object keys and resources by name.
   const content = [
     title,
     resource_changes
-      .filter(({ change }) => takesPlace(change))
+      .filter(({ change }) => isEffective(change))
       .map(({ address, deposed, change }) => [address, deposed, visible(change)]),
     Object.entries(output_changes)
-      .filter(([, change]) => takesPlace(change))
+      .filter(([, change]) => isEffective(change))
       .map(([name, change]) => [name, visible(change)]),
   ]
   return createHash('sha256').update(JSON.stringify(content)).digest('hex')
@@ -109,7 +108,7 @@ function visible({ before_sensitive, after_sensitive, before, after, ...rest }: 
   return { ...rest, before: masked(before, before_sensitive), after: masked(after, after_sensitive) }
 }
 
-/** A value without what is marked as sensitive: `true` marks all of it, an object or a list marks parts. */
+/** Masks the sensitive parts of a value: all of it where the mark is `true`, else what a list or object marks. */
 function masked(value: unknown, sensitive: unknown): unknown {
   if (sensitive === true) return '(sensitive value)'
   if (Array.isArray(value) && Array.isArray(sensitive)) {
@@ -125,13 +124,13 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Longest plan in a comment, in characters. GitHub takes 65,536 for a whole comment, which holds six plans. */
+/** Longest plan in a comment, in characters. GitHub allows 65,536 in a comment, and ours has up to six plans. */
 const LONGEST_TEXT = 10_000
 
 /**
- * A plan as a section of a pull request's comment.
+ * Formats a plan as a section of a pull request comment.
  *
- * @param text the plan as `terraform show` prints it, in which Terraform has masked sensitive values.
+ * @param text - the output of `terraform show`, which masks sensitive values
  */
 export function planMarkdown(title: string, summary: PlanSummary, digest: string, text: string): string {
   if (isEmpty(summary)) return [`### ${title}`, '', 'No changes.', ''].join('\n')
@@ -140,19 +139,19 @@ export function planMarkdown(title: string, summary: PlanSummary, digest: string
     ...replace.map((address) => `- :warning: **replace** \`${address}\``),
     ...destroy.map((address) => `- :warning: **destroy** \`${address}\``),
   ]
-  const shown = asDiff(text)
-  // Longer than any in the text, so that nothing in there can end the block.
-  const fence = '`'.repeat(Math.max(2, ...(shown.match(/`+/g) ?? []).map(({ length }) => length)) + 1)
+  const diff = asDiff(text)
+  // Longer than any run of backticks in the plan, so that the plan cannot close the code block.
+  const fence = '`'.repeat(Math.max(2, ...(diff.match(/`+/g) ?? []).map(({ length }) => length)) + 1)
   return [
     `### ${title}`,
     '',
-    inFigures(summary),
+    formatCounts(summary),
     ...(risks.length > 0 ? ['', ...risks] : []),
     '',
     `<details><summary>The plan, digest <code>${digest.slice(0, 12)}</code></summary>`,
     '',
     `${fence}diff`,
-    shown,
+    diff,
     fence,
     '',
     '</details>',
@@ -160,7 +159,7 @@ export function planMarkdown(title: string, summary: PlanSummary, digest: string
   ].join('\n')
 }
 
-/** Terraform's signs in the first column, where a block of kind `diff` colours them, and no more than fits. */
+/** Moves Terraform's signs to the first column, where GitHub colours them in a `diff` block, and cuts long plans. */
 function asDiff(text: string): string {
   const diff = text.trim().replace(/^( +)([+-]|~)/gm, (_, indent: string, sign: string) => {
     return `${sign === '~' ? '!' : sign}${indent}`

@@ -3,14 +3,13 @@ import { existsSync } from 'node:fs'
 import { appendFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Argument, Command } from 'commander'
-import { builtProgram } from 'eks-box/tools'
 import { execa } from 'execa'
 import { awsEnvironment } from 'shared/box'
 import { confirmProduction, type Environment, kubeContext, readEnvironment } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
+import { builtProgram } from 'shared/tools'
 import { type CostPlan, monthlyCost, PRICES, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
-
 import { recoverCluster } from './interrupted.ts'
 import {
   creates,
@@ -22,37 +21,26 @@ import {
   planMarkdown,
   summarize,
 } from './plan.ts'
-import {
-  clusterOutputs,
-  follow,
-  hasLocalState,
-  LOCK_TIMEOUT,
-  planFromNothing,
-  prepareStack,
-  readState,
-  run,
-  STACKS,
-  type Stack,
-  type StackName,
-  stacksOf,
-} from './terraform.ts'
+import { hasLocalState, planFromEmptyState, prepareStack, stacksOf } from './prepare-stack.ts'
+import { clusterOutputs, readState } from './state.ts'
+import { follow, LOCK_TIMEOUT, run, STACKS, type Stack, type StackName } from './terraform.ts'
 
-/** What a command was asked for. */
+/** What to do, from the command line and the environment variables. */
 interface Request {
   environment: Environment
-  /** The stack that `STACK` names. */
+  /** `STACK`: the only stack to work on. */
   stack?: StackName
-  /** The saved plan to apply, which somebody has read: `PLAN`. */
+  /** `PLAN`: a saved plan that was reviewed and is to be applied. */
   reviewedPlan?: string
-  /** The digest of the plan that somebody approved: `PLAN_DIGEST`. */
+  /** `PLAN_DIGEST`: the digest of the approved plan. */
   approvedDigest?: string
-  /** The Markdown file that a plan is appended to: `PLAN_SUMMARY`. */
+  /** `PLAN_SUMMARY`: a Markdown file to append the plan to. */
   summaryFile?: string
-  /** Options for Terraform's plan, after the environment's own. */
+  /** Further options for `terraform plan`. */
   planOptions: string[]
 }
 
-/** @throws ActionableError when a variable has a value that is not allowed. */
+/** @throws ActionableError when a variable has an invalid value. */
 function readRequest(env: NodeJS.ProcessEnv, planOptions: string[]): Request {
   const request: Request = { environment: readEnvironment(env), planOptions }
   const { STACK, PLAN, PLAN_DIGEST, PLAN_SUMMARY } = env
@@ -77,26 +65,26 @@ function readRequest(env: NodeJS.ProcessEnv, planOptions: string[]): Request {
   return request
 }
 
-/** The stacks to work on: the one that was asked for, or all of the environment's except bootstrap. */
+/** The stacks to work on: `STACK`, or all of the environment's except bootstrap. */
 function chosenStacks({ environment, stack }: Request): StackName[] {
   if (stack !== undefined) return [stack]
-  const usual = stacksOf(environment).filter((name) => name !== 'bootstrap')
-  // The platform needs charts and images from outside, so the box has it only on request.
-  return environment.name === 'local' ? usual.filter((name) => name === 'cluster') : usual
+  // The platform's charts and images need internet access, so the box gets it only with STACK=platform.
+  if (environment.name === 'local') return ['cluster']
+  return stacksOf(environment).filter((name) => name !== 'bootstrap')
 }
 
 const planFile = (stack: Stack) => join(stack.dataDirectory, 'plan')
 
 const titleOf = (stack: Stack) => `${stack.name} (${stack.environment.name})`
 
-/** A plan, its summary, and the digest of what it would do. */
+/** A plan, its summary and its digest. */
 interface Planned {
   document: PlanDocument
   summary: PlanSummary
   digest: string
 }
 
-/** Plans a stack, keeps the plan beside its JSON, and tells in short what it does. */
+/** Plans a stack and saves the plan, also as JSON. */
 async function makePlan(stack: Stack, options: string[] = []): Promise<Planned> {
   await follow(
     stack,
@@ -121,31 +109,31 @@ async function plan(request: Request): Promise<void> {
       await skipPlan(stack, summaryFile)
       continue
     }
-    // A plan changes no state, so it needs no lock, and whoever may only plan needs no right to write one.
+    // Without a lock, planning needs no write access to the state. It changes none, so that is safe.
     const { summary, digest } = await makePlan(stack, ['-lock=false', ...planOptions])
     const brief = describePlan(titleOf(stack), summary)
     console.log(brief)
     const file = `${planFile(stack)}.txt`
     const hasChanges = !isEmpty(summary)
-    // Terraform loads every provider's schema to render a plan, which takes seconds.
+    // Rendering a plan takes seconds, because Terraform loads the schema of every provider.
     const text = hasChanges ? await run(stack, ['show', '-no-color', planFile(stack)]) : `${brief}\n`
     await writeFile(file, text)
     await writeFile(`${planFile(stack)}.digest`, hasChanges ? digest : '')
-    if (hasChanges) console.log(`all of it: ${file}\ndigest: ${digest}`)
+    if (hasChanges) console.log(`full plan: ${file}\ndigest: ${digest}`)
     if (summaryFile) await appendFile(summaryFile, planMarkdown(titleOf(stack), summary, digest, text))
   }
 }
 
 /**
- * Makes sure that a plan is the one that was approved.
+ * Checks that a plan is the approved one.
  *
- * @throws ActionableError when it is another one.
+ * @throws ActionableError when its digest differs.
  */
 function checkApproval(stack: Stack, digest: string, approved: string | undefined): void {
   if (approved === undefined || approved === digest) return
   throw new ActionableError(
-    `the plan of ${titleOf(stack)} is no longer the one that was approved: the digest was ${approved} and is ${digest}; nothing was changed`,
-    'something has changed since: plan again, read that plan, and approve it',
+    `the plan of ${titleOf(stack)} differs from the approved one: the digest was ${approved} and is now ${digest}; nothing was changed`,
+    'plan again, then review and approve the new plan',
   )
 }
 
@@ -153,7 +141,7 @@ async function isClusterApplied(environment: Environment): Promise<boolean> {
   return (await clusterOutputs(environment))['cluster_name'] !== undefined
 }
 
-/** An account that is still empty is no failure: what is in a cluster can be planned once there is one. */
+/** Without a cluster, the platform cannot be planned. That is normal for a new account, so it is not an error. */
 async function skipPlan(stack: Stack, summaryFile: string | undefined): Promise<void> {
   const title = titleOf(stack)
   const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
@@ -168,11 +156,11 @@ async function apply(request: Request): Promise<void> {
   const names = chosenStacks(request)
   if ((reviewedPlan !== undefined || approvedDigest !== undefined) && names.length > 1) {
     throw new ActionableError(
-      `${reviewedPlan === undefined ? 'PLAN_DIGEST' : 'PLAN'} belongs to one stack`,
-      'choose it with STACK=cluster or STACK=platform',
+      `${reviewedPlan === undefined ? 'PLAN_DIGEST' : 'PLAN'} applies to a single stack`,
+      'add STACK=cluster or STACK=platform',
     )
   }
-  confirmProduction(environment, process.env, { reviewed: reviewedPlan !== undefined })
+  confirmProduction(environment, { reviewed: reviewedPlan !== undefined })
   for (const name of names) {
     const since = Date.now()
     if (name === 'platform' && !(await isClusterApplied(environment))) {
@@ -201,9 +189,9 @@ async function applyPlan(stack: Stack, file: string): Promise<void> {
 
 async function destroy(request: Request): Promise<void> {
   const { environment, stack } = request
-  confirmProduction(environment, process.env, { reviewed: false })
+  confirmProduction(environment, { reviewed: false })
   const names = chosenStacks(request).toReversed()
-  // In the box the platform is there only if somebody asked for it.
+  // The box has a platform stack only if it was applied explicitly.
   if (stack === undefined && hasLocalState(environment, 'platform')) names.unshift('platform')
   await destroyStacks(names, environment, destroyStack)
 }
@@ -227,7 +215,7 @@ async function output(request: Request): Promise<void> {
   }
 }
 
-/** Adds the environment's cluster to the caller's kubeconfig, under a context of its own. */
+/** Adds a context for the environment's cluster to the caller's kubeconfig. */
 async function kubeconfig({ environment }: Request): Promise<void> {
   const { box } = environment
   const { cluster_name: name, region } = await clusterOutputs(environment)
@@ -252,15 +240,15 @@ async function kubeconfig({ environment }: Request): Promise<void> {
     ],
     { stdio: 'inherit', env: isLocal ? awsEnvironment(box) : {} },
   )
-  if (isLocal) console.log('its tokens come from the box\'s AWS: eval "$(make -s env)" first')
+  if (isLocal) console.log('kubectl gets its tokens from the box\'s AWS, so run eval "$(make -s env)" first')
 }
 
-/** Prices what the environment's cluster stack would create, planned in the box. */
+/** Prints the monthly cost of the environment's cluster stack, from a plan made in the box. */
 async function cost({ environment }: Request): Promise<void> {
   const local = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
-  const plan = JSON.parse(await planFromNothing(local, environment.name)) as CostPlan
+  const plan = JSON.parse(await planFromEmptyState(local, environment.name)) as CostPlan
   console.log(renderCost(monthlyCost(plan, PRICES, new Date())))
-  console.log('not counted: the platform stack; docs/cost.md tells how to price its plan too')
+  console.log('not counted: the platform stack; docs/cost.md explains how to price its plan')
 }
 
 const actions = { cost, plan, apply, destroy, output, kubeconfig }
@@ -268,10 +256,10 @@ const actions = { cost, plan, apply, destroy, output, kubeconfig }
 if (import.meta.main) {
   const program = new Command('stack')
     .description(
-      "An environment's infrastructure. ENV, STACK, PLAN and PLAN_DIGEST choose which, what of it, and by which plan.",
+      'Plans, applies and destroys the Terraform stacks of an environment. Reads ENV, STACK, PLAN, PLAN_DIGEST and PLAN_SUMMARY.',
     )
     .addArgument(new Argument('<action>').choices(Object.keys(actions)))
-    .argument('[options...]', 'for `terraform plan`, after --')
+    .argument('[options...]', 'options for `terraform plan`, after --')
     .action(async (action: keyof typeof actions, planOptions: string[]) => {
       await actions[action](readRequest(process.env, planOptions))
     })

@@ -4,11 +4,11 @@ import { statfs } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
 import { BOX_PACKAGES, installCommand, missingPackages, PACKAGES } from 'eks-box/packages'
-import { missingTools, TOOL_NAMES, TOOLS, toolModule, UP_TOOLS } from 'eks-box/tools'
 import { execa } from 'execa'
 import { type BoxConfig, DISK_NEEDED, readBoxConfig } from 'shared/box'
 import { readEnvironment } from 'shared/environment'
 import { reportFailure } from 'shared/errors'
+import { missingTools, TOOL_NAMES, TOOLS, toolModule, UP_TOOLS } from 'shared/tools'
 
 /** One line of the report; `remedy` is set where something is missing. */
 export interface Finding {

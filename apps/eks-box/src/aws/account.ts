@@ -26,7 +26,7 @@ import { ACCOUNT, CONNECTION_SECRET, REGION } from 'shared/box'
 import { OPERATOR } from '../cluster.ts'
 import type { Connections } from '../components/credentials.ts'
 
-/** The network of a company that is there before any cluster is, one row a zone. */
+/** The existing network of a company, one row per availability zone. */
 const network = {
   vpc: '10.0.0.0/16',
   zones: [
@@ -36,17 +36,16 @@ const network = {
   ],
 } as const
 
-/** Roles that people and CI take on; what they may do in the cluster, its access entries say. */
+/** Roles that CI and people assume. Access entries decide what they may do in the cluster. */
 const roles = ['fastify-eks-deploy', 'fastify-eks-readonly'] as const
 
 /**
- * Makes an empty account into one as a company would have it: a VPC with public and private subnets in three
- * zones, the way out of them, an operator, the roles of CI and of readers, and the secret that tells the service
- * where its data is. Always in the same order, so that the identifiers are the ones
- * `infrastructure-hcl/environments/local` names.
+ * Fills an empty account with the resources that a company already has: a VPC with public and private subnets in three
+ * zones and their gateways, an operator, roles for CI and readers, and the secret with the service's connection URLs.
+ * The order must stay the same, because `infrastructure-hcl/environments/local` refers to the resulting identifiers.
  *
  * @param endpoint URL of the emulated AWS.
- * @param credentials the box's own access key.
+ * @param credentials the box's access key.
  * @returns the operator's access key.
  */
 export async function seedAccount(
@@ -126,7 +125,7 @@ async function seedPrincipals(iam: IAMClient): Promise<AccessKey> {
   for (const RoleName of roles) await iam.send(new CreateRoleCommand({ RoleName, AssumeRolePolicyDocument }))
   const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName: OPERATOR }))
   if (AccessKey?.AccessKeyId === undefined || AccessKey.SecretAccessKey === undefined) {
-    throw new TypeError('the emulator made an access key without a secret')
+    throw new TypeError('the emulator created an access key without a secret')
   }
   return { accessKeyId: AccessKey.AccessKeyId, secretAccessKey: AccessKey.SecretAccessKey }
 }

@@ -1,9 +1,9 @@
 /**
- * Where the emulator answers other than AWS in a way that clients stumble over, by operation: each entry takes
- * what it answered and gives what AWS would have.
+ * Corrects responses of the emulator that differ from AWS in a way that breaks clients. Each entry, by operation, turns
+ * the emulator's response body into the one that AWS would send.
  */
 export const corrections: ReadonlyMap<string, (body: string) => string> = new Map([
-  /** The tags of the template itself turn up among those its instances get: a difference at every plan. */
+  /** moto lists the template's own tags among those of its instances, which makes every Terraform plan differ. */
   [
     'DescribeLaunchTemplateVersions',
     (body) =>

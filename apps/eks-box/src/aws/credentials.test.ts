@@ -1,11 +1,11 @@
 import t, { type Test } from 'tap'
-import type { Caller } from '../eks-api/api.ts'
 import type { Authenticated } from './authentication.ts'
+import type { Caller } from './caller.ts'
 import { Credentials } from './credentials.ts'
 import { AccountKeys } from './keys.ts'
 import { field, Principals } from './principals.ts'
 import type { AwsRequest } from './request.ts'
-import { because } from './testing.ts'
+import { awsError } from './testing.ts'
 
 const keys = new AccountKeys(Buffer.alloc(32, 'credentials'))
 const user = 'arn:aws:iam::123456789012:user/operator'
@@ -13,11 +13,11 @@ const role = 'arn:aws:iam::123456789012:role/deploy'
 const issued =
   '<Credentials><AccessKeyId>ASIAMADE</AccessKeyId><SecretAccessKey>guessable</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2026-01-31T12:00:00Z</Expiration></Credentials>'
 
-/** An emulator with a user, whose key can be switched off, and a role. */
+/** An emulator with a role and a user, whose key can be deactivated. */
 function fakeEmulator(_t: Test) {
   const seen: AwsRequest[] = []
   const account = { status: 'Active' }
-  const answers: Record<string, (parameters: URLSearchParams) => string | undefined> = {
+  const handlers: Record<string, (parameters: URLSearchParams) => string | undefined> = {
     GetCallerIdentity: () => `<Arn>${user}</Arn><Account>123456789012</Account><UserId>AIDA</UserId>`,
     ListAccessKeys: () =>
       `<member><AccessKeyId>AKIA</AccessKeyId><Status>${account.status}</Status></member>`,
@@ -33,8 +33,8 @@ function fakeEmulator(_t: Test) {
     forward: async (request: AwsRequest) => {
       seen.push(request)
       const parameters = new URLSearchParams(request.body.toString())
-      const answer = answers[parameters.get('Action') ?? '']?.(parameters)
-      return { status: answer === undefined ? 404 : 200, headers: {}, body: Buffer.from(answer ?? '') }
+      const body = handlers[parameters.get('Action') ?? '']?.(parameters)
+      return { status: body === undefined ? 404 : 200, headers: {}, body: Buffer.from(body ?? '') }
     },
   }
   return { account, emulator, seen }
@@ -56,7 +56,7 @@ function start(t: Test) {
     caller: { account: '123456789012', userId: 'AIDA', arn, principalArn: user } satisfies Caller,
     accessKeyId: 'AKIA',
   })
-  const ask = async (action: string, parameters: object, authenticated: Authenticated) => {
+  const call = async (action: string, parameters: object, authenticated: Authenticated) => {
     const body = Buffer.from(new URLSearchParams({ Action: action, ...parameters }).toString())
     const headers = {
       'content-type': 'application/x-www-form-urlencoded',
@@ -66,54 +66,54 @@ function start(t: Test) {
       await credentials.forward({ method: 'POST', url: '/', headers, body }, authenticated)
     ).body.toString()
   }
-  return { account, ask, by, principals, seen }
+  return { account, call, by, principals, seen }
 }
 
-t.test('an access key gets the secret of this box, not the one that every box would have', async (t) => {
-  const { ask, by } = start(t)
-  const xml = await ask('CreateAccessKey', { UserName: 'operator' }, by('iam'))
+t.test("a new access key gets a secret of this box, not the emulator's predictable one", async (t) => {
+  const { call, by } = start(t)
+  const xml = await call('CreateAccessKey', { UserName: 'operator' }, by('iam'))
   t.equal(field(xml, 'SecretAccessKey'), keys.secretOf('AKIANEW'))
 })
 
-t.test('a session of a role gets a secret and a token of this box', async (t) => {
-  const { ask, by } = start(t)
-  const xml = await ask('AssumeRole', { RoleArn: role }, by('sts'))
+t.test("a role's session gets a secret and a token of this box", async (t) => {
+  const { call, by } = start(t)
+  const xml = await call('AssumeRole', { RoleArn: role }, by('sts'))
   t.equal(field(xml, 'SecretAccessKey'), keys.secretOf('ASIAMADE'))
   t.strictSame(keys.session(field(xml, 'SessionToken')), {
     accessKeyId: 'ASIAMADE',
     expiresAt: Date.UTC(2026, 0, 31, 12),
   })
-  await t.rejects(ask('AssumeRole', { RoleArn: `${role}s` }, by('sts')), because('denied'))
-  await t.rejects(ask('AssumeRole', {}, by('sts')), because('denied'))
+  await t.rejects(call('AssumeRole', { RoleArn: `${role}s` }, by('sts')), awsError('denied'))
+  await t.rejects(call('AssumeRole', {}, by('sts')), awsError('denied'))
 })
 
-t.test('a session of a user is the user’s, and the emulator sees the user’s own key', async (t) => {
-  const { ask, by, seen } = start(t)
-  const xml = await ask('GetSessionToken', { DurationSeconds: '900' }, by('sts'))
+t.test('a session of a user acts as the user, and the emulator sees the user’s own key', async (t) => {
+  const { call, by, seen } = start(t)
+  const xml = await call('GetSessionToken', { DurationSeconds: '900' }, by('sts'))
   const accessKeyId = field(xml, 'AccessKeyId')
   t.match(accessKeyId, /^ASIA[A-Z2-7]{16}$/)
   t.equal(field(xml, 'SecretAccessKey'), keys.secretOf(accessKeyId))
   t.match(keys.session(field(xml, 'SessionToken')), { accessKeyId, of: 'AKIA' })
-  await ask('DescribeVpcs', {}, by('ec2', accessKeyId))
+  await call('DescribeVpcs', {}, by('ec2', accessKeyId))
   t.match(seen.at(-1)?.headers.authorization, /Credential=AKIA\//)
   const session = by('sts', 'ASIAMADE', 'arn:aws:sts::123456789012:assumed-role/deploy/me')
-  await t.rejects(ask('GetSessionToken', {}, session), because('denied'))
-  await t.rejects(ask('GetFederationToken', {}, by('sts')), because('denied'))
+  await t.rejects(call('GetSessionToken', {}, session), awsError('denied'))
+  await t.rejects(call('GetFederationToken', {}, by('sts')), awsError('denied'))
 })
 
-t.test('a key that is switched off is unknown from then on', async (t) => {
-  const { account, ask, by, principals, seen } = start(t)
+t.test('a deactivated key is unknown immediately', async (t) => {
+  const { account, call, by, principals, seen } = start(t)
   t.match(await principals.callerOf('AKIA'), { arn: user })
-  const asked = seen.length
+  const lookups = seen.length
   await principals.callerOf('AKIA')
-  t.equal(seen.length, asked, 'what is known is not asked again')
+  t.equal(seen.length, lookups, 'lookups are cached')
   account.status = 'Inactive'
-  await ask('UpdateAccessKey', {}, by('iam'))
+  await call('UpdateAccessKey', {}, by('iam'))
   t.equal(await principals.callerOf('AKIA'), undefined)
-  t.equal(await principals.callerOf('AKIAOTHER'), undefined, 'a key of nobody')
+  t.equal(await principals.callerOf('AKIAOTHER'), undefined, 'a key that does not exist')
 })
 
-t.test('principals exist by their whole ARN', async (t) => {
+t.test('a principal is looked up by its complete ARN', async (t) => {
   const { principals } = start(t)
   for (const arn of [user, role]) t.ok(await principals.exists(arn), arn)
   for (const arn of [

@@ -1,18 +1,18 @@
 import { randomInt } from 'node:crypto'
 import type { Authenticated } from './authentication.ts'
+import { AwsError } from './aws-error.ts'
 import { isChange } from './emulator.ts'
 import type { AccountKeys } from './keys.ts'
 import { type Backend, field, type Principals } from './principals.ts'
-import { Refusal } from './refusal.ts'
 import { type AwsRequest, type AwsResponse, operation, parameter } from './request.ts'
 import type { Signature } from './signature.ts'
 
-/** How long a session of a user lasts, in seconds, unless it asks for another time (AWS STS API Reference). */
+/** Default duration of a user's session, in seconds (AWS STS API Reference). */
 const sessionDuration = 12 * 3600
 
 /**
- * The operations that hand out credentials. The emulator keeps the users, roles and access keys; the secrets and
- * session tokens are the box's own.
+ * Handles the operations that issue credentials. The emulator manages users, roles and access keys; this class replaces
+ * its secrets and session tokens with those of the box.
  */
 export class Credentials {
   readonly #emulator: Backend
@@ -26,49 +26,49 @@ export class Credentials {
   }
 
   /**
-   * Sends a verified request to the emulator; what credentials its answer holds are this box's.
+   * Sends a verified request to the emulator, and replaces the credentials in its response with those of the box.
    *
-   * @throws Refusal for a session that AWS would not begin, or that the box cannot.
+   * @throws AwsError for a session that AWS would refuse or the box does not support.
    */
   async forward(request: AwsRequest, by: Authenticated): Promise<AwsResponse> {
     try {
-      return await this.#answer(request, by)
+      return await this.#dispatch(request, by)
     } finally {
       if (isChange(request)) this.#principals.forget()
     }
   }
 
-  async #answer(
+  async #dispatch(
     request: AwsRequest,
     { caller, accessKeyId, signature }: Authenticated,
   ): Promise<AwsResponse> {
-    const known = withAccessKey(request, signature, accessKeyId)
-    if (signature.service === 'iam' && operation(request) === 'CreateAccessKey') return this.#issue(known)
-    if (signature.service !== 'sts') return this.#emulator.forward(known)
+    const forwarded = withAccessKey(request, signature, accessKeyId)
+    if (signature.service === 'iam' && operation(request) === 'CreateAccessKey') return this.#issue(forwarded)
+    if (signature.service !== 'sts') return this.#emulator.forward(forwarded)
     switch (operation(request)) {
       case 'AssumeRole': {
         const role = parameter(request, 'RoleArn') ?? ''
         if (!(await this.#principals.exists(role))) {
-          throw new Refusal(
+          throw new AwsError(
             'denied',
             `User: ${caller.arn} is not authorized to perform: sts:AssumeRole on resource: ${role}`,
           )
         }
-        return this.#issue(known)
+        return this.#issue(forwarded)
       }
       case 'GetSessionToken':
         if (caller.arn !== caller.principalArn) {
-          throw new Refusal('denied', 'Cannot call GetSessionToken with session credentials')
+          throw new AwsError('denied', 'Cannot call GetSessionToken with session credentials')
         }
-        return this.#beginSession(known, accessKeyId)
+        return this.#startUserSession(forwarded, accessKeyId)
       case 'GetFederationToken':
-        throw new Refusal('denied', 'The box has no federated users: use AssumeRole')
+        throw new AwsError('denied', 'The box does not support federated users: use AssumeRole')
       default:
-        return this.#emulator.forward(known)
+        return this.#emulator.forward(forwarded)
     }
   }
 
-  /** Puts this box's secret, and for a session its token, into what the emulator made. */
+  /** Replaces the secret that the emulator issued and, for a session, its token. */
   async #issue(request: AwsRequest): Promise<AwsResponse> {
     const response = await this.#emulator.forward(request)
     if (response.status >= 400) return response
@@ -83,8 +83,8 @@ export class Credentials {
     })
   }
 
-  /** Begins a session of a user, for whom the emulator has one and the same answer always. */
-  async #beginSession(request: AwsRequest, of: string): Promise<AwsResponse> {
+  /** Starts a session of a user. The emulator returns the same credentials each time, so all of them are replaced. */
+  async #startUserSession(request: AwsRequest, of: string): Promise<AwsResponse> {
     const response = await this.#emulator.forward(request)
     if (response.status >= 400) return response
     const expiresAt = Date.now() + 1000 * Number(parameter(request, 'DurationSeconds') ?? sessionDuration)
@@ -109,8 +109,8 @@ export class Credentials {
 }
 
 /**
- * The request as the emulator takes it. It knows the caller by the access key id and the service by the scope, in
- * the header alone; only for S3 does it read presigned URLs.
+ * The request in the form that the emulator understands. It takes the caller's access key id and the service only from
+ * the Authorization header, and reads presigned URLs only for S3.
  */
 function withAccessKey(request: AwsRequest, signature: Signature, accessKeyId: string): AwsRequest {
   const { region, service } = signature
@@ -120,7 +120,7 @@ function withAccessKey(request: AwsRequest, signature: Signature, accessKeyId: s
   return { ...request, headers: { ...request.headers, authorization } }
 }
 
-/** An id as AWS gives to temporary access keys. */
+/** A random id in the form of AWS's temporary access keys. */
 function temporaryKeyId(): string {
   const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
   return `ASIA${Array.from({ length: 16 }, () => digits[randomInt(digits.length)]).join('')}`

@@ -27,8 +27,8 @@ const rest = (method: string): AwsRequest => ({
 })
 
 /**
- * Stands for the real emulator: makes identifiers from a seeded number, keeps them in memory, forgets them when
- * reset, and tells which requests it got.
+ * A fake of the emulator: creates identifiers from a seeded number, keeps them in memory until it is reset, and records
+ * the requests.
  */
 async function fakeMoto(t: { teardown: (action: () => void) => void }) {
   const seen: string[] = []
@@ -46,7 +46,7 @@ async function fakeMoto(t: { teardown: (action: () => void) => void }) {
       if (action.endsWith('Forever')) return
       if (action === 'CreateWrongly') response.statusCode = 400
       else if (action.startsWith('Create')) made.push(random * 100)
-      // A read draws numbers too.
+      // Reads draw random numbers as well.
       random += 1
       response.write(JSON.stringify(made))
     }
@@ -65,7 +65,7 @@ const notRoot = process.getuid?.() === 0 ? false : 'mounting a small file system
 const nothing = () => {}
 const text = async (answer: Promise<{ body: Buffer }>) => (await answer).body.toString()
 
-t.test('a request that may change the account is told from one that only reads', async (t) => {
+t.test('requests that may change the account are distinguished from reads', async (t) => {
   for (const read of [
     form('DescribeVpcs'),
     target('ListKeys'),
@@ -84,10 +84,10 @@ t.test('a request that may change the account is told from one that only reads',
   ]) {
     t.ok(isChange(change))
   }
-  t.ok(isChange({ ...form(''), body: Buffer.from('garbage') }), 'what names no operation is taken for one')
+  t.ok(isChange({ ...form(''), body: Buffer.from('garbage') }), 'a request without an operation')
 })
 
-t.test('what was made is made again, the same, when the emulator has forgotten it', async (t) => {
+t.test('replaying the journal creates the same account', async (t) => {
   const journal = join(t.testdir(), 'journal.jsonl')
   const first = await fakeMoto(t)
   const before = new Emulator(first.address, journal)
@@ -96,18 +96,18 @@ t.test('what was made is made again, the same, when the emulator has forgotten i
   await before.forward(form('DescribeVpcs'))
   await before.forward(form('CreateSubnet'))
   const account = await text(before.forward(form('DescribeSubnets')))
-  t.equal(account, '[100,200]', 'reads between changes do not count')
+  t.equal(account, '[100,200]', 'reads between changes have no influence')
 
   const second = await fakeMoto(t)
   const after = new Emulator(second.address, journal)
   await after.restore(nothing)
-  t.strictSame(second.seen.slice(1), ['CreateVpc', 'CreateSubnet'], 'only changes are repeated')
+  t.strictSame(second.seen.slice(1), ['CreateVpc', 'CreateSubnet'], 'only changes are replayed')
   t.equal(await text(after.forward(form('DescribeSubnets'))), account)
   await after.forward(form('CreateVpc'))
-  t.equal(await text(after.forward(form('DescribeVpcs'))), '[100,200,300]', 'and it goes on from there')
+  t.equal(await text(after.forward(form('DescribeVpcs'))), '[100,200,300]', 'new changes continue from there')
 })
 
-t.test('a change that cannot be kept is refused, and is not in the account', { skip: notRoot }, async (t) => {
+t.test('a change that cannot be written to the journal fails and is undone', { skip: notRoot }, async (t) => {
   const disk = t.testdir()
   await execa('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'eks-box-test', disk])
   const emulator = new Emulator((await fakeMoto(t)).address, join(disk, 'journal.jsonl'))
@@ -123,7 +123,7 @@ t.test('a change that cannot be kept is refused, and is not in the account', { s
   }
 })
 
-t.test('a change that was refused is not repeated', async (t) => {
+t.test('a change that the emulator rejected is not replayed', async (t) => {
   const journal = join(t.testdir(), 'journal.jsonl')
   const moto = await fakeMoto(t)
   const emulator = new Emulator(moto.address, journal)
@@ -133,37 +133,40 @@ t.test('a change that was refused is not repeated', async (t) => {
   t.notOk(moto.seen.slice(moto.seen.indexOf('CreateWrongly') + 1).includes('CreateWrongly'))
 })
 
-t.test('changes are made one after another, and reads wait for them', async (t) => {
+t.test('changes run one at a time, and reads wait for them', async (t) => {
   const emulator = new Emulator((await fakeMoto(t)).address, join(t.testdir(), 'journal.jsonl'))
   await emulator.restore(nothing)
-  const answers = await Promise.all([
+  const responses = await Promise.all([
     text(emulator.forward(form('CreateSlowly'))),
     text(emulator.forward(form('CreateVpc'))),
     text(emulator.forward(form('DescribeVpcs'))),
   ])
-  t.strictSame(answers, ['[100]', '[100,200]', '[100,200]'])
+  t.strictSame(responses, ['[100]', '[100,200]', '[100,200]'])
 })
 
-t.test('the end of the emulator is noticed', async (t) => {
+t.test('the end of the emulator is reported', async (t) => {
   const moto = await fakeMoto(t)
   const { promise: ended, resolve } = Promise.withResolvers<void>()
   await new Emulator(moto.address, join(t.testdir(), 'journal.jsonl')).restore(resolve)
   moto.server.closeAllConnections()
   await ended
-  t.pass('told')
+  t.pass('onEnd was called')
 })
 
-t.test('an emulator that hangs fails the request, and after a change everything begins again', async (t) => {
-  const moto = await fakeMoto(t)
-  let ends = 0
-  const emulator = new Emulator(moto.address, join(t.testdir(), 'journal.jsonl'), { answer: 3000 })
-  await emulator.restore(() => {
-    ends++
-  })
-  await t.rejects(emulator.forward(form('DescribeForever')), {
-    message: 'the emulator did not answer within 3 s',
-  })
-  t.equal(ends, 0, 'a read can be tried again')
-  await t.rejects(emulator.forward(form('CreateForever')), { message: /did not answer/ })
-  t.equal(ends, 1, 'a change may have been made or not')
-})
+t.test(
+  'a request to a hanging emulator fails, and a change also reports the end of the emulator',
+  async (t) => {
+    const moto = await fakeMoto(t)
+    let ends = 0
+    const emulator = new Emulator(moto.address, join(t.testdir(), 'journal.jsonl'), { response: 3000 })
+    await emulator.restore(() => {
+      ends++
+    })
+    await t.rejects(emulator.forward(form('DescribeForever')), {
+      message: 'the emulator did not respond within 3 s',
+    })
+    t.equal(ends, 0, 'a read can be retried')
+    await t.rejects(emulator.forward(form('CreateForever')), { message: /did not respond/ })
+    t.equal(ends, 1, 'it is unknown whether the change was made')
+  },
+)

@@ -8,10 +8,10 @@ import { Journal } from './journal.ts'
 import { type AwsRequest, type AwsResponse, operation } from './request.ts'
 
 /**
- * How long the emulator may take to answer, in milliseconds: longer than any request it waits for on purpose
- * (ReceiveMessage, 20 s), on a slow machine too.
+ * Timeout of a request to the emulator, in milliseconds. It must exceed the longest wait of a request (ReceiveMessage,
+ * 20 s), even on a slow machine.
  */
-const answerTimeout = 120_000
+const responseTimeout = 120_000
 
 interface JournalEntry extends Omit<AwsRequest, 'body'> {
   /** Base64. */
@@ -19,55 +19,54 @@ interface JournalEntry extends Omit<AwsRequest, 'body'> {
 }
 
 /**
- * The AWS emulator, made durable. It keeps everything in memory and makes its identifiers up, so a restart
- * would lose the account. Therefore each request that changes something is written to a journal, and before it
- * is sent the emulator's random numbers are seeded with its place there: sent again in the same order, the
- * same requests make the same account with the same identifiers.
+ * Makes the AWS emulator durable. The emulator keeps the account in memory and draws its identifiers at random, so a
+ * restart would lose it. Therefore, every request that changes something is appended to a journal, and the emulator's
+ * random generator is seeded with the request's position before it is sent. Replaying the journal creates the same
+ * account with the same identifiers.
  */
 export class Emulator {
   readonly #address: { host: string; port: number }
   readonly #journal: Journal<JournalEntry>
   readonly #startTimeout: number
-  readonly #answerTimeout: number
+  readonly #responseTimeout: number
   #onEnd = () => {}
   #changes = 0
   #lastChange: Promise<unknown> = Promise.resolve()
   readonly #reads = new Set<Promise<unknown>>()
 
   /**
-   * @param address where the emulator listens.
-   * @param journal file of the requests that made the account what it is.
-   * @param timeouts how long the emulator may take to load its modules on a busy machine, and to answer a request,
-   * in milliseconds.
+   * @param address the emulator's address.
+   * @param journal path of the journal.
+   * @param timeouts for the emulator's start, when it loads its modules, and for one response, in milliseconds.
    */
   constructor(
     address: { host: string; port: number },
     journal: string,
-    timeouts: { start?: number; answer?: number } = {},
+    timeouts: { start?: number; response?: number } = {},
   ) {
     this.#address = address
     this.#journal = new Journal(journal)
     this.#startTimeout = timeouts.start ?? 60_000
-    this.#answerTimeout = timeouts.answer ?? answerTimeout
+    this.#responseTimeout = timeouts.response ?? responseTimeout
   }
 
   /**
-   * Waits for the emulator and makes the account what the journal says, whatever it was before.
+   * Waits for the emulator, resets it, and replays the journal.
    *
-   * @param onEnd is called when this very process of the emulator ends, and with it the account; and when it does
-   * not answer a change, which it may have made or not.
-   * @throws Error when it does not answer in time, or refuses what it accepted before.
+   * @param onEnd called when this process of the emulator ends and the account with it, and when the emulator does not
+   * respond to a change, so that it is unknown whether it made the change.
+   * @throws Error when the emulator does not respond in time, or rejects a request that it accepted before.
    */
   async restore(onEnd: () => void): Promise<void> {
     this.#onEnd = onEnd
-    await this.#answer()
-    // An idle connection ends when the process at its other end does.
+    await this.#waitUntilReady()
+    // An idle connection closes when the emulator's process ends.
     connect(this.#address).on('close', onEnd).on('error', onEnd)
     await this.#replay()
   }
 
   async #replay(): Promise<void> {
-    await this.#begin()
+    await this.#reset()
     for (const entry of await this.#journal.read()) {
       await this.#control(`seed?a=${this.#changes + 1}`)
       const { status, body } = await this.#send({ ...entry, body: Buffer.from(entry.body, 'base64') })
@@ -80,22 +79,22 @@ export class Emulator {
     }
   }
 
-  /** Forgets all that was ever done in the account. */
+  /** Empties the account and the journal. */
   async clear(): Promise<void> {
     await this.#journal.clear()
-    await this.#begin()
+    await this.#reset()
   }
 
-  /** Makes the account as empty as it ever is, whatever the emulator has been through. */
-  async #begin(): Promise<void> {
+  /** Resets the emulator to the same empty account each time. */
+  async #reset(): Promise<void> {
     await this.#control('reset')
     await this.#control('seed?a=0')
-    // The default VPC, which the first look at EC2 makes, shall not draw its numbers from the first change's.
-    await this.#send(firstLook)
+    // The first EC2 request creates the default VPC. It must not draw random numbers that belong to the first change.
+    await this.#send(describeVpcs)
     this.#changes = 0
   }
 
-  /** Sends a request; resolves when it is answered and, if it changed something, in the journal. */
+  /** Sends a request; resolves with the response, after a change has been written to the journal. */
   async forward(request: AwsRequest): Promise<AwsResponse> {
     const response = await this.#forward(request)
     const correct = corrections.get(operation(request) ?? '')
@@ -105,9 +104,9 @@ export class Emulator {
   }
 
   async #forward(request: AwsRequest): Promise<AwsResponse> {
-    // It may wait 20 s for a message, and what it hands out is not kept.
+    // ReceiveMessage may wait 20 s for a message, and its effect need not survive a restart.
     if (operation(request) === 'ReceiveMessage') return this.#send(request)
-    // Changes one after another and alone, since the random numbers are shared by all requests.
+    // A change runs alone, because all requests draw from the same random generator.
     if (!isChange(request)) {
       const read = this.#lastChange.then(() => this.#send(request))
       const settled = read.catch(() => {}).finally(() => this.#reads.delete(settled))
@@ -130,7 +129,7 @@ export class Emulator {
       try {
         await this.#journal.append(entry)
       } catch (error) {
-        // The account has a change that the journal lacks: make it what the journal says.
+        // The account has a change that is not in the journal: replaying the journal removes it.
         await this.#replay()
         throw error
       }
@@ -146,10 +145,10 @@ export class Emulator {
       headers: { host: 'localhost' },
       body: Buffer.alloc(0),
     })
-    if (status !== 200) throw new Error(`the emulator answers ${status} to ${command}`)
+    if (status !== 200) throw new Error(`the emulator responded with ${status} to ${command}`)
   }
 
-  async #answer(): Promise<void> {
+  async #waitUntilReady(): Promise<void> {
     const deadline = Date.now() + this.#startTimeout
     while (true) {
       try {
@@ -180,15 +179,15 @@ export class Emulator {
       },
     )
     request.on('error', reject)
-    request.setTimeout(this.#answerTimeout, () => {
-      request.destroy(new Error(`the emulator did not answer within ${this.#answerTimeout / 1000} s`))
+    request.setTimeout(this.#responseTimeout, () => {
+      request.destroy(new Error(`the emulator did not respond within ${this.#responseTimeout / 1000} s`))
     })
     request.end(body)
     return promise
   }
 }
 
-const firstLook: AwsRequest = {
+const describeVpcs: AwsRequest = {
   method: 'POST',
   url: '/',
   headers: {
@@ -199,7 +198,7 @@ const firstLook: AwsRequest = {
   body: Buffer.from('Action=DescribeVpcs&Version=2016-11-15'),
 }
 
-/** Whether a request may change the account. One that does not know is taken for a change. */
+/** Whether a request may change the account. An unknown operation counts as a change. */
 export function isChange(request: AwsRequest): boolean {
   const name = operation(request)
   if (name === undefined) return !['GET', 'HEAD', 'OPTIONS'].includes(request.method)
@@ -212,7 +211,7 @@ function describe(entry: JournalEntry): string {
   return operation({ ...entry, body: Buffer.from(entry.body, 'base64') }) ?? `${entry.method} ${entry.url}`
 }
 
-/** What AWS services answer when they cannot: clients try again. */
+/** The response of an AWS service that is unavailable; clients retry. */
 export function unavailable(message: string): AwsResponse {
   return {
     status: 503,

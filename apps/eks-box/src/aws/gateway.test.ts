@@ -1,8 +1,8 @@
 import { request as send } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import type { Caller } from '../eks-api/api.ts'
 import { authenticate } from './authentication.ts'
+import type { Caller } from './caller.ts'
 import { createGateway, type GatewayOptions } from './gateway.ts'
 import { AccountKeys } from './keys.ts'
 import type { AwsRequest, AwsResponse } from './request.ts'
@@ -17,10 +17,10 @@ const operator: Caller = {
 }
 const own: Signer = { accessKeyId: 'AKIAOPERATOR', secretAccessKey: keys.secretOf('AKIAOPERATOR') }
 
-/** A gateway before an EKS and an emulator that say their names; what reaches them is kept. */
+/** A gateway in front of fakes of EKS and the emulator, which respond with their name and record requests. */
 async function startGateway(t: Test, changed: Partial<GatewayOptions> = {}) {
   const reached: string[] = []
-  const say = (name: string) => async (request: AwsRequest) => {
+  const fake = (name: string) => async (request: AwsRequest) => {
     reached.push(`${name} ${request.url}`)
     return { status: 200, headers: {}, body: Buffer.from(name) }
   }
@@ -29,16 +29,16 @@ async function startGateway(t: Test, changed: Partial<GatewayOptions> = {}) {
       authenticate(request, keys, async (id) =>
         /^(AKIAOPERATOR|ASIASESSION)$/.test(id) ? operator : undefined,
       ),
-    eks: say('eks'),
-    emulator: say('emulator'),
+    eks: fake('eks'),
+    emulator: fake('emulator'),
     ...changed,
   })
   await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
   t.teardown(() => gateway.close())
   const { port } = gateway.address() as AddressInfo
 
-  /** Sends a request as it is, which `fetch` does not. */
-  const ask = (request: AwsRequest): Promise<AwsResponse & { text: string }> => {
+  /** Sends a request unchanged; `fetch` would normalise its path and headers. */
+  const call = (request: AwsRequest): Promise<AwsResponse & { text: string }> => {
     const { promise, resolve, reject } = Promise.withResolvers<AwsResponse & { text: string }>()
     const { method, url, headers, body } = request
     const sent = send({ port, method, path: url, headers, setHost: false }, async (response) => {
@@ -49,7 +49,7 @@ async function startGateway(t: Test, changed: Partial<GatewayOptions> = {}) {
     sent.end(body)
     return promise
   }
-  return { ask, reached, port }
+  return { call, reached, port }
 }
 
 const plain = (method: string, url: string, headers: object = {}, body = ''): AwsRequest => ({
@@ -68,16 +68,16 @@ const protocols: Record<string, [request: AwsRequest, service: string]> = {
   s3: [plain('PUT', '/bucket', { 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD' }), 's3'],
 }
 
-t.test('a signed request reaches the service it is signed for', async (t) => {
-  const { ask } = await startGateway(t)
+t.test('a signed request reaches the service that it is signed for', async (t) => {
+  const { call } = await startGateway(t)
   for (const [name, [request, service]] of Object.entries(protocols)) {
-    const { text } = await ask(await sign(request, { ...own, service }))
+    const { text } = await call(await sign(request, { ...own, service }))
     t.equal(text, name === 'eks' ? 'eks' : 'emulator', name)
   }
 })
 
-t.test('any other is refused as its service refuses it, and reaches nobody', async (t) => {
-  const { ask, reached } = await startGateway(t)
+t.test('any other request is rejected with the error of its service', async (t) => {
+  const { call, reached } = await startGateway(t)
   const expected: Record<string, Record<string, [status: number, code: string]>> = {
     query: {
       unsigned: [403, 'MissingAuthenticationToken'],
@@ -129,17 +129,17 @@ t.test('any other is refused as its service refuses it, and reaches nobody', asy
       ended: await sign(request, { ...session(Date.now() - 1000), service }),
     }
     for (const [attempt, sent] of Object.entries(attempts)) {
-      const { status, headers, text } = await ask(sent)
+      const { status, headers, text } = await call(sent)
       const code = /<Code>(\w+)<\/Code>/.exec(text)?.[1] ?? headers['x-amzn-errortype']
       t.strictSame([status, code], expected[name]?.[attempt], `${attempt} ${name}: ${text}`)
     }
-    t.equal((await ask(await sign(request, { ...session(Date.now() + 60_000), service }))).status, 200)
+    t.equal((await call(await sign(request, { ...session(Date.now() + 60_000), service }))).status, 200)
   }
   t.equal(reached.length, Object.keys(protocols).length)
 })
 
-t.test('a session token belongs to its access key, and none is needed where none was given', async (t) => {
-  const { ask } = await startGateway(t)
+t.test('a session token is valid only with its own access key', async (t) => {
+  const { call } = await startGateway(t)
   const sessionToken = keys.sessionToken({ accessKeyId: 'ASIASESSION', expiresAt: Date.now() + 60_000 })
   const [request] = protocols['query'] ?? []
   if (request === undefined) throw new TypeError('there is no such request')
@@ -162,22 +162,22 @@ t.test('a session token belongs to its access key, and none is needed where none
     },
     { ...own, service: 'iam', sessionToken },
   ]) {
-    t.match((await ask(await sign(request, signer))).text, /<Code>InvalidClientTokenId</)
+    t.match((await call(await sign(request, signer))).text, /<Code>InvalidClientTokenId</)
   }
 })
 
-t.test('a token of another issuer, which the box cannot verify, begins no session', async (t) => {
-  const { ask, reached } = await startGateway(t)
+t.test('roles cannot be assumed with a token that the box cannot verify', async (t) => {
+  const { call, reached } = await startGateway(t)
   for (const action of ['AssumeRoleWithWebIdentity', 'AssumeRoleWithSAML']) {
-    const { status, text } = await ask(plain('POST', '/', form, `Action=${action}&RoleArn=any`))
+    const { status, text } = await call(plain('POST', '/', form, `Action=${action}&RoleArn=any`))
     t.equal(status, 400)
     t.match(text, /<Code>InvalidIdentityToken</)
   }
   t.strictSame(reached, [])
 })
 
-t.test('a web page gets nowhere, not even with a signature', async (t) => {
-  const { ask, reached } = await startGateway(t)
+t.test('requests of web pages are rejected, even with a valid signature', async (t) => {
+  const { call, reached } = await startGateway(t)
   const [request] = protocols['query'] ?? []
   if (request === undefined) throw new TypeError('there is no such request')
   const signed = await sign(request, { ...own, service: 'iam' })
@@ -188,20 +188,20 @@ t.test('a web page gets nowhere, not even with a signature', async (t) => {
     { host: 'evil.example:4566' },
     { host: '' },
   ]) {
-    const answer = await ask({ ...signed, headers: { ...signed.headers, ...headers } })
-    t.equal(answer.status, 403, JSON.stringify(headers))
-    t.notOk(Object.keys(answer.headers).some((name) => name.startsWith('access-control-')))
+    const response = await call({ ...signed, headers: { ...signed.headers, ...headers } })
+    t.equal(response.status, 403, JSON.stringify(headers))
+    t.notOk(Object.keys(response.headers).some((name) => name.startsWith('access-control-')))
   }
   const preflight = plain('OPTIONS', '/', {
     origin: 'https://evil.example',
     'access-control-request-method': 'PUT',
   })
-  t.equal((await ask(preflight)).status, 403)
+  t.equal((await call(preflight)).status, 403)
   t.strictSame(reached, [])
 })
 
-t.test("the emulator's own controls are out of reach, however their path is written", async (t) => {
-  const { ask, reached, port } = await startGateway(t)
+t.test("the emulator's control paths are rejected in every spelling", async (t) => {
+  const { call, reached, port } = await startGateway(t)
   for (const path of [
     '/moto-api/',
     '/moto-api/reset',
@@ -214,15 +214,15 @@ t.test("the emulator's own controls are out of reach, however their path is writ
     '/latest/meta-data/iam/security-credentials/',
   ]) {
     const request = await sign(plain('POST', path), { ...own, service: 's3' })
-    t.equal((await ask({ ...request, url: path })).status, 403, path)
+    t.equal((await call({ ...request, url: path })).status, 403, path)
   }
   t.strictSame(reached, [])
 })
 
-t.test('while the emulator is away clients are told to try again', async (t) => {
+t.test('clients get 503 while the emulator is unavailable', async (t) => {
   t.capture(console, 'error')
-  const { ask } = await startGateway(t, { emulator: () => Promise.reject(new Error('gone')) })
+  const { call } = await startGateway(t, { emulator: () => Promise.reject(new Error('gone')) })
   const [request] = protocols['ec2'] ?? []
   if (request === undefined) throw new TypeError('there is no such request')
-  t.equal((await ask(await sign(request, { ...own, service: 'ec2' }))).status, 503)
+  t.equal((await call(await sign(request, { ...own, service: 'ec2' }))).status, 503)
 })

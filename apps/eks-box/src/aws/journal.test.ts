@@ -10,7 +10,7 @@ interface Entry {
 
 const notRoot = process.getuid?.() === 0 ? false : 'mounting a small file system needs root'
 
-t.test('entries are read in the order in which they were written', async (t) => {
+t.test('entries are read in the order of writing', async (t) => {
   const journal = new Journal<Entry>(join(t.testdir(), 'aws', 'journal.jsonl'))
   t.strictSame(await journal.read(), [])
   await journal.append({ change: 'one' })
@@ -20,7 +20,7 @@ t.test('entries are read in the order in which they were written', async (t) => 
   t.strictSame(await journal.read(), [])
 })
 
-t.test('a line that a power cut left half written is cut off, and what follows is kept', async (t) => {
+t.test('an incomplete last line is truncated, so that later entries are not lost', async (t) => {
   const path = join(t.testdir({ journal: '{"change":"ä"}\n{"cha' }), 'journal')
   t.strictSame(await new Journal<Entry>(path).read(), [{ change: 'ä' }])
   await new Journal<Entry>(path).append({ change: 'two' })
@@ -28,13 +28,13 @@ t.test('a line that a power cut left half written is cut off, and what follows i
   t.equal(readFileSync(path, 'utf8'), '{"change":"ä"}\n{"change":"two"}\n')
 })
 
-t.test('a torn line between good ones does not keep them from being read', async (t) => {
+t.test('an incomplete line in the middle is skipped', async (t) => {
   const path = join(t.testdir({ journal: '' }), 'journal')
   appendFileSync(path, '{"change":"one"}\n{"cha{"change":"two"}\n{"change":"three"}\n')
   t.strictSame(await new Journal<Entry>(path).read(), [{ change: 'one' }, { change: 'three' }])
 })
 
-t.test('on a full disk an entry is refused, and none is half written', { skip: notRoot }, async (t) => {
+t.test('on a full disk, append fails and leaves no incomplete line', { skip: notRoot }, async (t) => {
   const directory = t.testdir()
   const disk = join(directory, 'disk')
   mkdirSync(disk)

@@ -2,8 +2,8 @@ import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
- * A file of entries, one a line, that a full disk or a power cut cannot spoil: a line that was not written whole
- * is taken back at once, or, after a power cut, when the journal is read.
+ * A file with one entry per line that survives a full disk and a power failure: an incomplete line is removed
+ * immediately or, after a power failure, when the journal is read.
  */
 export class Journal<Entry> {
   readonly #path: string
@@ -12,7 +12,7 @@ export class Journal<Entry> {
     this.#path = path
   }
 
-  /** All entries. Cuts off a last line that was not written whole, and leaves out any other that cannot be read. */
+  /** Reads all entries. Truncates an incomplete last line, and skips any other line that cannot be parsed. */
   async read(): Promise<Entry[]> {
     const file = await this.#open()
     try {
@@ -29,7 +29,7 @@ export class Journal<Entry> {
     }
   }
 
-  /** @throws the error of the file system; the journal is then what it was before. */
+  /** @throws the file system's error, after restoring the journal. */
   async append(entry: Entry): Promise<void> {
     const file = await this.#open()
     try {
@@ -51,7 +51,7 @@ export class Journal<Entry> {
 
   async #open(): Promise<FileHandle> {
     await mkdir(dirname(this.#path), { recursive: true })
-    // Some entries carry secrets.
+    // Some entries contain secrets.
     return open(this.#path, 'a+', 0o600)
   }
 
@@ -59,7 +59,7 @@ export class Journal<Entry> {
     try {
       return [JSON.parse(line) as Entry]
     } catch {
-      console.error(`line ${number} of ${this.#path} was not written whole and is left out`)
+      console.error(`line ${number} of ${this.#path} is incomplete and is skipped`)
       return []
     }
   }

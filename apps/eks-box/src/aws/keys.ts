@@ -2,27 +2,26 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-/** A session of temporary credentials, as its token says. */
+/** The content of a session token. */
 export interface Session {
   accessKeyId: string
   /** Milliseconds since 1970. */
   expiresAt: number
-  /** The access key of the user whose session it is; a role's session has none. */
+  /** The access key of the session's user; a role's session has none. */
   of?: string
 }
 
 /**
- * The secrets of an emulated account. The emulator draws its keys from numbers that are the same in every box,
- * so that identifiers are too; therefore its secrets are replaced by ones that are derived from each access key
- * id and a random number of the box. Nothing of them is stored: the same id always has the same secret, and a
- * session token carries its own end.
+ * The secrets of the emulated account. The emulator is seeded identically in every box to get the same identifiers, so
+ * its secrets are predictable. They are replaced by secrets derived from the access key id and a random key of the box.
+ * None of them is stored: an id always has the same secret, and a session token contains its own expiry.
  */
 export class AccountKeys {
   readonly #root: Buffer
 
-  /** @param root the random number of the box, at least 32 bytes. */
+  /** @param root the random key of the box, at least 32 bytes. */
   constructor(root: Buffer) {
-    if (root.length < 32) throw new RangeError('the root of the account keys must have at least 32 bytes')
+    if (root.length < 32) throw new RangeError('the root key of the account must have at least 32 bytes')
     this.#root = root
   }
 
@@ -37,7 +36,7 @@ export class AccountKeys {
     return `${claim}.${this.#mac(`session ${claim}`).toString('base64url')}`
   }
 
-  /** What a session token says; undefined when it was not issued by this account. */
+  /** Verifies and reads a session token; undefined when this account did not issue it. */
   session(token: string): Session | undefined {
     const [claim = '', mac = ''] = token.split('.')
     const expected = this.#mac(`session ${claim}`)
@@ -51,7 +50,7 @@ export class AccountKeys {
   }
 }
 
-/** Reads the account's keys from a file for root alone, or makes them when the box is new. */
+/** Reads the account's root key from its file, which only root can read, or creates it when the box is new. */
 export async function readAccountKeys(file: string): Promise<AccountKeys> {
   try {
     return new AccountKeys(await readFile(file))

@@ -1,6 +1,6 @@
 /**
- * The component `aws`: restores the emulated account, fills it when it is new, and serves AWS on one port and
- * the API server's webhooks on another.
+ * The component `aws`: restores the emulated account, fills a new one, and serves AWS on one port and the API server's
+ * webhooks on another.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
@@ -13,21 +13,21 @@ import {
 } from '@aws-sdk/client-ec2'
 import { execa } from 'execa'
 import { ACCOUNT, operatorKeyPath, REGION, readBoxConfig } from 'shared/box'
+import { kubernetesVersion, pinnedVersion } from 'shared/tools'
 import { CLUSTER_NAME, NODE_NAME, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { accountKeysPath, readConnections } from '../components/credentials.ts'
 import { kubectl } from '../components/kubectl.ts'
-import type { Caller } from '../eks-api/api.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
-import { EksFailure } from '../eks-api/failure.ts'
-import { askEks, buildEksApi } from '../eks-api/server.ts'
+import { EksException } from '../eks-api/exception.ts'
+import { buildEksApi, callEksApi } from '../eks-api/server.ts'
 import { Store } from '../eks-api/store.ts'
 import { TOKEN_LIFETIME } from '../eks-api/token.ts'
 import { buildWebhooks } from '../eks-api/webhooks.ts'
 import { timeLimits } from '../lifecycle/time-limits.ts'
 import { boxPaths } from '../state-directory.ts'
-import { kubernetesVersion, pinnedVersion } from '../tools.ts'
 import { seedAccount } from './account.ts'
 import { type Authenticated, authenticate } from './authentication.ts'
+import type { Caller } from './caller.ts'
 import { Credentials } from './credentials.ts'
 import { Emulator } from './emulator.ts'
 import { createGateway } from './gateway.ts'
@@ -40,14 +40,14 @@ const { data, pki } = boxPaths(config)
 const endpoint = `http://127.0.0.1:${PORTS.aws}`
 const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data, 'aws', 'journal.jsonl'), {
   start: timeLimits(config).componentStart / 2,
-  answer: timeLimits(config).componentStart,
+  response: timeLimits(config).componentStart,
 })
 const store = new Store(join(data, 'aws', 'eks.json'))
 const principals = new Principals(emulator)
 const keys = await readAccountKeys(accountKeysPath(config))
 const credentials = new Credentials(emulator, keys, principals)
 
-/** Who the box itself is in its account. */
+/** The box's own identity in its account. */
 const service: Caller = {
   account: ACCOUNT,
   userId: 'box',
@@ -55,7 +55,7 @@ const service: Caller = {
   principalArn: `arn:aws:iam::${ACCOUNT}:root`,
 }
 
-/** The box's own access key: it makes the account, and what EKS makes in it. */
+/** The box's own access key. It creates the initial account and the resources that EKS creates in an account. */
 const own = { accessKeyId: 'box', secretAccessKey: keys.secretOf('box') }
 const ec2 = new EC2Client({ endpoint, region: REGION, credentials: own })
 
@@ -63,7 +63,7 @@ async function verify(request: AwsRequest, lifetime?: number): Promise<Authentic
   return authenticate(request, keys, (id) => principals.callerOf(id), lifetime)
 }
 
-/** As `verify`, and takes what the box itself signs. */
+/** Like `verify`, but also accepts requests that the box itself signed. */
 async function verifyAtGateway(request: AwsRequest): Promise<Authenticated> {
   const findCaller = async (id: string) => (id === own.accessKeyId ? service : principals.callerOf(id))
   return authenticate(request, keys, findCaller)
@@ -78,7 +78,10 @@ async function describeSubnets(ids: readonly string[]) {
       zone: AvailabilityZone,
     }))
   } catch (error) {
-    throw new EksFailure('InvalidParameterException', error instanceof Error ? error.message : String(error))
+    throw new EksException(
+      'InvalidParameterException',
+      error instanceof Error ? error.message : String(error),
+    )
   }
 }
 
@@ -114,10 +117,10 @@ async function labelNode(labels: Readonly<Record<string, string | null>>): Promi
 
 const roles = new Map<string, { readAt: number; rules: PolicyRule[] }>()
 
-/** Rules change only when a chart adds to an aggregated role: half a minute is soon enough. */
+/** Caches the rules for 30 s: they change only when a chart extends an aggregated ClusterRole. */
 async function clusterRoleRules(name: string): Promise<PolicyRule[]> {
-  const known = roles.get(name)
-  if (known !== undefined && Date.now() - known.readAt < 30_000) return known.rules
+  const cached = roles.get(name)
+  if (cached !== undefined && Date.now() - cached.readAt < 30_000) return cached.rules
   const [program, ...args] = kubectl(config, 'get', 'clusterrole', name, '--output=json')
   const { stdout } = await execa(program, args)
   const { rules } = JSON.parse(stdout) as { rules: PolicyRule[] }
@@ -126,7 +129,7 @@ async function clusterRoleRules(name: string): Promise<PolicyRule[]> {
 }
 
 await emulator.restore(() => {
-  console.error('the emulator has ended; this ends too, to begin again with it')
+  console.error('the emulator has ended or does not respond; exiting, to restore the account after a restart')
   process.exit(1)
 })
 const eks = await buildEksApi(store, {
@@ -141,7 +144,7 @@ const eks = await buildEksApi(store, {
     oidcIssuer: oidcIssuer(config),
     serviceCidr: SERVICE_CIDR,
   },
-  // Where the box runs the program itself, the version that runs; else one EKS published.
+  // The version that the box runs if it runs the program, otherwise a version that EKS has published.
   addons: new Map([
     ['vpc-cni', { type: 'networking', versions: ['v1.20.4-eksbuild.1'] }],
     ['eks-pod-identity-agent', { type: 'security', versions: ['v1.3.9-eksbuild.1'] }],
@@ -183,7 +186,7 @@ const webhooks = await buildWebhooks(store, {
 })
 const gateway = createGateway({
   authenticate: verifyAtGateway,
-  eks: (request, { caller }) => askEks(eks, request, caller),
+  eks: (request, { caller }) => callEksApi(eks, request, caller),
   emulator: (request, by) => credentials.forward(request, by),
 })
 await new Promise<void>((resolve) => gateway.listen(PORTS.aws, '127.0.0.1', resolve))
@@ -194,6 +197,6 @@ if (!existsSync(operatorKeyPath(config))) {
   await writeFile(`${operatorKeyPath(config)}.new`, JSON.stringify(key), { mode: 0o600 })
   await rename(`${operatorKeyPath(config)}.new`, operatorKeyPath(config))
 }
-// Its /healthz is the component's probe: it answers once the account is whole.
+// The component's probe is /healthz of the webhooks, so they must not listen before the account is complete.
 await webhooks.listen({ port: PORTS.eksWebhooks, host: '127.0.0.1' })
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(0))

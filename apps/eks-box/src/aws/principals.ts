@@ -1,8 +1,8 @@
 import { REGION } from 'shared/box'
-import type { Caller } from '../eks-api/api.ts'
+import type { Caller } from './caller.ts'
 import type { AwsRequest, AwsResponse } from './request.ts'
 
-/** The part of the emulator that principals are looked up in. */
+/** The interface of the emulator that principals and credentials need. */
 export interface Backend {
   forward: (request: AwsRequest) => Promise<AwsResponse>
 }
@@ -17,60 +17,60 @@ export class Principals {
     this.#emulator = emulator
   }
 
-  /** Forgets what was looked up: something in the account may have changed. */
+  /** Clears the cache, because the account may have changed. */
   forget(): void {
     this.#changes++
     this.#callers.clear()
   }
 
-  /** The principal that an access key belongs to; undefined when the key is unknown or inactive, or its role is gone. */
+  /** The principal of an access key; undefined when the key is unknown or inactive, or its role no longer exists. */
   async callerOf(accessKeyId: string): Promise<Caller | undefined> {
     if (this.#callers.has(accessKeyId)) return this.#callers.get(accessKeyId)
     const changes = this.#changes
     const caller = await this.#find(accessKeyId)
-    // What changed meanwhile may have changed this.
+    // Do not cache a result that a change during the lookup may have invalidated.
     if (changes === this.#changes) this.#callers.set(accessKeyId, caller)
     return caller
   }
 
   async #find(accessKeyId: string): Promise<Caller | undefined> {
-    const identity = await this.#ask('sts', { Action: 'GetCallerIdentity' }, accessKeyId)
+    const identity = await this.#query('sts', { Action: 'GetCallerIdentity' }, accessKeyId)
     if (identity === undefined) return undefined
     const arn = field(identity, 'Arn')
-    // The user that the emulator takes everybody for whom it does not know.
+    // The emulator reports this user for every unknown access key.
     if (/:sts::\d+:user\/moto$/.test(arn)) return undefined
     const [, account, role] = /^arn:aws:sts::(\d+):assumed-role\/([^/]+)\//.exec(arn) ?? []
     const principalArn = role === undefined ? arn : `arn:aws:iam::${account}:role/${role}`
     const isValid =
       role === undefined
         ? await this.#isActive(accessKeyId, arn)
-        : (await this.#ask('iam', { Action: 'GetRole', RoleName: role })) !== undefined
+        : (await this.#query('iam', { Action: 'GetRole', RoleName: role })) !== undefined
     if (!isValid) return undefined
     return { account: field(identity, 'Account'), userId: field(identity, 'UserId'), arn, principalArn }
   }
 
-  /** Whether the account has the user or role of this ARN. */
+  /** Whether the account has a user or role with exactly this ARN. */
   async exists(arn: string): Promise<boolean> {
     const [, kind, name = ''] = /^arn:aws:iam::\d{12}:(role|user)\/(?:.*\/)?([^/]+)$/.exec(arn) ?? []
     if (kind === undefined) return false
     const found =
       kind === 'role'
-        ? await this.#ask('iam', { Action: 'GetRole', RoleName: name })
-        : await this.#ask('iam', { Action: 'GetUser', UserName: name })
+        ? await this.#query('iam', { Action: 'GetRole', RoleName: name })
+        : await this.#query('iam', { Action: 'GetUser', UserName: name })
     return found !== undefined && field(found, 'Arn') === arn
   }
 
   async #isActive(accessKeyId: string, userArn: string): Promise<boolean> {
     const UserName = userArn.split('/').at(-1) ?? ''
-    const keys = await this.#ask('iam', { Action: 'ListAccessKeys', UserName })
+    const keys = await this.#query('iam', { Action: 'ListAccessKeys', UserName })
     const members = keys?.match(/<member>.*?<\/member>/gs) ?? []
     return members.some(
       (member) => field(member, 'AccessKeyId') === accessKeyId && field(member, 'Status') === 'Active',
     )
   }
 
-  /** The answer of IAM or STS; undefined when there is no such thing. */
-  async #ask(
+  /** The response of IAM or STS; undefined when the resource does not exist. */
+  async #query(
     service: 'iam' | 'sts',
     parameters: Record<string, string>,
     accessKeyId = 'box',
@@ -87,12 +87,12 @@ export class Principals {
       body: Buffer.from(new URLSearchParams({ ...parameters, Version }).toString()),
     })
     if (status === 404) return undefined
-    if (status !== 200) throw new Error(`the emulator answers ${status} to ${parameters['Action']}`)
+    if (status !== 200) throw new Error(`the emulator responded with ${status} to ${parameters['Action']}`)
     return body.toString()
   }
 }
 
-/** The text of an element in an answer of the query protocol; empty when there is none. */
+/** The text of an XML element in a response of the query protocol; empty if the element is missing. */
 export function field(xml: string, name: string): string {
   return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1] ?? ''
 }

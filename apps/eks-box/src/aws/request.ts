@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 
-/** A request to AWS as it came in. */
+/** An incoming request to AWS. */
 export interface AwsRequest {
   method: string
   /** Path and query. */
@@ -9,19 +9,19 @@ export interface AwsRequest {
   body: Buffer
 }
 
-/** What AWS answers. */
+/** A response of AWS. */
 export interface AwsResponse {
   status: number
   headers: OutgoingHttpHeaders
   body: Buffer
 }
 
-/** Whether the parameters of a request are in its body, as in a form (the query protocol of AWS). */
+/** Whether the body is a form with the request's parameters (the query protocol of AWS). */
 export function isForm({ headers }: Pick<AwsRequest, 'headers'>): boolean {
   return headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true
 }
 
-/** The operation a request names, in its target header, its query or its form; REST services name none. */
+/** The operation that a request names in its target header, query or form; undefined for REST services. */
 export function operation(request: AwsRequest): string | undefined {
   const { url, headers, body } = request
   const target = headers['x-amz-target']
@@ -32,7 +32,7 @@ export function operation(request: AwsRequest): string | undefined {
   return new URLSearchParams(body.toString()).get('Action') ?? undefined
 }
 
-/** A parameter of a request of the query protocol. */
+/** A parameter of a query protocol request. */
 export function parameter({ url, body }: AwsRequest, name: string): string | undefined {
   const value = new URLSearchParams(url.split('?')[1]).get(name)
   return value ?? new URLSearchParams(body.toString()).get(name) ?? undefined

@@ -1,8 +1,8 @@
 import t from 'tap'
-import type { Reason } from './refusal.ts'
+import type { Reason } from './aws-error.ts'
 import type { AwsRequest } from './request.ts'
 import { checkSignature, checkTime, readSignature, type Signature } from './signature.ts'
-import { because, sign, signedRequest } from './testing.ts'
+import { awsError, sign, signedRequest } from './testing.ts'
 
 /** The signature of a request that has one. */
 function read(request: AwsRequest): Signature {
@@ -18,7 +18,7 @@ const get = (url: string, headers: Record<string, string>): AwsRequest => ({
   body: Buffer.alloc(0),
 })
 
-t.test('the examples that AWS publishes hold, and no other key makes them', async (t) => {
+t.test("AWS's published examples verify with their key only", async (t) => {
   const s3Secret = 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'
   const examples: [name: string, secret: string, request: AwsRequest][] = [
     [
@@ -55,11 +55,11 @@ t.test('the examples that AWS publishes hold, and no other key makes them', asyn
   ]
   for (const [name, secret, request] of examples) {
     await t.resolves(checkSignature(request, read(request), secret), name)
-    await t.rejects(checkSignature(request, read(request), `${secret}x`), because('mismatch'), name)
+    await t.rejects(checkSignature(request, read(request), `${secret}x`), awsError('mismatch'), name)
   }
 })
 
-t.test('a change of anything that was signed is noticed', async (t) => {
+t.test('a change of any signed part is detected', async (t) => {
   const secret = 'secret'
   const request = await sign(
     {
@@ -84,18 +84,18 @@ t.test('a change of anything that was signed is noticed', async (t) => {
     const tampered = { ...request, ...change }
     await t.rejects(
       checkSignature(tampered, read(tampered), secret),
-      { name: 'Refusal' },
+      { name: 'AwsError' },
       Object.keys(change).join(),
     )
   }
   const { host: _host, ...headers } = request.headers
-  await t.rejects(checkSignature({ ...request, headers }, read(request), secret), because('mismatch'))
+  await t.rejects(checkSignature({ ...request, headers }, read(request), secret), awsError('mismatch'))
 })
 
 t.test('only S3 may leave its body out of the signature', async (t) => {
   const secret = 'secret'
   for (const statement of ['UNSIGNED-PAYLOAD', 'STREAMING-UNSIGNED-PAYLOAD-TRAILER']) {
-    const asked = { service: 's3', secretAccessKey: secret, accessKeyId: 'AKIA' }
+    const signer = { service: 's3', secretAccessKey: secret, accessKeyId: 'AKIA' }
     const put = await sign(
       {
         method: 'PUT',
@@ -103,15 +103,15 @@ t.test('only S3 may leave its body out of the signature', async (t) => {
         headers: { 'x-amz-content-sha256': statement },
         body: Buffer.from('data'),
       },
-      asked,
+      signer,
     )
     await t.resolves(checkSignature(put, read(put), secret))
-    const other = await sign(put, { ...asked, service: 'iam' })
-    await t.rejects(checkSignature(other, read(other), secret), because('payload'))
+    const other = await sign(put, { ...signer, service: 'iam' })
+    await t.rejects(checkSignature(other, read(other), secret), awsError('payload'))
   }
 })
 
-t.test('a request has its time: five minutes either way, with S3 fifteen', (t) => {
+t.test('the allowed clock difference is 5 minutes, and 15 minutes for S3', (t) => {
   const minute = 60_000
   const signature = (service: string, lifetime?: number): Signature => ({
     accessKeyId: 'AKIA',
@@ -128,23 +128,23 @@ t.test('a request has its time: five minutes either way, with S3 fifteen', (t) =
   ] as const) {
     t.doesNotThrow(() => checkTime(signature(service), undefined, skew * minute))
     t.doesNotThrow(() => checkTime(signature(service), undefined, -skew * minute))
-    t.throws(() => checkTime(signature(service), undefined, skew * minute + 1000), because('skewed'))
-    t.throws(() => checkTime(signature(service), undefined, -skew * minute - 1000), because('skewed'))
+    t.throws(() => checkTime(signature(service), undefined, skew * minute + 1000), awsError('skewed'))
+    t.throws(() => checkTime(signature(service), undefined, -skew * minute - 1000), awsError('skewed'))
   }
   t.doesNotThrow(() => checkTime(signature('s3', minute), undefined, minute))
-  t.throws(() => checkTime(signature('s3', minute), undefined, minute + 1), because('outdated'))
-  t.doesNotThrow(() => checkTime(signature('sts', minute), 15 * minute, 14 * minute), 'a limit in its place')
-  t.throws(() => checkTime(signature('sts', minute), 15 * minute, 16 * minute), because('outdated'))
+  t.throws(() => checkTime(signature('s3', minute), undefined, minute + 1), awsError('outdated'))
+  t.doesNotThrow(() => checkTime(signature('sts', minute), 15 * minute, 14 * minute), 'overridden lifetime')
+  t.throws(() => checkTime(signature('sts', minute), 15 * minute, 16 * minute), awsError('outdated'))
   t.end()
 })
 
-t.test('what is no signature of this version is said', async (t) => {
+t.test('an unsupported or incomplete signature is rejected', async (t) => {
   const request = await signedRequest()
   const { authorization = '' } = request.headers
   const refused = (authorization: string, reason: Reason, headers: object = {}) =>
     t.throws(
       () => readSignature({ ...request, headers: { ...request.headers, authorization, ...headers } }),
-      because(reason),
+      awsError(reason),
       authorization,
     )
   refused('garbage', 'unsupported')
@@ -158,7 +158,7 @@ t.test('what is no signature of this version is said', async (t) => {
   const { authorization: _authorization, ...unsigned } = request.headers
   t.equal(readSignature({ ...request, headers: unsigned }), undefined)
   const query = (text: string) => () => readSignature({ ...request, headers: unsigned, url: `/?${text}` })
-  t.throws(query('X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256'), because('unsupported'))
-  t.throws(query('X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=never'), because('incomplete'))
-  t.throws(query('X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=60'), because('incomplete'))
+  t.throws(query('X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256'), awsError('unsupported'))
+  t.throws(query('X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=never'), awsError('incomplete'))
+  t.throws(query('X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=60'), awsError('incomplete'))
 })

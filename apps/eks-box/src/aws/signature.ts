@@ -1,10 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { Sha256Node } from '@smithy/core/checksum'
 import { SignatureV4 } from '@smithy/signature-v4'
-import { Refusal } from './refusal.ts'
+import { AwsError } from './aws-error.ts'
 import type { AwsRequest } from './request.ts'
 
-/** What a request says about its own signature (AWS Signature Version 4), in its headers or in its query. */
+/** A request's signature (AWS Signature Version 4), from its headers or its query. */
 export interface Signature {
   accessKeyId: string
   region: string
@@ -14,7 +14,7 @@ export interface Signature {
   value: string
   /** Milliseconds since 1970. */
   signedAt: number
-  /** How long a presigned URL holds, in milliseconds. */
+  /** How long a presigned URL is valid, in milliseconds. */
   lifetime?: number
   sessionToken?: string
 }
@@ -22,21 +22,21 @@ export interface Signature {
 const algorithm = 'AWS4-HMAC-SHA256'
 const minute = 60_000
 
-/** How far the clocks of client and service may differ, in milliseconds (AWS General Reference; S3 API Reference). */
+/** Allowed clock difference between client and service, in milliseconds (AWS General Reference; S3 API Reference). */
 const clockSkew = (service: string) => (service === 's3' ? 15 : 5) * minute
 
 /**
  * Reads the signature of a request.
  *
  * @returns undefined when the request is unsigned.
- * @throws Refusal when the signature is incomplete, or of another version.
+ * @throws AwsError when the signature is incomplete or has another version.
  */
 export function readSignature({ url, headers }: AwsRequest): Signature | undefined {
   const { authorization } = headers
   const query = new URLSearchParams(url.split('?')[1])
   if (authorization !== undefined) {
     if (!authorization.startsWith(`${algorithm} `)) {
-      throw new Refusal('unsupported', `Authorization must be of the form ${algorithm}`)
+      throw new AwsError('unsupported', `Authorization must be of the form ${algorithm}`)
     }
     const parts = authorization
       .slice(algorithm.length)
@@ -53,10 +53,11 @@ export function readSignature({ url, headers }: AwsRequest): Signature | undefin
   }
   if (query.get('X-Amz-Algorithm') === null) return undefined
   if (query.get('X-Amz-Algorithm') !== algorithm) {
-    throw new Refusal('unsupported', `X-Amz-Algorithm must be ${algorithm}`)
+    throw new AwsError('unsupported', `X-Amz-Algorithm must be ${algorithm}`)
   }
   const seconds = query.get('X-Amz-Expires') ?? ''
-  if (!/^\d{1,6}$/.test(seconds)) throw new Refusal('incomplete', 'X-Amz-Expires must be a number of seconds')
+  if (!/^\d{1,6}$/.test(seconds))
+    throw new AwsError('incomplete', 'X-Amz-Expires must be a number of seconds')
   return compose({
     credential: query.get('X-Amz-Credential'),
     signedHeaders: query.get('X-Amz-SignedHeaders'),
@@ -78,22 +79,22 @@ function compose(parts: {
   const [, accessKeyId = '', day = '', region = '', service = ''] =
     /^(\w+)\/(\d{8})\/([a-z0-9-]+)\/([a-z0-9-]+)\/aws4_request$/.exec(parts.credential ?? '') ?? []
   if (accessKeyId === '') {
-    throw new Refusal(
+    throw new AwsError(
       'incomplete',
       'Credential must have the form <access key id>/<date>/<region>/<service>/aws4_request',
     )
   }
   const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(parts.date ?? '')
   if (date === null || !parts.date?.startsWith(day)) {
-    throw new Refusal('incomplete', `X-Amz-Date must be a time of the day ${day} that Credential names`)
+    throw new AwsError('incomplete', `X-Amz-Date must be on the date in Credential, ${day}`)
   }
   const signedHeaders = (parts.signedHeaders ?? '').toLowerCase().split(';')
   if (!signedHeaders.includes('host')) {
-    throw new Refusal('mismatch', "'Host' must be a 'SignedHeader' in the AWS Authorization.")
+    throw new AwsError('mismatch', "'Host' must be a 'SignedHeader' in the AWS Authorization.")
   }
   const value = parts.value ?? ''
   if (!/^[0-9a-f]{64}$/.test(value))
-    throw new Refusal('incomplete', 'Signature must be 64 hexadecimal digits')
+    throw new AwsError('incomplete', 'Signature must be 64 hexadecimal digits')
   const [, year = 0, month = 0, dayOfMonth, hour, minutes, seconds] = date.map(Number)
   return {
     accessKeyId,
@@ -108,28 +109,28 @@ function compose(parts: {
 }
 
 /**
- * Checks that a request was signed now.
+ * Checks that a signature is valid at this time.
  *
- * @param lifetime how long a presigned URL holds in place of what it says, in milliseconds.
- * @throws Refusal when its time has passed or has not yet come.
+ * @param lifetime overrides the lifetime of a presigned URL, in milliseconds.
+ * @throws AwsError when the signature has expired or its date is in the future.
  */
 export function checkTime(signature: Signature, lifetime = signature.lifetime, now = Date.now()): void {
   const skew = clockSkew(signature.service)
   const [at, present] = [time(signature.signedAt), time(now)]
   if (signature.signedAt > now + skew) {
-    throw new Refusal(
+    throw new AwsError(
       'skewed',
       `Signature not yet current: ${at} is still later than ${time(now + skew)} (${present} + ${skew / minute} min.)`,
     )
   }
   if (lifetime !== undefined && signature.signedAt + lifetime < now) {
-    throw new Refusal(
+    throw new AwsError(
       'outdated',
       `Signature expired: ${time(signature.signedAt + lifetime)} is before ${present}`,
     )
   }
   if (lifetime === undefined && signature.signedAt < now - skew) {
-    throw new Refusal(
+    throw new AwsError(
       'skewed',
       `Signature expired: ${at} is now earlier than ${time(now - skew)} (${present} - ${skew / minute} min.)`,
     )
@@ -137,12 +138,12 @@ export function checkTime(signature: Signature, lifetime = signature.lifetime, n
 }
 
 /**
- * Checks that the owner of `secretAccessKey` signed this very request: signs it again and compares.
+ * Checks that the request was signed with `secretAccessKey`, by signing it again and comparing.
  *
- * The body is covered too, except where the client signed a statement that it is not, which S3 allows. The
- * signatures of single chunks of a streamed body are not checked; the one they start from is.
+ * This includes the body, unless the client declared it unsigned, which S3 allows. For a streamed body, only the seed
+ * signature is checked, not the signatures of the chunks.
  *
- * @throws Refusal when the signature is another's, or the request was changed.
+ * @throws AwsError when the signature was made with another key, or the request was changed.
  */
 export async function checkSignature(
   request: AwsRequest,
@@ -154,7 +155,7 @@ export async function checkSignature(
   const headers: Record<string, string> = { 'x-amz-content-sha256': payloadHash(request, signature) }
   for (const name of signed) {
     const value = request.headers[name]
-    if (value === undefined) throw new Refusal('mismatch', `the signed header ${name} is missing`)
+    if (value === undefined) throw new AwsError('mismatch', `the signed header ${name} is missing`)
     headers[name] = Array.isArray(value) ? value.join(',') : value
   }
   const signer = new SignatureV4({
@@ -162,11 +163,11 @@ export async function checkSignature(
     region: signature.region,
     service: signature.service,
     sha256: Sha256Node,
-    // Only S3 takes a path as it is (AWS IAM User Guide, "Create a signed AWS API request").
+    // Only S3 signs the path without escaping it twice (AWS IAM User Guide, "Create a signed AWS API request").
     uriEscapePath: signature.service !== 's3',
     applyChecksum: false,
   })
-  const again = await signer.sign(
+  const expectedRequest = await signer.sign(
     {
       method: request.method,
       protocol: 'http:',
@@ -181,26 +182,26 @@ export async function checkSignature(
       unsignableHeaders: new Set(['x-amz-date', 'x-amz-content-sha256'].filter((name) => !signed.has(name))),
     },
   )
-  const expected = again.headers['authorization']?.split('Signature=')[1] ?? ''
+  const expected = expectedRequest.headers['authorization']?.split('Signature=')[1] ?? ''
   if (expected.length === signature.value.length) {
     if (timingSafeEqual(Buffer.from(expected), Buffer.from(signature.value))) return
   }
-  throw new Refusal(
+  throw new AwsError(
     'mismatch',
     'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.',
   )
 }
 
-/** What the signature covers in place of the body. */
+/** The payload hash, or a placeholder for an unsigned body, that the signature covers. */
 function payloadHash(request: AwsRequest, { service, signedHeaders, lifetime }: Signature): string {
   const declared = request.headers['x-amz-content-sha256']
-  // S3's presigned URLs leave the body open.
+  // Presigned URLs of S3 do not sign the body.
   if (service === 's3' && lifetime !== undefined) return single(declared) ?? 'UNSIGNED-PAYLOAD'
   const actual = createHash('sha256').update(request.body).digest('hex')
   if (typeof declared !== 'string' || !signedHeaders.includes('x-amz-content-sha256')) return actual
-  const isOpen = service === 's3' && /^(UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+)$/.test(declared)
-  if (!isOpen && declared !== actual) {
-    throw new Refusal(
+  const isUnsigned = service === 's3' && /^(UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+)$/.test(declared)
+  if (!isUnsigned && declared !== actual) {
+    throw new AwsError(
       'payload',
       "The provided 'x-amz-content-sha256' header does not match what was computed.",
     )
@@ -208,7 +209,7 @@ function payloadHash(request: AwsRequest, { service, signedHeaders, lifetime }: 
   return declared
 }
 
-/** A query by name; a name that occurs again has all its values. */
+/** Parses a query into all values of each name. */
 function readQuery(text: string | undefined): Record<string, string[]> {
   const query: Record<string, string[]> = {}
   for (const [name, value] of new URLSearchParams(text)) {
@@ -222,5 +223,5 @@ function readQuery(text: string | undefined): Record<string, string[]> {
 
 const single = (value: string | string[] | undefined) => (Array.isArray(value) ? value.join(',') : value)
 
-/** As AWS writes times in its messages: 20260131T120000Z. */
+/** The time format of AWS's error messages: 20260131T120000Z. */
 const time = (milliseconds: number) => new Date(milliseconds).toISOString().replace(/[-:]|\.\d+/g, '')

@@ -1,12 +1,12 @@
 import { Sha256Node } from '@smithy/core/checksum'
 import { SignatureV4 } from '@smithy/signature-v4'
-import type { Reason } from './refusal.ts'
+import type { Reason } from './aws-error.ts'
 import type { AwsRequest } from './request.ts'
 
-/** A refusal, as a test expects it. */
-export const because = (reason: Reason) => ({ name: 'Refusal', reason })
+/** Matches an `AwsError` with this reason. */
+export const awsError = (reason: Reason) => ({ name: 'AwsError', reason })
 
-/** Whose signature a test puts under a request. */
+/** The credentials with which a test signs a request. */
 export interface Signer {
   accessKeyId: string
   secretAccessKey: string
@@ -43,7 +43,7 @@ function parse({ method, url, headers, body }: AwsRequest) {
   }
 }
 
-/** The request as a client of AWS signs it. */
+/** Signs a request as an AWS client does. */
 export async function sign(request: AwsRequest, signer: Signer): Promise<AwsRequest> {
   const { signingDate = new Date(Date.now()) } = signer
   const { headers } = await signerOf(signer).sign(parse(request), { signingDate })
@@ -63,7 +63,7 @@ export function signedRequest(signer: Partial<Signer> = {}): Promise<AwsRequest>
   )
 }
 
-/** A token of `aws eks get-token` for a cluster. */
+/** A token like that of `aws eks get-token`. */
 export async function presignedToken(
   signer: Signer,
   cluster: string,

@@ -5,7 +5,7 @@ import t from 'tap'
 import { boxPaths } from '../state-directory.ts'
 import { ensureCertificates } from './certificates.ts'
 
-t.test('certificates are made once, and again when what goes into them has changed', async (t) => {
+t.test('certificates are reused until their inputs change', async (t) => {
   const config = { ...readBoxConfig(process.env), stateDir: t.testdir() }
   const { pki, kubeconfigs } = boxPaths(config)
   const read = () =>

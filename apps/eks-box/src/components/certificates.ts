@@ -4,12 +4,12 @@ import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { type BoxConfig, kubeconfigPath } from 'shared/box'
+import { kubernetesVersion, programPath } from 'shared/tools'
 import { parse, stringify } from 'yaml'
 import { CLUSTER_NAME, NODE_IP, NODE_NAME, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { kubernetesVersion, programPath } from '../tools.ts'
 
-/** Client certificates beside the ones kubeadm makes by itself: file name, user, group. */
+/** Kubeconfigs with client certificates, in addition to those that kubeadm creates in its own phases. */
 const clients = [
   { file: 'kube-proxy.conf', user: 'system:kube-proxy' },
   { file: 'coredns.conf', user: 'coredns' },
@@ -17,19 +17,19 @@ const clients = [
   { file: 'admin.conf', user: 'kubernetes-admin', group: 'system:masters' },
 ]
 
-/** Certificates that are valid for less than this are made again, in milliseconds: 30 days. */
+/** Remaining validity below which certificates are renewed, in milliseconds: 30 days. */
 const renewBefore = 30 * 24 * 3_600_000
 
 /**
- * Makes the cluster's certificates and kubeconfigs with kubeadm: at the first start, when what goes into them has
- * changed, and before they expire. The certificate authorities and the key of the service accounts stay, so that
- * what they have signed stays valid. Writes the operator's kubeconfig each time, because its port may have changed.
+ * Creates the cluster's certificates and kubeconfigs with kubeadm at the first start, when their inputs change, and
+ * before they expire. Keeps the certificate authorities and the service account key, so that everything they have
+ * signed stays valid. Always rewrites the operator's kubeconfig, because its port may have changed.
  */
 export async function ensureCertificates(config: BoxConfig): Promise<void> {
   const { pki, kubeconfigs, config: configDir } = boxPaths(config)
   const settings = kubeadmConfig(pki)
   const inputs = JSON.stringify([settings, clients])
-  // Written last: a run that was interrupted halfway starts over.
+  // Written last, so that an interrupted run starts over.
   const complete = join(pki, 'complete')
   if (!(await areCurrent(pki, inputs))) {
     await removeStale(pki, complete)
@@ -58,7 +58,7 @@ export async function ensureCertificates(config: BoxConfig): Promise<void> {
   await writeOperatorKubeconfig(config, join(kubeconfigs, 'admin.conf'))
 }
 
-/** Whether all certificates are there, were made from `inputs`, and are valid for a while yet. */
+/** Whether all certificates exist, were made from `inputs`, and do not expire soon. */
 async function areCurrent(pki: string, inputs: string): Promise<boolean> {
   const complete = join(pki, 'complete')
   if (!existsSync(complete) || (await readFile(complete, 'utf8')) !== inputs) return false
@@ -66,14 +66,14 @@ async function areCurrent(pki: string, inputs: string): Promise<boolean> {
   return Date.parse(validTo) - Date.now() > renewBefore
 }
 
-/** Removes what is to be made again: kubeadm keeps what is there. */
+/** Removes outdated certificates, because kubeadm keeps existing ones. */
 async function removeStale(pki: string, complete: string): Promise<void> {
   if (!existsSync(complete)) {
-    // Nothing was ever in use.
+    // The first run was interrupted: no certificate has been used yet.
     await rm(pki, { recursive: true, force: true })
     return
   }
-  // From here on they are neither current nor new, also if this run is interrupted.
+  // Marks the certificates as outdated, but still keeps the authorities if this run is interrupted too.
   await writeFile(complete, '')
   const kept = /^((ca|front-proxy-ca|sa)\.(crt|key|pub)|complete)$/
   for (const entry of await readdir(pki, { recursive: true, withFileTypes: true })) {

@@ -1,33 +1,35 @@
-/** A failure that a component's log gives away, in the words of the operator. */
+/** A known failure that a component's log reveals, with its cause and next step for the operator. */
 export interface Diagnosis {
   pattern: RegExp
   cause: string
   nextStep: string
 }
 
-/** How to ask a component whether it serves. `insecure` is for a certificate the component made itself. */
+/** A readiness probe, which becomes a liveness probe once the component is ready. */
 export type Probe =
+  /** Succeeds with status 200. `insecure` accepts the component's self-signed certificate. */
   | { kind: 'http'; url: string; insecure?: boolean }
-  /** Says something and is content with an answer that begins with `hear`. */
-  | { kind: 'tcp'; host: string; port: number; say: string; hear: string }
+  /** Sends `send` and succeeds when the response starts with `expect`. */
+  | { kind: 'tcp'; host: string; port: number; send: string; expect: string }
+  /** Succeeds with exit code 0. */
   | { kind: 'command'; command: readonly [string, ...string[]] }
 
 /**
- * One supervised process, as pure data: building it starts nothing and touches nothing. The
- * supervisor writes `files`, runs `command`, and asks `probe` until it answers.
+ * One supervised process, as plain data: building it has no side effects. The supervisor writes `files`, runs
+ * `command`, and repeats `probe` until it succeeds.
  */
 export interface Component {
   name: ComponentName
-  /** Components that must be ready before this one is started. */
-  after: readonly ComponentName[]
+  /** Components that must be ready before this one starts. */
+  dependsOn: readonly ComponentName[]
   command: readonly [string, ...string[]]
   environment?: Readonly<Record<string, string>>
   /** Configuration files, by absolute path. */
   files: Readonly<Record<string, string>>
   probe: Probe
-  /** Commands to run once after each start, when the probe has answered. */
+  /** Commands to run after each start, once the probe succeeds. The component is ready when all have succeeded. */
   afterReady?: readonly (readonly [string, ...string[]])[]
-  /** The signal that makes it end soon and in order; SIGTERM unless told. */
+  /** Signal for a fast and orderly shutdown; the default is SIGTERM. */
   stopSignal?: 'SIGINT'
   diagnoses: readonly Diagnosis[]
 }

@@ -25,22 +25,24 @@ const named = (name: string) => {
 }
 const flags = (name: string) => named(name).command.join(' ')
 
-t.test('each component is built under its own name', async (t) => {
+t.test('every component is built, in the order of COMPONENT_NAMES', async (t) => {
   t.strictSame(
     built.map(({ name }) => name),
     COMPONENT_NAMES,
   )
 })
 
-t.test('the links have no circle', async (t) => {
-  const settled = new Set<string>()
+t.test('the dependencies have no cycle', async (t) => {
+  const startable = new Set<string>()
   for (let round = 0; round < built.length; round++) {
-    for (const { name, after } of built) if (after.every((link) => settled.has(link))) settled.add(name)
+    for (const { name, dependsOn } of built) {
+      if (dependsOn.every((dependency) => startable.has(dependency))) startable.add(name)
+    }
   }
-  t.equal(settled.size, built.length)
+  t.equal(startable.size, built.length)
 })
 
-t.test('everything a component writes is below the state directory', async (t) => {
+t.test('components write only below the state directory', async (t) => {
   for (const { files } of built) {
     for (const path of Object.keys(files)) t.ok(isAbsolute(path) && path.startsWith('/box/default/'), path)
   }
@@ -48,38 +50,34 @@ t.test('everything a component writes is below the state directory', async (t) =
     .flatMap(({ command }) => command)
     .map((argument) => argument.slice(argument.indexOf('=') + 1))
     .filter((value) => value.startsWith('/') && !/^\/(box|cache)\//.test(value))
-    // What the box mounts there is its own; see preparePostgres.
+    // The box mounts its own directory there; see preparePostgres.
     .filter((value) => value !== POSTGRES_DATA && value !== join(POSTGRES_PROGRAMS, 'postgres'))
     .filter((value) => value !== process.execPath && !value.startsWith(join(import.meta.dirname, '..')))
   t.strictSame(outside, [])
 })
 
-t.test("what nobody can change on EKS is at EKS's value", async (t) => {
+t.test('settings that EKS does not let users change have the values of EKS', async (t) => {
   const apiserver = flags('kube-apiserver')
   t.match(apiserver, `--service-cluster-ip-range=${SERVICE_CIDR}`)
   const authorization = parse(named('kube-apiserver').files['/box/default/config/authorization.yaml'] ?? '')
   t.strictSame(
     authorization.authorizers.map(({ type }: { type: string }) => type),
     ['Node', 'RBAC', 'Webhook'],
-    'access policies allow what RBAC did not',
+    'access policies are evaluated after RBAC',
   )
   for (const plugin of ['PodSecurity', 'NodeRestriction', 'ResourceQuota', 'ValidatingAdmissionPolicy']) {
     t.match(apiserver, new RegExp(`--enable-admission-plugins=\\S*\\b${plugin}\\b`))
   }
-  t.notMatch(
-    flags('kube-controller-manager'),
-    '--horizontal-pod-autoscaler',
-    'HPA timing is left at its default',
-  )
+  t.notMatch(flags('kube-controller-manager'), '--horizontal-pod-autoscaler', 'HPA timing keeps its default')
   t.match(flags('metrics-server'), '--metric-resolution=15s')
 })
 
-t.test("image references are production's: ECR's host leads to the box's registry", async (t) => {
+t.test("pulls from ECR's host go to the box's registry, so image references match production", async (t) => {
   const hosts = named('containerd').files[join('/box/default/config/certs.d', ECR_REGISTRY, 'hosts.toml')]
   t.match(hosts, `[host."http://127.0.0.1:${PORTS.registry}"]`)
 })
 
-t.test('the kubelet gives pods the DNS address that the manifest serves', async (t) => {
+t.test('pods use the address of the kube-dns Service', async (t) => {
   const kubelet = parse(named('kubelet').files['/box/default/config/kubelet.yaml'] ?? '')
   t.strictSame(kubelet.clusterDNS, [DNS_SERVICE_IP])
   const manifests = parseAllDocuments(readFileSync(ADDONS_MANIFEST, 'utf8')).map((document) =>
@@ -92,7 +90,7 @@ t.test('the kubelet gives pods the DNS address that the manifest serves', async 
   }
 })
 
-t.test('each component answers a probe on a port of its own', async (t) => {
+t.test('no two components are probed on the same port', async (t) => {
   const ports = built.flatMap(({ probe }) => {
     if (probe.kind === 'http') return [new URL(probe.url).port]
     return probe.kind === 'tcp' ? [String(probe.port)] : []
@@ -100,44 +98,41 @@ t.test('each component answers a probe on a port of its own', async (t) => {
   t.equal(new Set(ports).size, ports.length)
 })
 
-t.test('database and cache are found by names as AWS gives them', async (t) => {
+t.test('CoreDNS resolves the database and the cache by AWS host names', async (t) => {
   t.match(flags('coredns').split(' '), [/coredns$/, '-conf', '/box/default/config/Corefile'])
   const corefile = named('coredns').files['/box/default/config/Corefile']
   t.match(corefile, `${NODE_IP} ${DATABASE_HOST} ${CACHE_HOST}`)
-  // With fewer than five dots, pods would try the name in each domain of their search path first.
+  // With fewer than five dots (ndots), pods would try every domain of their search path first.
   for (const name of [DATABASE_HOST, CACHE_HOST]) t.ok(name.split('.').length > 5, name)
 })
 
-t.test(
-  'neither the database nor the cache lets anyone in from another address without a password',
-  async (t) => {
-    const hba = named('postgres').files['/box/default/data/postgres/data/pg_hba.conf'] ?? ''
-    const hosts = hba.split('\n').filter((line) => line.startsWith('host'))
-    t.ok(hosts.length > 0 && hosts.every((line) => line.endsWith(' scram-sha-256')), hba)
-    t.match(
-      named('redis').files['/box/default/config/redis.conf'],
-      'include /box/default/credentials/redis-password.conf',
-    )
-  },
-)
+t.test('the database and the cache require a password from remote clients', async (t) => {
+  const hba = named('postgres').files['/box/default/data/postgres/data/pg_hba.conf'] ?? ''
+  const hosts = hba.split('\n').filter((line) => line.startsWith('host'))
+  t.ok(hosts.length > 0 && hosts.every((line) => line.endsWith(' scram-sha-256')), hba)
+  t.match(
+    named('redis').files['/box/default/config/redis.conf'],
+    'include /box/default/credentials/redis-password.conf',
+  )
+})
 
-t.test('no password is in what a component is told or in its files', async (t) => {
+t.test('commands and configuration files contain no password', async (t) => {
   t.notMatch(JSON.stringify([named('postgres'), named('redis')]), /requirepass \S|PASSWORD '[^']/)
 })
 
-t.test('the cache is bounded, and drops what was used longest ago', async (t) => {
+t.test('the cache is bounded and evicts the least recently used keys', async (t) => {
   const settings = named('redis').files['/box/default/config/redis.conf']
   t.match(settings, /^maxmemory 64mb$/m)
   t.match(settings, /^maxmemory-policy allkeys-lru$/m)
 })
 
-t.test('the directories of the machine that Kubernetes uses by default are left alone', async (t) => {
+t.test("volume plugins are not searched in the machine's default directories", async (t) => {
   const kubelet = parse(named('kubelet').files['/box/default/config/kubelet.yaml'] ?? '')
   t.match(kubelet.volumePluginDir, /^\/box\/default\//)
   t.match(flags('kube-controller-manager'), '--flex-volume-plugin-dir=/box/default/')
 })
 
-t.test('the fingerprint follows the code that the box runs, and not its tests', async (t) => {
+t.test('the fingerprint changes with the code that the box runs, but not with its tests', async (t) => {
   const root = t.testdir({
     'package.json': '{}',
     manifests: { 'addons.yaml': '' },
@@ -150,7 +145,7 @@ t.test('the fingerprint follows the code that the box runs, and not its tests', 
   t.not(fingerprint(config, root), before)
 })
 
-t.test('the fingerprint follows the configuration', async (t) => {
+t.test('the fingerprint changes with the configuration', async (t) => {
   const moved = readBoxConfig({ BOX_STATE_DIR: '/box', BOX_CACHE_DIR: '/cache', BOX_API_PORT: '7443' })
   t.equal(fingerprint(config), fingerprint(readBoxConfig({ BOX_STATE_DIR: '/box', BOX_CACHE_DIR: '/cache' })))
   t.not(fingerprint(config), fingerprint(moved))

@@ -1,15 +1,15 @@
 import { join } from 'node:path'
 import { type BoxConfig, ECR_REGISTRY } from 'shared/box'
+import { PAUSE_IMAGE, pauseArchivePath } from 'shared/tools'
 import { PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { PAUSE_IMAGE, pauseArchivePath } from '../tools.ts'
 import type { Component } from './component.ts'
 
 export function containerdSocket(config: BoxConfig): string {
   return join(boxPaths(config).run, 'containerd.sock')
 }
 
-/** The container runtime. ECR's host name leads to the box's registry, so image references stay production's. */
+/** The container runtime. Pulls from ECR's host go to the box's registry, so image references match production. */
 export function containerd(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const socket = containerdSocket(config)
@@ -19,7 +19,7 @@ export function containerd(config: BoxConfig): Component {
   const text = (value: string) => JSON.stringify(value)
   return {
     name: 'containerd',
-    after: ['registry'],
+    dependsOn: ['registry'],
     command: ['containerd', '--config', file],
     files: {
       [file]: `version = 2
@@ -32,7 +32,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = ${text(PAUSE_IMAGE)}
-  # A machine may lack CAP_SYS_RESOURCE, without which lowering a score is refused and every pod fails.
+  # Without CAP_SYS_RESOURCE, lowering oom_score_adj fails, and with it every pod.
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
@@ -48,7 +48,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
         SystemdCgroup = false
 `,
       [join(certs, ECR_REGISTRY, 'hosts.toml')]:
-        `# No way leads out of the box, so what the registry lacks is not to be asked for elsewhere.
+        `# The box has no internet access, so there is no upstream for images that the registry lacks.
 server = "http://127.0.0.1:${PORTS.registry}"
 
 [host."http://127.0.0.1:${PORTS.registry}"]
@@ -62,7 +62,7 @@ server = "http://127.0.0.1:${PORTS.registry}"
     diagnoses: [
       {
         pattern: /overlayfs.*(not supported|invalid argument)|failed to mount overlay/,
-        cause: 'the file system of the state directory cannot carry overlay mounts',
+        cause: 'the file system of the state directory does not support overlay mounts',
         nextStep: 'set BOX_STATE_DIR to a directory on ext4 or xfs',
       },
     ],

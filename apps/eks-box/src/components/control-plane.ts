@@ -1,13 +1,13 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import { ADDONS_MANIFEST, ADMISSION_PLUGINS, NODE_IP, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 import { kubectl } from './kubectl.ts'
 
-/** The API server, with EKS's admission plugins and service range. */
+/** The API server, with the admission plugins and the Service range of EKS. */
 export function apiserver(config: BoxConfig): Component {
   const { pki, config: configDirectory } = boxPaths(config)
   const at = (file: string) => join(pki, file)
@@ -16,7 +16,7 @@ export function apiserver(config: BoxConfig): Component {
   const accessPolicies = join(configDirectory, 'eks-authorization.kubeconfig')
   return {
     name: 'kube-apiserver',
-    after: ['etcd'],
+    dependsOn: ['etcd'],
     command: [
       programPath(config, 'kube-apiserver'),
       `--advertise-address=${NODE_IP}`,
@@ -30,7 +30,7 @@ export function apiserver(config: BoxConfig): Component {
       `--etcd-keyfile=${at('apiserver-etcd-client.key')}`,
       `--kubelet-client-certificate=${at('apiserver-kubelet-client.crt')}`,
       `--kubelet-client-key=${at('apiserver-kubelet-client.key')}`,
-      // The node's name is no name any resolver here knows.
+      // Nothing resolves the node's name.
       '--kubelet-preferred-address-types=InternalIP',
       `--service-account-issuer=${oidcIssuer(config)}`,
       `--service-account-jwks-uri=https://127.0.0.1:${config.ports.api}/openid/v1/jwks`,
@@ -40,7 +40,7 @@ export function apiserver(config: BoxConfig): Component {
       `--authorization-config=${authorization}`,
       `--authentication-token-webhook-config-file=${authentication}`,
       '--authentication-token-webhook-version=v1',
-      // A changed access entry holds at once, not after two minutes.
+      // Changes of access entries take effect within seconds; the default is two minutes.
       '--authentication-token-webhook-cache-ttl=2s',
       `--enable-admission-plugins=${ADMISSION_PLUGINS.join(',')}`,
       '--allow-privileged=true',
@@ -51,7 +51,7 @@ export function apiserver(config: BoxConfig): Component {
       '--requestheader-extra-headers-prefix=X-Remote-Extra-',
       '--requestheader-group-headers=X-Remote-Group',
       '--requestheader-username-headers=X-Remote-User',
-      // Extension API servers are reached at their endpoints, so metrics do not depend on kube-proxy.
+      // The API server connects to the endpoints of metrics-server directly, so metrics do not depend on kube-proxy.
       '--enable-aggregator-routing=true',
       '--profiling=false',
     ],
@@ -75,7 +75,7 @@ export function apiserver(config: BoxConfig): Component {
               subjectAccessReviewVersion: 'v1',
               matchConditionSubjectAccessReviewVersion: 'v1',
               connectionInfo: { type: 'KubeConfigFile', kubeConfigFile: accessPolicies },
-              // Only who came by an access entry can have access policies.
+              // Only users with an access entry can have access policies.
               matchConditions: [{ expression: "has(request.extra) && 'canonicalarn' in request.extra" }],
             },
           },
@@ -91,18 +91,18 @@ export function apiserver(config: BoxConfig): Component {
         pattern:
           /context deadline exceeded.*etcd|connection refused.*:2379|transport: Error while dialing.*2379/,
         cause: 'the API server cannot reach etcd',
-        nextStep: '`make logs C=etcd` shows why etcd does not answer',
+        nextStep: 'run `make logs C=etcd` to see why etcd does not respond',
       },
       {
         pattern: /x509: certificate has expired/,
-        cause: "the box's certificates have expired (they hold for one year)",
-        nextStep: '`make stop` then `make up` makes new ones',
+        cause: "the box's certificates have expired (they are valid for one year)",
+        nextStep: 'run `make stop`, then `make up`, to renew them',
       },
     ],
   }
 }
 
-/** A webhook of the EKS API, in the form in which the API server takes it. */
+/** The kubeconfig through which the API server calls a webhook of the EKS API. */
 function webhookKubeconfig(path: string): string {
   const name = 'eks'
   return stringify({
@@ -115,7 +115,7 @@ function webhookKubeconfig(path: string): string {
   })
 }
 
-/** Runs the controllers, the HPA's among them, at their default periods and tolerances, which are EKS's. */
+/** Runs the controllers, including the HPA's, with the default periods and tolerances, as EKS does. */
 export function controllerManager(config: BoxConfig): Component {
   const { pki, run } = boxPaths(config)
   return controlLoop(config, 'kube-controller-manager', 'controller-manager.conf', PORTS.controllerManager, [
@@ -125,12 +125,11 @@ export function controllerManager(config: BoxConfig): Component {
     `--service-account-private-key-file=${join(pki, 'sa.key')}`,
     `--service-cluster-ip-range=${SERVICE_CIDR}`,
     '--use-service-account-credentials=true',
-    // The default is a directory of the machine.
+    // The default is a directory of the machine, outside the box.
     `--flex-volume-plugin-dir=${join(run, 'volume-plugins')}`,
   ])
 }
 
-/** Places pods on nodes. */
 export function scheduler(config: BoxConfig): Component {
   return controlLoop(config, 'kube-scheduler', 'scheduler.conf', PORTS.scheduler, [])
 }
@@ -146,7 +145,7 @@ function controlLoop(
   const kubeconfig = join(kubeconfigs, kubeconfigFile)
   return {
     name,
-    after: ['kube-apiserver'],
+    dependsOn: ['kube-apiserver'],
     command: [
       programPath(config, name),
       '--bind-address=127.0.0.1',
@@ -155,7 +154,7 @@ function controlLoop(
       `--authorization-kubeconfig=${kubeconfig}`,
       `--client-ca-file=${join(pki, 'ca.crt')}`,
       `--requestheader-client-ca-file=${join(pki, 'front-proxy-ca.crt')}`,
-      // One instance: waiting for its own old lease would only make a restart slower.
+      // There is only one instance: after a restart it would only wait for its own old lease.
       '--leader-elect=false',
       '--profiling=false',
       ...flags,

@@ -1,17 +1,20 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { CACHE_HOST, DATABASE_HOST, NODE_IP, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 
-/** Answers the cluster's names and those of the database and the cache. The box has no way out, so there is nobody to forward other names to. */
+/**
+ * Resolves the names of the cluster, the database and the cache. It has no upstream for other names, because the box
+ * has no internet access.
+ */
 export function coredns(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const file = join(paths.config, 'Corefile')
   return {
     name: 'coredns',
-    after: ['kube-apiserver'],
+    dependsOn: ['kube-apiserver'],
     command: [programPath(config, 'coredns'), '-conf', file, '-dns.port', String(PORTS.dns)],
     files: {
       [file]: `.:${PORTS.dns} {

@@ -6,11 +6,11 @@ import { boxPaths } from '../state-directory.ts'
 import { cachePasswordPath, databasePasswordPath, ensureCredentials, readConnections } from './credentials.ts'
 
 function box(t: Test) {
-  // Named directly: a state directory inside the test's own would be too long for readBoxConfig.
+  // readBoxConfig would refuse a state directory inside the test's own as too long.
   return { ...readBoxConfig({}), stateDir: join(t.testdir(), 'box') }
 }
 
-t.test('the connection URLs hold the passwords that the servers ask for', async (t) => {
+t.test('the connection URLs contain the passwords that the servers expect', async (t) => {
   const config = box(t)
   await ensureCredentials(config)
   const { DATABASE_URL, REDIS_URL } = await readConnections(config)
@@ -30,7 +30,7 @@ t.test('the connection URLs hold the passwords that the servers ask for', async 
   t.not(database.password, cache.password)
 })
 
-t.test('they are for root alone', async (t) => {
+t.test('only the owner can read the passwords', async (t) => {
   const config = box(t)
   await ensureCredentials(config)
   t.equal(statSync(boxPaths(config).credentials).mode & 0o777, 0o700)
@@ -39,7 +39,7 @@ t.test('they are for root alone', async (t) => {
   }
 })
 
-t.test('a box keeps its passwords, and another box has others', async (t) => {
+t.test('a box keeps its passwords, and a new box gets new ones', async (t) => {
   const config = box(t)
   await ensureCredentials(config)
   const first = await readConnections(config)

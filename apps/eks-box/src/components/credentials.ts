@@ -6,23 +6,23 @@ import type { BoxConfig } from 'shared/box'
 import { CACHE_HOST, DATABASE, DATABASE_HOST, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
 
-/** How pods reach the service's database and cache; the names are the service's environment variables. */
+/** URLs of the service's database and cache, by the names of the service's environment variables. */
 export interface Connections {
   DATABASE_URL: string
   REDIS_URL: string
 }
 
-/** The password of the service's database user, as plain text. */
+/** File with the password of the service's database user, as plain text. */
 export function databasePasswordPath(config: BoxConfig): string {
   return join(boxPaths(config).credentials, 'database-password')
 }
 
-/** The password of the cache, as the line of its configuration that asks for it. */
+/** File with the password of the cache, as a line of Redis's configuration. */
 export function cachePasswordPath(config: BoxConfig): string {
   return join(boxPaths(config).credentials, 'redis-password.conf')
 }
 
-/** The random number that the secrets of the emulated account are derived from. */
+/** File with the random key from which the secrets of the emulated account are derived. */
 export function accountKeysPath(config: BoxConfig): string {
   return join(boxPaths(config).credentials, 'aws-account-keys')
 }
@@ -31,9 +31,9 @@ function connectionsPath(config: BoxConfig): string {
   return join(boxPaths(config).credentials, 'connections.json')
 }
 
-/** Makes the passwords of the database and the cache, once for the life of a box. */
+/** Generates the passwords of the database and the cache when the box is new. */
 export async function ensureCredentials(config: BoxConfig): Promise<void> {
-  // Written last: a run that was interrupted halfway starts over.
+  // This file is written last, so that an interrupted run starts over.
   if (existsSync(connectionsPath(config))) return
   await mkdir(boxPaths(config).credentials, { recursive: true, mode: 0o700 })
   const database = generatePassword()
@@ -48,12 +48,12 @@ export async function ensureCredentials(config: BoxConfig): Promise<void> {
   await writeFile(connectionsPath(config), JSON.stringify(connections), secret)
 }
 
-/** Reads what `ensureCredentials` made. */
+/** Reads the URLs that `ensureCredentials` wrote. */
 export async function readConnections(config: BoxConfig): Promise<Connections> {
   return JSON.parse(await readFile(connectionsPath(config), 'utf8')) as Connections
 }
 
-/** 144 bits, of characters that a URL takes as they are. */
+/** 144 random bits, in characters that need no escaping in a URL. */
 function generatePassword(): string {
   return randomBytes(18).toString('base64url')
 }

@@ -1,18 +1,18 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 
-/** The cluster's store. Client certificates are required even on loopback, as EKS does between its parts. */
+/** The cluster's store. It requires client certificates even on loopback, as the control plane of EKS does. */
 export function etcd(config: BoxConfig): Component {
   const { pki, data } = boxPaths(config)
   const clientUrl = `https://127.0.0.1:${PORTS.etcdClient}`
   const peerUrl = `https://127.0.0.1:${PORTS.etcdPeer}`
   return {
     name: 'etcd',
-    after: [],
+    dependsOn: [],
     command: [
       programPath(config, 'etcd'),
       '--name=box',
@@ -43,8 +43,9 @@ export function etcd(config: BoxConfig): Component {
       },
       {
         pattern: /crc mismatch|file is corrupted|failed to recover v3 backend|walpb/i,
-        cause: "etcd's data is damaged, as after a power cut on a disk that lies about flushing",
-        nextStep: '`make down` removes the damaged cluster, `make up` makes a new one',
+        cause:
+          "etcd's data is corrupt, for example after a power failure on a disk that does not flush its cache",
+        nextStep: 'run `make down` to remove the damaged cluster, then `make up` to create a new one',
       },
     ],
   }

@@ -32,14 +32,13 @@ const builders: Record<ComponentName, (config: BoxConfig) => Component> = {
   'metrics-server': metricsServer,
 }
 
-/** Every component of the box. */
 export function components(config: BoxConfig): Component[] {
   return COMPONENT_NAMES.map((name) => builders[name](config))
 }
 
 /**
- * Changes whenever a running box is no longer what `config` and this checkout describe: its components and ports,
- * the code that the box runs itself, and the packages that this code uses.
+ * A hash that differs when a running box no longer matches `config` and this checkout. It covers the components and
+ * ports, the box's own code, and the packages that this code uses.
  *
  * @param root directory of this workspace.
  */

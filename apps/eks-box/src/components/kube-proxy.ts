@@ -1,18 +1,18 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import { NODE_NAME, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 
-/** Leads Service addresses to pods, in iptables mode as EKS's add-on does by default. */
+/** Routes Service addresses to pods, in iptables mode, the default of the EKS add-on. */
 export function kubeProxy(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const file = join(paths.config, 'kube-proxy.yaml')
   return {
     name: 'kube-proxy',
-    after: ['kube-apiserver'],
+    dependsOn: ['kube-apiserver'],
     command: [programPath(config, 'kube-proxy'), `--config=${file}`, `--hostname-override=${NODE_NAME}`],
     files: {
       [file]: stringify({
@@ -22,7 +22,7 @@ export function kubeProxy(config: BoxConfig): Component {
         clientConnection: { kubeconfig: join(paths.kubeconfigs, 'kube-proxy.conf') },
         healthzBindAddress: `127.0.0.1:${PORTS.proxyHealth}`,
         metricsBindAddress: '127.0.0.1:10249',
-        // The table's size belongs to the whole machine and may be read-only: leave it alone.
+        // The size of the connection table is a setting of the whole machine, and may be read-only.
         conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },
       }),
     },
@@ -31,7 +31,7 @@ export function kubeProxy(config: BoxConfig): Component {
       {
         pattern:
           /iptables.*(not found|executable file)|can't initialize iptables table|Table does not exist/i,
-        cause: 'the kernel or its iptables tools lack what kube-proxy needs',
+        cause: 'kube-proxy needs iptables, but the tools or the kernel module are missing',
         nextStep: 'install iptables and load the kernel module nf_tables or ip_tables',
       },
     ],

@@ -1,30 +1,30 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { REGION } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import { DNS_SERVICE_IP, NODE_IP, NODE_NAME, NODE_ZONE, POD_SUBNET, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 import { containerdSocket } from './containerd.ts'
 import { kubectl } from './kubectl.ts'
 
-/** What the cgroups of every box start with. */
+/** Name prefix of the cgroups of every box. */
 export const CGROUP_PREFIX = 'eks-box-'
 
-/** Root of the cgroups the box's pods live in. */
+/** Cgroup below which the kubelet creates the cgroups of pods. */
 export function cgroupRoot(config: BoxConfig): string {
   return `/${CGROUP_PREFIX}${config.name}`
 }
 
-/** Runs the pods. Pods have routed addresses of the node's subnet, as with the VPC CNI plugin. */
+/** Runs the pods. They have routed addresses of the node's subnet, as with the VPC CNI plugin. */
 export function kubelet(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const file = join(paths.config, 'kubelet.yaml')
   const resolvConf = join(paths.config, 'resolv.conf')
   return {
     name: 'kubelet',
-    after: ['kube-apiserver', 'containerd'],
+    dependsOn: ['kube-apiserver', 'containerd'],
     command: [
       programPath(config, 'kubelet'),
       `--config=${file}`,
@@ -52,12 +52,12 @@ export function kubelet(config: BoxConfig): Component {
         cgroupRoot: cgroupRoot(config),
         failCgroupV1: false,
         failSwapOn: false,
-        // The default is a directory of the machine.
+        // The default is a directory of the machine, outside the box.
         volumePluginDir: join(paths.run, 'volume-plugins'),
         podLogsDir: join(paths.logs, 'pods'),
         healthzBindAddress: '127.0.0.1',
         healthzPort: PORTS.kubeletHealth,
-        // The disk is a person's, not a node's: neither evict pods nor delete images because it is 90 % full.
+        // The disk is not the node's own: other files may fill it, so do not evict pods or delete images at 90 %.
         evictionHard: {
           'memory.available': '100Mi',
           'nodefs.available': '1Gi',
@@ -94,7 +94,7 @@ export function kubelet(config: BoxConfig): Component {
       {
         pattern: /can't get final child's PID from pipe/,
         cause:
-          'pod sandboxes cannot start: the machine denies CAP_SYS_RESOURCE and containerd did not heed it',
+          'pod sandboxes cannot start: the machine denies CAP_SYS_RESOURCE, and containerd tried to use it anyway',
         nextStep: 'report it with the output of `make logs C=containerd`',
       },
       {
@@ -104,7 +104,7 @@ export function kubelet(config: BoxConfig): Component {
       },
       {
         pattern: /running with swap on is not supported/,
-        cause: 'the kubelet refuses swap',
+        cause: 'the kubelet does not start while swap is on',
         nextStep: 'turn swap off with `swapoff -a`',
       },
     ],

@@ -1,18 +1,18 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { NODE_IP, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 import { kubectl } from './kubectl.ts'
 
-/** Serves the resource metrics the HPA reads, every 15 s as the EKS add-on does. */
+/** Serves the resource metrics that the HPA reads. It collects them every 15 s, as the EKS add-on does. */
 export function metricsServer(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const kubeconfig = join(paths.kubeconfigs, 'metrics-server.conf')
   return {
     name: 'metrics-server',
-    after: ['kube-apiserver', 'kubelet'],
+    dependsOn: ['kube-apiserver', 'kubelet'],
     command: [
       programPath(config, 'metrics-server'),
       `--bind-address=${NODE_IP}`,
@@ -23,7 +23,7 @@ export function metricsServer(config: BoxConfig): Component {
       `--authorization-kubeconfig=${kubeconfig}`,
       `--requestheader-client-ca-file=${join(paths.pki, 'front-proxy-ca.crt')}`,
       '--kubelet-preferred-address-types=InternalIP',
-      // The kubelet of the box signs its own serving certificate.
+      // The kubelet's serving certificate is self-signed.
       '--kubelet-insecure-tls',
       '--metric-resolution=15s',
     ],

@@ -6,45 +6,45 @@ import type { BoxConfig } from 'shared/box'
 import { ActionableError } from 'shared/errors'
 import { boxPaths } from '../state-directory.ts'
 
-/** Home of the user `postgres`, which Debian's package makes; the box mounts its own directory over it. */
+/** Home of the user `postgres` in Debian's package. The box mounts its own directory over it. */
 const home = '/var/lib/postgresql'
 
-/** The database's files, as its server sees them. */
+/** The data directory, by the path inside the box's mount namespace. */
 export const POSTGRES_DATA = join(home, 'data')
 
-/** Where clients look for a server of their own machine when nobody tells them otherwise. */
+/** Default socket directory of Debian's PostgreSQL clients. */
 export const POSTGRES_SOCKETS = '/run/postgresql'
 
-/** Leads to the programs of the version that made the database. */
+/** Link to the programs of the PostgreSQL version that created the database. */
 export const POSTGRES_PROGRAMS = join(POSTGRES_SOCKETS, 'bin')
 
-/** Runs the command that follows as the user `postgres`: PostgreSQL refuses to run as root. */
+/** Command prefix that switches to the user `postgres`, because PostgreSQL refuses to run as root. */
 export const asPostgres = ['setpriv', '--reuid=postgres', '--regid=postgres', '--init-groups'] as const
 
 /**
- * Makes the database's files unless they are there. Runs inside the box's namespaces, where its files are
- * mounted on a path that leads the user `postgres` past whatever the state directory lies in.
+ * Mounts the data directory and initialises the database if it is new. Runs inside the box's namespaces. The mount
+ * lets the user `postgres` reach its files even if it may not enter the parents of the state directory.
  *
- * @throws ActionableError when no PostgreSQL is installed that can serve them.
+ * @throws ActionableError when no installed PostgreSQL can serve the database.
  */
 export async function preparePostgres(config: BoxConfig): Promise<void> {
   const files = join(boxPaths(config).data, 'postgres')
   await mkdir(files, { recursive: true })
   await execa('mount', ['--bind', files, home])
   await makeDirectory(POSTGRES_SOCKETS)
-  const made = existsSync(join(POSTGRES_DATA, 'PG_VERSION'))
+  const version = existsSync(join(POSTGRES_DATA, 'PG_VERSION'))
     ? (await readFile(join(POSTGRES_DATA, 'PG_VERSION'), 'utf8')).trim()
     : undefined
-  await symlink(findPrograms(made), POSTGRES_PROGRAMS)
-  if (made === undefined) await initialize()
+  await symlink(findPrograms(version), POSTGRES_PROGRAMS)
+  if (version === undefined) await initialize()
 }
 
-/** Makes them under another name first: of an attempt that was interrupted nothing is taken over. */
+/** Initialises the data directory under a temporary name, so that an interrupted attempt leaves nothing behind. */
 async function initialize(): Promise<void> {
   const attempt = `${POSTGRES_DATA}.new`
   await rm(attempt, { recursive: true, force: true })
   await makeDirectory(attempt)
-  // Sorted by code point in any locale that the machine may have, texts in UTF-8 as on RDS.
+  // UTF-8 as on RDS, and sorted by code point whatever the machine's locale is.
   const options = ['--encoding=UTF8', '--locale=C.UTF-8', '--auth=reject']
   const [program, ...args] = [...asPostgres, join(POSTGRES_PROGRAMS, 'initdb'), '-D', attempt, ...options]
   await execa(program, args, { cwd: home })
@@ -56,10 +56,10 @@ async function makeDirectory(path: string): Promise<void> {
 }
 
 /**
- * Where the programs of a version of PostgreSQL are, as Debian installs them.
+ * Finds the directory of PostgreSQL's programs, as Debian installs them.
  *
- * @param version major version that made a database; undefined for the newest there is.
- * @throws ActionableError when it is not installed.
+ * @param version major version that created the database; undefined selects the newest installed one.
+ * @throws ActionableError when that version is not installed.
  */
 export function findPrograms(version: string | undefined, root = '/usr/lib/postgresql'): string {
   const found = globSync(join(root, '*', 'bin', 'postgres'))
@@ -68,11 +68,11 @@ export function findPrograms(version: string | undefined, root = '/usr/lib/postg
   const chosen = version === undefined ? found[0] : found.find((path) => major(path) === Number(version))
   if (chosen !== undefined) return chosen
   if (version === undefined) {
-    throw new ActionableError('this machine has no PostgreSQL', 'run `make up`, which installs it')
+    throw new ActionableError('PostgreSQL is not installed', 'run `make up`, which installs it')
   }
   throw new ActionableError(
-    `the box's database was made by PostgreSQL ${version}, which is no longer installed`,
-    `install postgresql-${version}, or begin anew with \`make down\` and \`make up\``,
+    `the box's database was created by PostgreSQL ${version}, which is no longer installed`,
+    `install postgresql-${version}, or replace the database with an empty one: \`make down\`, then \`make up\``,
   )
 }
 

@@ -6,17 +6,17 @@ import type { Component } from './component.ts'
 import { databasePasswordPath } from './credentials.ts'
 import { asPostgres, POSTGRES_DATA, POSTGRES_PROGRAMS, POSTGRES_SOCKETS } from './postgres-data.ts'
 
-/** The service's database, where RDS is on AWS. What it has committed outlives any end of its process. */
+/** The service's database, in place of RDS. Committed data survives a crash of its process. */
 export function postgres(config: BoxConfig): Component {
   const paths = boxPaths(config)
-  // The same directory as the server sees it is POSTGRES_DATA.
+  // The server sees this directory as POSTGRES_DATA.
   const inData = (file: string) => join(paths.data, 'postgres', 'data', file)
   const accounts = join(paths.config, 'postgres', 'accounts.sql')
   const client = (program: string) =>
     [join(POSTGRES_PROGRAMS, program), `--host=${POSTGRES_SOCKETS}`, '--username=postgres'] as const
   return {
     name: 'postgres',
-    after: [],
+    dependsOn: [],
     command: [...asPostgres, join(POSTGRES_PROGRAMS, 'postgres'), '-D', POSTGRES_DATA],
     files: {
       [inData('postgresql.conf')]: `listen_addresses = '${NODE_IP}'
@@ -24,8 +24,8 @@ port = ${PORTS.postgres}
 unix_socket_directories = '${POSTGRES_SOCKETS}'
 cluster_name = 'eks-box-${config.name}'
 `,
-      // Only root enters the directory of the sockets; from anywhere else a password is needed, and only
-      // the service's user has one.
+      // Sockets need no password: only root can enter their directory. Connections over TCP need one, and only the
+      // service's user has one.
       [inData('pg_hba.conf')]: `local all all trust
 host  all all all scram-sha-256
 `,
@@ -41,18 +41,19 @@ SELECT 'CREATE DATABASE ${DATABASE} OWNER ${DATABASE}'
     afterReady: [
       [...client('psql'), '--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', `--file=${accounts}`],
     ],
-    // SIGTERM would wait for every pod to hang up; SIGINT rolls back what is open and ends.
+    // SIGINT rolls back open transactions and exits; SIGTERM would wait until every client disconnects.
     stopSignal: 'SIGINT',
     diagnoses: [
       {
         pattern: /could not (write|extend|create) .*No space left on device/,
-        cause: 'the database has no room left on the disk of the state directory',
+        cause: 'the database cannot write: the disk of the state directory is full',
         nextStep: 'free disk space, then `make up` again',
       },
       {
         pattern: /PANIC: {2}could not locate a valid checkpoint record|invalid (primary )?checkpoint record/,
-        cause: "the database's files are damaged, as after a power cut on a disk that lies about flushing",
-        nextStep: '`make down` removes them with the box, `make up` makes a new one',
+        cause:
+          "the database's files are corrupt, for example after a power failure on a disk that does not flush its cache",
+        nextStep: 'run `make down` to remove the box with its data, then `make up` to create a new one',
       },
     ],
   }

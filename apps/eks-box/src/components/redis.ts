@@ -6,13 +6,13 @@ import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 import { cachePasswordPath } from './credentials.ts'
 
-/** The service's cache, where ElastiCache is on AWS. It starts empty: what it held can be had again. */
+/** The service's cache, in place of ElastiCache. It writes nothing to disk, so it starts empty. */
 export function redis(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const file = join(paths.config, 'redis.conf')
   return {
     name: 'redis',
-    after: [],
+    dependsOn: [],
     command: [program(), file],
     files: {
       [file]: `bind ${NODE_IP}
@@ -25,13 +25,13 @@ appendonly no
 dir ${paths.run}
 `,
     },
-    // To be asked for the password is to be served.
-    probe: { kind: 'tcp', host: NODE_IP, port: PORTS.redis, say: 'PING\r\n', hear: '-NOAUTH' },
+    // The probe has no password. A server that asks for one is ready.
+    probe: { kind: 'tcp', host: NODE_IP, port: PORTS.redis, send: 'PING\r\n', expect: '-NOAUTH' },
     diagnoses: [],
   }
 }
 
-/** Some distributions have Valkey, which speaks the same protocol, in the place of Redis. */
+/** Some distributions ship Valkey, which speaks the same protocol, instead of Redis. */
 function program(): string {
   const onPath = (name: string) => isInstalled(name, process.env['PATH'] ?? '')
   return !onPath('redis-server') && onPath('valkey-server') ? 'valkey-server' : 'redis-server'

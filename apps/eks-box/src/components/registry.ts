@@ -1,20 +1,20 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import { PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import type { Component } from './component.ts'
 
-/** The OCI registry that stands where ECR stands on AWS; images survive a restart. */
+/** The OCI registry, in place of ECR. Images survive a restart. */
 export function registry(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const file = join(paths.config, 'registry.yaml')
   return {
     name: 'registry',
-    after: [],
+    dependsOn: [],
     command: [programPath(config, 'registry'), 'serve', file],
-    // Otherwise its access log also goes out in a format of its own.
+    // Without this, the registry also logs every request as a trace, although the access log is disabled.
     environment: { OTEL_TRACES_EXPORTER: 'none' },
     files: {
       [file]: stringify({

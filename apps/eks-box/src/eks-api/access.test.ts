@@ -5,7 +5,7 @@ const entries = `/clusters/${name}/access-entries`
 const entry = (principal: string) => `${entries}/${encodeURIComponent(principal)}`
 const none = { authenticationMode: 'API', bootstrapClusterCreatorAdminPermissions: false }
 
-t.test('a role and a user get the usernames EKS gives', async (t) => {
+t.test('roles and users get the default user names of EKS', async (t) => {
   const api = await startCluster(t)
   t.match(await api.post(entries, { principalArn: role('ci/deploy'), kubernetesGroups: ['deployers'] }), {
     status: 200,
@@ -26,7 +26,7 @@ t.test('a role and a user get the usernames EKS gives', async (t) => {
   t.match((await api.get(entry(user))).body.accessEntry, { principalArn: user })
 })
 
-t.test('an entry of nodes is given the groups and username of nodes', async (t) => {
+t.test('an entry for nodes gets the groups and user name of nodes', async (t) => {
   const api = await startCluster(t)
   t.match(await api.post(entries, { principalArn: role('node'), type: 'EC2_LINUX' }), {
     body: {
@@ -42,20 +42,20 @@ t.test('an entry of nodes is given the groups and username of nodes', async (t) 
   )
 })
 
-t.test('what EKS refuses in an entry is refused', async (t) => {
+t.test('invalid entries are refused as on EKS', async (t) => {
   const api = await startCluster(t)
   const principalArn = role('deploy')
-  for (const [asked, message] of [
+  for (const [input, message] of [
     [{ principalArn: 'arn:aws:sts::123456789012:assumed-role/deploy/ci' }, /principalArn parameter format/],
     [{ principalArn: 'deploy' }, /principalArn parameter format/],
     [{ principalArn, kubernetesGroups: ['system:masters'] }, /group name system:masters is invalid/],
     [{ principalArn, username: 'eks:me' }, /username eks:me is invalid/],
-    [{ principalArn, type: 'EC2_LINUX', kubernetesGroups: ['nodes'] }, /takes no username/],
-    [{ principalArn, type: 'FARGATE_LINUX' }, /no access entries of type FARGATE_LINUX/],
+    [{ principalArn, type: 'EC2_LINUX', kubernetesGroups: ['nodes'] }, /must not have a username/],
+    [{ principalArn, type: 'FARGATE_LINUX' }, /does not support access entries of type FARGATE_LINUX/],
     [{ principalArn: 'arn:aws:iam::123456789012:user/jane', type: 'EC2_LINUX' }, /EC2_LINUX for a user/],
     [{}, /principalArn/],
   ] as const) {
-    t.match(await api.post(entries, asked), {
+    t.match(await api.post(entries, input), {
       status: 400,
       type: 'InvalidParameterException',
       body: { message },
@@ -63,11 +63,11 @@ t.test('what EKS refuses in an entry is refused', async (t) => {
   }
 })
 
-t.test('a principal has one entry, whatever path its ARN has', async (t) => {
+t.test('a principal has only one entry, regardless of the path in its ARN', async (t) => {
   const api = await startCluster(t, { accessConfig: none })
   const first = { principalArn: role('ci/deploy'), clientRequestToken: 'first' }
   t.equal((await api.post(entries, first)).status, 200)
-  t.equal((await api.post(entries, first)).status, 200, 'the same request sent again')
+  t.equal((await api.post(entries, first)).status, 200, 'a retry')
   t.match(await api.post(entries, { principalArn: role('deploy') }), {
     status: 409,
     type: 'ResourceInUseException',
@@ -84,12 +84,12 @@ t.test('an entry is updated and deleted', async (t) => {
   })
   t.match(await api.post(deploy, { kubernetesGroups: ['system:masters'] }), { status: 400 })
   t.strictSame(await api.delete(deploy), { status: 200, type: undefined, body: {} })
-  for (const answer of [await api.get(deploy), await api.post(deploy), await api.delete(deploy)]) {
-    t.match(answer, { status: 404, type: 'ResourceNotFoundException' })
+  for (const response of [await api.get(deploy), await api.post(deploy), await api.delete(deploy)]) {
+    t.match(response, { status: 404, type: 'ResourceNotFoundException' })
   }
 })
 
-t.test('policies are associated with a scope, again to change it, and dissociated', async (t) => {
+t.test('policies are associated with a scope, which can be changed, and disassociated', async (t) => {
   const api = await startCluster(t)
   await api.post(entries, { principalArn: role('deploy') })
   const policies = `${entry(role('deploy'))}/access-policies`
@@ -112,22 +112,22 @@ t.test('policies are associated with a scope, again to change it, and dissociate
   t.match(await api.delete(one), { type: 'ResourceNotFoundException' })
 })
 
-t.test('unknown policies and scopes that contradict themselves are refused', async (t) => {
+t.test('unknown policies and invalid scopes are refused', async (t) => {
   const api = await startCluster(t)
   await api.post(entries, { principalArn: role('deploy') })
   const policies = `${entry(role('deploy'))}/access-policies`
   const policyArn = policy('AmazonEKSViewPolicy')
-  for (const asked of [
+  for (const input of [
     { policyArn: policy('AmazonEKSOwnerPolicy'), accessScope: { type: 'cluster' } },
     { policyArn, accessScope: { type: 'namespace' } },
     { policyArn, accessScope: { type: 'cluster', namespaces: ['dev'] } },
     { policyArn, accessScope: { type: 'node' } },
   ]) {
-    t.match(await api.post(policies, asked), { status: 400, type: 'InvalidParameterException' })
+    t.match(await api.post(policies, input), { status: 400, type: 'InvalidParameterException' })
   }
 })
 
-t.test('an access entry is for a user or role that exists', async (t) => {
+t.test('an access entry requires an existing user or role', async (t) => {
   const api = await startCluster(t)
   t.match(await api.post(entries, { principalArn: role('missing') }), {
     type: 'InvalidParameterException',
@@ -135,13 +135,13 @@ t.test('an access entry is for a user or role that exists', async (t) => {
   })
 })
 
-t.test('of two entries for one principal that are asked for at once, one is made', async (t) => {
+t.test('only one of two concurrent requests creates an entry', async (t) => {
   const api = await startCluster(t)
-  const made = await Promise.all([1, 2].map(() => api.post(entries, { principalArn: role('deploy') })))
-  t.strictSame(made.map(({ status }) => status).sort(), [200, 409])
+  const created = await Promise.all([1, 2].map(() => api.post(entries, { principalArn: role('deploy') })))
+  t.strictSame(created.map(({ status }) => status).sort(), [200, 409])
 })
 
-t.test('lists come in pages', async (t) => {
+t.test('lists are paginated', async (t) => {
   const api = await startCluster(t, { accessConfig: none })
   for (const one of ['a', 'b', 'c']) await api.post(entries, { principalArn: role(one) })
   const first = await api.get(`${entries}?maxResults=2`)

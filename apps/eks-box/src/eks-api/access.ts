@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import type { Api } from './api.ts'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import {
   type AccessEntry,
   type AccessScope,
@@ -12,7 +12,7 @@ import {
   Paging,
   UpdateAccessEntry,
 } from './model.ts'
-import { isRepeat, now, page, type State, shown } from './store.ts'
+import { isRetry, now, page, type State, toResponse } from './store.ts'
 
 const policyNames = [
   'AmazonEKSClusterAdminPolicy',
@@ -22,7 +22,7 @@ const policyNames = [
   'AmazonEKSAdminViewPolicy',
 ] as const
 
-/** The access policies the box honours, by name: EKS's for people. Its others are for parts of EKS itself. */
+/** The access policies that the box supports: those for users. The others of EKS are for its own components. */
 export const ACCESS_POLICIES = policyNames.map((name) => ({
   name,
   arn: `arn:aws:eks::aws:cluster-access-policy/${name}`,
@@ -39,12 +39,12 @@ export function access({ app, store, options }: Api): void {
     store.liveCluster(params.name)
     const isPrincipal = await options.principalExists(body.principalArn)
     const cluster = store.liveCluster(params.name)
-    const before = store.state.accessEntries.find(({ principalArn }) =>
+    const existing = store.state.accessEntries.find(({ principalArn }) =>
       isSamePrincipal(principalArn, body.principalArn),
     )
-    if (before !== undefined && isRepeat(before, body)) return { accessEntry: visible(before) }
-    if (before !== undefined) {
-      throw new EksFailure(
+    if (existing !== undefined && isRetry(existing, body)) return { accessEntry: toEntryResponse(existing) }
+    if (existing !== undefined) {
+      throw new EksException(
         'ResourceInUseException',
         'The specified access entry resource is already in use on this cluster.',
         { clusterName: cluster.name },
@@ -52,7 +52,7 @@ export function access({ app, store, options }: Api): void {
     }
     const entry = createEntry(cluster, body)
     if (!isPrincipal) {
-      throw new EksFailure(
+      throw new EksException(
         'InvalidParameterException',
         'The specified principalArn is invalid: invalid principal.',
         { clusterName: cluster.name },
@@ -60,7 +60,7 @@ export function access({ app, store, options }: Api): void {
     }
     return store.change((state) => {
       state.accessEntries.push(entry)
-      return { accessEntry: visible(entry) }
+      return { accessEntry: toEntryResponse(entry) }
     })
   })
 
@@ -87,7 +87,7 @@ export function access({ app, store, options }: Api): void {
 
   app.get(`${entries}/:principal`, { schema: { params: EntryPath } }, async ({ params }) => {
     store.liveCluster(params.name)
-    return { accessEntry: visible(findEntry(store.state, params)) }
+    return { accessEntry: toEntryResponse(findEntry(store.state, params)) }
   })
 
   app.post(
@@ -101,7 +101,7 @@ export function access({ app, store, options }: Api): void {
         entry.kubernetesGroups = body.kubernetesGroups ?? entry.kubernetesGroups
         entry.username = body.username ?? entry.username
         entry.modifiedAt = now()
-        return { accessEntry: visible(entry) }
+        return { accessEntry: toEntryResponse(entry) }
       })
     },
   )
@@ -123,14 +123,14 @@ export function access({ app, store, options }: Api): void {
       const entry = findEntry(store.state, params)
       checkPolicy(entry, body)
       return store.change(() => {
-        const before = entry.policies.find((policy) => policy.policyArn === body.policyArn)
+        const existing = entry.policies.find((policy) => policy.policyArn === body.policyArn)
         const policy: AssociatedPolicy = {
           policyArn: body.policyArn,
           accessScope: { type: body.accessScope.type, namespaces: body.accessScope.namespaces ?? [] },
-          associatedAt: before?.associatedAt ?? now(),
+          associatedAt: existing?.associatedAt ?? now(),
           modifiedAt: now(),
         }
-        entry.policies = [...entry.policies.filter((other) => other !== before), policy]
+        entry.policies = [...entry.policies.filter((other) => other !== existing), policy]
         return {
           clusterName: params.name,
           principalArn: entry.principalArn,
@@ -167,7 +167,7 @@ export function access({ app, store, options }: Api): void {
       store.liveCluster(params.name)
       const entry = findEntry(store.state, params)
       if (!entry.policies.some((policy) => policy.policyArn === params.policy)) {
-        throw new EksFailure(
+        throw new EksException(
           'ResourceNotFoundException',
           'The specified access policy could not be found on the access entry.',
           { clusterName: params.name },
@@ -187,74 +187,74 @@ export function access({ app, store, options }: Api): void {
 }
 
 /**
- * A new access entry, complete with what EKS fills in.
+ * Creates an access entry, with the defaults of EKS.
  *
- * @throws EksFailure when the principal, the type or the groups are none EKS takes.
+ * @throws EksException when EKS would refuse the principal, the type or the groups.
  */
 export function createEntry(
   cluster: Pick<Cluster, 'name' | 'arn'>,
-  asked: Static<typeof CreateAccessEntry>,
+  input: Static<typeof CreateAccessEntry>,
 ): AccessEntry {
-  const { principalArn, type = 'STANDARD' } = asked
+  const { principalArn, type = 'STANDARD' } = input
   const principal = /^arn:aws:iam::(\d{12}):(role|user)\/(?:.*\/)?([^/]+)$/.exec(principalArn)
   if (principal === null) {
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
-      `The principalArn parameter format is not valid: ${principalArn} is no ARN of an IAM user or role`,
+      `The principalArn parameter format is not valid: ${principalArn} is not the ARN of an IAM user or role`,
       { clusterName: cluster.name },
     )
   }
   const [, account, kind, name] = principal
   if (type !== 'STANDARD' && (type !== 'EC2_LINUX' || kind !== 'role')) {
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
-      `The box has no access entries of type ${type} for a ${kind}`,
+      `The box does not support access entries of type ${type} for a ${kind}`,
       { clusterName: cluster.name },
     )
   }
-  checkNames(type, asked)
+  checkNames(type, input)
   const session = `arn:aws:sts::${account}:assumed-role/${name}/{{SessionName}}`
   return {
     clusterName: cluster.name,
     principalArn,
-    kubernetesGroups: type === 'EC2_LINUX' ? ['system:nodes'] : (asked.kubernetesGroups ?? []),
+    kubernetesGroups: type === 'EC2_LINUX' ? ['system:nodes'] : (input.kubernetesGroups ?? []),
     accessEntryArn: `${cluster.arn.replace(':cluster/', ':access-entry/')}/${kind}/${account}/${name}/${randomUUID()}`,
     createdAt: now(),
     modifiedAt: now(),
-    tags: asked.tags ?? {},
+    tags: input.tags ?? {},
     username:
       type === 'EC2_LINUX'
         ? 'system:node:{{EC2PrivateDNSName}}'
-        : (asked.username ?? (kind === 'role' ? session : principalArn)),
+        : (input.username ?? (kind === 'role' ? session : principalArn)),
     type,
     policies: [],
-    ...(asked.clientRequestToken === undefined ? {} : { clientRequestToken: asked.clientRequestToken }),
+    ...(input.clientRequestToken === undefined ? {} : { clientRequestToken: input.clientRequestToken }),
   }
 }
 
 /**
- * Whether two ARNs of IAM name one user or role. Their paths do not count: names are unique in an account, and
- * the ARN of a role's session has no path.
+ * Whether two IAM ARNs name the same user or role. It ignores their paths: names are unique in an account, and the ARN
+ * of a role's session has no path.
  */
 export function isSamePrincipal(one: string, other: string): boolean {
   const withoutPath = (arn: string) => arn.replace(/:(role|user)\/.*\//, ':$1/')
   return withoutPath(one) === withoutPath(other)
 }
 
-function checkNames(type: string, asked: { kubernetesGroups?: string[]; username?: string }): void {
-  const { kubernetesGroups: groups = [], username } = asked
+function checkNames(type: string, input: { kubernetesGroups?: string[]; username?: string }): void {
+  const { kubernetesGroups: groups = [], username } = input
   const names = [...groups, ...(username === undefined ? [] : [username])]
   if (type !== 'STANDARD' && names.length > 0) {
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
-      `An access entry of type ${type} takes no username and no kubernetesGroups`,
+      `An access entry of type ${type} must not have a username or kubernetesGroups`,
     )
   }
-  // What begins so belongs to Kubernetes and AWS (EKS user guide, access entries).
+  // These prefixes are reserved for Kubernetes and AWS (EKS user guide, access entries).
   const refused = names.find((name) => /^(system:|eks:|aws:|amazon:|iam:)/.test(name))
   if (refused !== undefined) {
     const kind = groups.includes(refused) ? 'group name' : 'username'
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
       `The kubernetes ${kind} ${refused} is invalid, it cannot start with ${refused.split(':')[0]}:`,
     )
@@ -263,28 +263,24 @@ function checkNames(type: string, asked: { kubernetesGroups?: string[]; username
 
 function checkPolicy(
   entry: AccessEntry,
-  asked: { policyArn: string; accessScope: Static<typeof AccessScope> },
+  { policyArn, accessScope }: { policyArn: string; accessScope: Static<typeof AccessScope> },
 ): void {
   const details = { clusterName: entry.clusterName }
-  if (!ACCESS_POLICIES.some(({ arn }) => arn === asked.policyArn)) {
-    throw new EksFailure(
-      'InvalidParameterException',
-      `The policyArn ${asked.policyArn} is not valid`,
-      details,
-    )
+  if (!ACCESS_POLICIES.some(({ arn }) => arn === policyArn)) {
+    throw new EksException('InvalidParameterException', `The policyArn ${policyArn} is not valid`, details)
   }
   if (entry.type !== 'STANDARD') {
-    throw new EksFailure(
+    throw new EksException(
       'InvalidRequestException',
-      `An access entry of type ${entry.type} takes no access policies`,
+      `An access entry of type ${entry.type} must not have access policies`,
       details,
     )
   }
-  const { type, namespaces = [] } = asked.accessScope
+  const { type, namespaces = [] } = accessScope
   if ((type === 'namespace') !== namespaces.length > 0) {
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
-      'An access scope of type namespace, and no other, names namespaces',
+      'An access scope must have namespaces if, and only if, its type is namespace',
       details,
     )
   }
@@ -293,7 +289,7 @@ function checkPolicy(
 function findEntry(state: State, { name, principal }: { name: string; principal: string }): AccessEntry {
   const entry = state.accessEntries.find(({ principalArn }) => principalArn === principal)
   if (entry === undefined) {
-    throw new EksFailure(
+    throw new EksException(
       'ResourceNotFoundException',
       `The specified principalArn could not be found: ${principal}`,
       { clusterName: name },
@@ -302,7 +298,7 @@ function findEntry(state: State, { name, principal }: { name: string; principal:
   return entry
 }
 
-function visible(entry: AccessEntry) {
-  const { policies: _policies, ...visible } = shown(entry)
-  return visible
+function toEntryResponse(entry: AccessEntry) {
+  const { policies: _policies, ...response } = toResponse(entry)
+  return response
 }

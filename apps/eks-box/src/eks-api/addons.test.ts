@@ -4,7 +4,7 @@ import { name, role, startCluster } from './testing.ts'
 const addons = `/clusters/${name}/addons`
 
 t.test(
-  'an add-on is CREATING, then ACTIVE, at the default version unless another is asked for',
+  'an add-on is CREATING, then ACTIVE, and has the default version unless the request has another',
   async (t) => {
     const api = await startCluster(t)
     t.match(await api.post(addons, { addonName: 'coredns' }), {
@@ -26,7 +26,7 @@ t.test(
 
 t.test('unknown add-ons, versions and settings are refused', async (t) => {
   const api = await startCluster(t)
-  for (const [asked, message] of [
+  for (const [input, message] of [
     [{ addonName: 'doom' }, /Addon doom specified is not supported/],
     [
       { addonName: 'coredns', addonVersion: 'v0' },
@@ -36,7 +36,7 @@ t.test('unknown add-ons, versions and settings are refused', async (t) => {
     [{ addonName: 'coredns', configurationValues: 'a' }, /not valid JSON or YAML/],
     [{ addonName: 'coredns', resolveConflicts: 'FIGHT' }, /resolveConflicts/],
   ] as const) {
-    t.match(await api.post(addons, asked), {
+    t.match(await api.post(addons, input), {
       status: 400,
       type: 'InvalidParameterException',
       body: { message },
@@ -44,7 +44,7 @@ t.test('unknown add-ons, versions and settings are refused', async (t) => {
   }
 })
 
-t.test('an add-on is there once', async (t) => {
+t.test('a cluster has an add-on only once', async (t) => {
   const api = await startCluster(t)
   await api.post(addons, { addonName: 'coredns', clientRequestToken: 'first' })
   t.equal((await api.post(addons, { addonName: 'coredns', clientRequestToken: 'first' })).status, 200)
@@ -55,7 +55,7 @@ t.test('an add-on is there once', async (t) => {
   })
 })
 
-t.test('an update of an add-on is told by the add-on’s name', async (t) => {
+t.test('updates of an add-on are listed by its name', async (t) => {
   const api = await startCluster(t)
   await api.post(addons, { addonName: 'coredns' })
   t.match(await api.post(`${addons}/coredns/update`), { type: 'ResourceInUseException' }, 'still CREATING')
@@ -74,7 +74,7 @@ t.test('an update of an add-on is told by the add-on’s name', async (t) => {
   api.wait()
   const update = `/clusters/${name}/updates/${body.update.id}`
   t.equal((await api.get(`${update}?addonName=coredns`)).body.update.status, 'Successful')
-  t.match(await api.get(update), { type: 'ResourceNotFoundException' }, 'it is none of the cluster')
+  t.match(await api.get(update), { type: 'ResourceNotFoundException' }, 'not an update of the cluster')
   t.strictSame((await api.get(`/clusters/${name}/updates?addonName=coredns`)).body.updateIds, [
     body.update.id,
   ])
@@ -85,7 +85,7 @@ t.test('an update of an add-on is told by the add-on’s name', async (t) => {
   })
 })
 
-t.test('an add-on’s pod identity associations come and go with it', async (t) => {
+t.test('pod identity associations of an add-on are created and deleted with it', async (t) => {
   const api = await startCluster(t)
   const associations = `/clusters/${name}/pod-identity-associations`
   const listed = async () => (await api.get(associations)).body.associations
@@ -115,40 +115,37 @@ t.test('an add-on’s pod identity associations come and go with it', async (t) 
   })
 })
 
-t.test(
-  'the versions an add-on has for the cluster’s own, the newest first and the default marked',
-  async (t) => {
-    const api = await startCluster(t)
-    const versions = '/addons/supported-versions'
-    const { addons: all } = (await api.get(`${versions}?addonName=coredns&kubernetesVersion=1.35`)).body
-    t.match(all, [
-      {
-        addonName: 'coredns',
-        addonVersions: [
-          { addonVersion: 'v1.13.2-eksbuild.1', compatibilities: [{ defaultVersion: false }] },
-          {
-            addonVersion: 'v1.13.1-eksbuild.1',
-            architecture: ['amd64', 'arm64'],
-            compatibilities: [{ clusterVersion: '1.35', defaultVersion: true }],
-          },
-        ],
-      },
-    ])
-    t.equal((await api.get(versions)).body.addons.length, 3)
-    t.strictSame((await api.get(`${versions}?kubernetesVersion=1.20`)).body.addons, [])
-    t.match(await api.get(`${versions}?addonName=doom`), { type: 'InvalidParameterException' })
-    t.match(await api.get(`${versions}?sizes=large`), {
-      body: { message: /does not support the parameter sizes/ },
-    })
-    const schemas = '/addons/configuration-schemas?addonName=coredns&addonVersion'
-    t.match(JSON.parse((await api.get(`${schemas}=v1.13.1-eksbuild.1`)).body.configurationSchema), {
-      type: 'object',
-    })
-    t.match(await api.get(`${schemas}=v0`), { type: 'InvalidParameterException' })
-  },
-)
+t.test('supported versions are listed from newest to oldest, with the default marked', async (t) => {
+  const api = await startCluster(t)
+  const versions = '/addons/supported-versions'
+  const { addons: all } = (await api.get(`${versions}?addonName=coredns&kubernetesVersion=1.35`)).body
+  t.match(all, [
+    {
+      addonName: 'coredns',
+      addonVersions: [
+        { addonVersion: 'v1.13.2-eksbuild.1', compatibilities: [{ defaultVersion: false }] },
+        {
+          addonVersion: 'v1.13.1-eksbuild.1',
+          architecture: ['amd64', 'arm64'],
+          compatibilities: [{ clusterVersion: '1.35', defaultVersion: true }],
+        },
+      ],
+    },
+  ])
+  t.equal((await api.get(versions)).body.addons.length, 3)
+  t.strictSame((await api.get(`${versions}?kubernetesVersion=1.20`)).body.addons, [])
+  t.match(await api.get(`${versions}?addonName=doom`), { type: 'InvalidParameterException' })
+  t.match(await api.get(`${versions}?sizes=large`), {
+    body: { message: /does not support the parameter sizes/ },
+  })
+  const schemas = '/addons/configuration-schemas?addonName=coredns&addonVersion'
+  t.match(JSON.parse((await api.get(`${schemas}=v1.13.1-eksbuild.1`)).body.configurationSchema), {
+    type: 'object',
+  })
+  t.match(await api.get(`${schemas}=v0`), { type: 'InvalidParameterException' })
+})
 
-t.test('an add-on of a name that JavaScript gives a meaning is none', async (t) => {
+t.test('names of JavaScript’s built-in properties are not add-ons', async (t) => {
   const api = await startCluster(t)
   for (const addonName of ['constructor', '__proto__', 'toString']) {
     t.match(
@@ -160,7 +157,7 @@ t.test('an add-on of a name that JavaScript gives a meaning is none', async (t) 
   }
 })
 
-t.test('versions are listed by type, publisher and owner', async (t) => {
+t.test('supported versions are filtered by type, publisher and owner', async (t) => {
   const api = await startCluster(t)
   const listed = async (query: string) =>
     (await api.get(`/addons/supported-versions?${query}`)).body.addons.map(
@@ -175,7 +172,7 @@ t.test('versions are listed by type, publisher and owner', async (t) => {
   t.strictSame(await listed('publishers=somebody'), [])
 })
 
-t.test('an add-on is deleted whether its program is to be preserved or not', async (t) => {
+t.test('an add-on is deleted with or without `preserve`', async (t) => {
   const api = await startCluster(t)
   await api.post(addons, { addonName: 'coredns' })
   api.wait()

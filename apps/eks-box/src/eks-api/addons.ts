@@ -2,25 +2,25 @@ import { randomUUID } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import { parse } from 'yaml'
 import type { Api } from './api.ts'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import { type Addon, CreateAddon, Paging, UpdateAddon } from './model.ts'
 import { createAssociation } from './pod-identity.ts'
-import { isRepeat, now, page, type State, settlesAt, shown } from './store.ts'
+import { isRetry, now, page, type State, settlesAt, toResponse } from './store.ts'
 import { beginUpdate } from './updates.ts'
 
 const Name = Type.Object({ name: Type.String() })
-/** A parameter of a query that may occur again. */
+/** A query parameter that may be repeated. */
 const OneOrMore = Type.Union([Type.Array(Type.String()), Type.String()])
 const AddonPath = Type.Object({ name: Type.String(), addon: Type.String() })
 
-/** Add-ons. The box runs their programs whether they are asked for or not; here they are only kept account of. */
+/** Add-ons. The API only records them: the box runs their programs anyway, or not at all. */
 export function addons({ app, store, options }: Api): void {
   const { cluster: box, account, region } = options
 
   const versionsOf = (name: string) => {
     const addon = options.addons.get(name)
     if (addon === undefined) {
-      throw new EksFailure(
+      throw new EksException(
         'InvalidParameterException',
         `Addon ${name} specified is not supported for cluster ${box.name}`,
         { addonName: name },
@@ -30,7 +30,7 @@ export function addons({ app, store, options }: Api): void {
   }
   const checkVersion = (name: string, version: string) => {
     if (!versionsOf(name).includes(version)) {
-      throw new EksFailure(
+      throw new EksException(
         'InvalidParameterException',
         `Addon version ${version} specified is not supported; ${name} has ${versionsOf(name).join(', ')}`,
         { addonName: name },
@@ -42,26 +42,26 @@ export function addons({ app, store, options }: Api): void {
     try {
       if (values === undefined || typeof parse(values) === 'object') return
     } catch {
-      // Refused below, as what is no mapping is.
+      // Refused below, together with values that are not a mapping.
     }
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
       'ConfigurationValue provided in request is not valid JSON or YAML',
       { addonName: name },
     )
   }
-  /** Gives an add-on these associations in place of those it has. */
+  /** Replaces the pod identity associations of an add-on. */
   const associate = (
     state: State,
     addon: Addon,
-    asked: Static<typeof UpdateAddon>['podIdentityAssociations'],
+    input: Static<typeof UpdateAddon>['podIdentityAssociations'],
   ) => {
     const others = state.podIdentityAssociations.filter(({ ownerArn }) => ownerArn !== addon.addonArn)
-    const own = (asked ?? []).map((wanted) =>
+    const own = (input ?? []).map((association) =>
       createAssociation(
         { ...state, podIdentityAssociations: others },
         options,
-        { ...wanted, namespace: 'kube-system' },
+        { ...association, namespace: 'kube-system' },
         addon.addonArn,
       ),
     )
@@ -72,7 +72,7 @@ export function addons({ app, store, options }: Api): void {
     store.cluster(name)
     const found = store.state.addons.find(({ addonName }) => addonName === addon)
     if (found === undefined) {
-      throw new EksFailure('ResourceNotFoundException', `No addon: ${addon} found in cluster: ${name}`, {
+      throw new EksException('ResourceNotFoundException', `No addon: ${addon} found in cluster: ${name}`, {
         clusterName: name,
         addonName: addon,
       })
@@ -82,7 +82,7 @@ export function addons({ app, store, options }: Api): void {
   const findActive = (path: { name: string; addon: string }): Addon => {
     const addon = find(path)
     if (addon.status !== 'ACTIVE') {
-      throw new EksFailure('ResourceInUseException', `Addon ${path.addon} is ${addon.status}`, {
+      throw new EksException('ResourceInUseException', `Addon ${path.addon} is ${addon.status}`, {
         clusterName: path.name,
         addonName: path.addon,
       })
@@ -96,12 +96,12 @@ export function addons({ app, store, options }: Api): void {
     async ({ params, body }) => {
       const cluster = store.liveCluster(params.name)
       const { addonName } = body
-      const before = store.state.addons.find((other) => other.addonName === addonName)
-      if (before !== undefined && isRepeat(before, body)) return { addon: shown(before) }
+      const existing = store.state.addons.find((other) => other.addonName === addonName)
+      if (existing !== undefined && isRetry(existing, body)) return { addon: toResponse(existing) }
       const addonVersion = checkVersion(addonName, body.addonVersion ?? versionsOf(addonName)[0])
       checkConfiguration(addonName, body.configurationValues)
-      if (before !== undefined) {
-        throw new EksFailure('ResourceInUseException', 'Addon already exists.', {
+      if (existing !== undefined) {
+        throw new EksException('ResourceInUseException', 'Addon already exists.', {
           clusterName: cluster.name,
           addonName,
         })
@@ -132,7 +132,7 @@ export function addons({ app, store, options }: Api): void {
         }
         associate(state, addon, body.podIdentityAssociations)
         state.addons.push(addon)
-        return { addon: shown(addon) }
+        return { addon: toResponse(addon) }
       })
     },
   )
@@ -151,7 +151,7 @@ export function addons({ app, store, options }: Api): void {
   )
 
   app.get('/clusters/:name/addons/:addon', { schema: { params: AddonPath } }, async ({ params }) => ({
-    addon: shown(find(params)),
+    addon: toResponse(find(params)),
   }))
 
   app.post(
@@ -183,7 +183,7 @@ export function addons({ app, store, options }: Api): void {
     },
   )
 
-  // Whether the program is preserved or not: the box runs it anyway.
+  // Accepted without effect: the box keeps its programs running in any case.
   const Preserve = Type.Object({ preserve: Type.Optional(Type.Boolean()) }, { additionalProperties: false })
   const deletion = { schema: { params: AddonPath, querystring: Preserve } }
   app.delete('/clusters/:name/addons/:addon', deletion, async ({ params }) => {
@@ -193,7 +193,7 @@ export function addons({ app, store, options }: Api): void {
       associate(state, addon, [])
       addon.status = 'DELETING'
       addon.settlesAt = settlesAt()
-      return { addon: shown(addon) }
+      return { addon: toResponse(addon) }
     })
   })
 
@@ -210,17 +210,17 @@ export function addons({ app, store, options }: Api): void {
   )
   app.get('/addons/supported-versions', { schema: { querystring: Supported } }, async ({ query }) => {
     if (query.addonName !== undefined) versionsOf(query.addonName)
-    const fitting = query.kubernetesVersion === undefined || query.kubernetesVersion === box.version
-    const isAsked = (wanted: string | string[] | undefined, value: string) =>
-      wanted === undefined || [wanted].flat().includes(value)
+    const isBoxVersion = query.kubernetesVersion === undefined || query.kubernetesVersion === box.version
+    const matches = (filter: string | string[] | undefined, value: string) =>
+      filter === undefined || [filter].flat().includes(value)
     const all = [...options.addons]
       .filter(
         ([name, { type }]) =>
-          fitting &&
-          isAsked(query.addonName, name) &&
-          isAsked(query.types, type) &&
-          isAsked(query.publishers, 'eks') &&
-          isAsked(query.owners, 'aws'),
+          isBoxVersion &&
+          matches(query.addonName, name) &&
+          matches(query.types, type) &&
+          matches(query.publishers, 'eks') &&
+          matches(query.owners, 'aws'),
       )
       .map(([addonName, { type, versions }]) => ({
         addonName,
@@ -255,7 +255,7 @@ export function addons({ app, store, options }: Api): void {
   }))
 }
 
-/** As EKS lists them: who asks for the most recent takes the first. */
+/** Sorts as EKS does: clients take the first version as the most recent one. */
 function newestFirst(versions: readonly string[]): string[] {
   return versions.toSorted((one, other) => other.localeCompare(one, 'en', { numeric: true }))
 }

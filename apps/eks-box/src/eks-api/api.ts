@@ -7,34 +7,25 @@ import type {
   RawRequestDefaultExpression,
   RawServerDefault,
 } from 'fastify'
-import { EksFailure } from './failure.ts'
+import type { Caller } from '../aws/caller.ts'
+import { EksException } from './exception.ts'
 import type { Store } from './store.ts'
 
-/** Who calls, as far as EKS cares. */
-export interface Caller {
-  account: string
-  userId: string
-  /** As STS reports it: of a user, or of a session of a role. */
-  arn: string
-  /** As IAM names it: of the user, or of the role of the session. */
-  principalArn: string
-}
-
 /**
- * The header in which the API is told who signed a request. The API trusts it: only the gateway, which verifies
- * signatures, can reach it.
+ * Header with the verified caller of a request. The API trusts it, because only the gateway, which verifies signatures,
+ * can reach the API.
  */
 export const CALLER_HEADER = 'x-box-caller'
 
 /**
- * Who signed a request.
+ * Reads the caller of a request.
  *
- * @throws EksFailure when it did not come through the gateway.
+ * @throws EksException when the request did not come through the gateway.
  */
 export function callerOf({ headers }: Pick<FastifyRequest, 'headers'>): Caller {
   const caller = headers[CALLER_HEADER]
   if (typeof caller !== 'string') {
-    throw new EksFailure('MissingAuthenticationTokenException', 'Missing Authentication Token')
+    throw new EksException('MissingAuthenticationTokenException', 'Missing Authentication Token')
   }
   return JSON.parse(caller) as Caller
 }
@@ -42,7 +33,7 @@ export function callerOf({ headers }: Pick<FastifyRequest, 'headers'>): Caller {
 export interface EksApiOptions {
   account: string
   region: string
-  /** What the box's cluster is. */
+  /** The real properties of the box's cluster. */
   cluster: {
     name: string
     /** Minor version, such as 1.35. */
@@ -50,24 +41,24 @@ export interface EksApiOptions {
     /** Patch version, such as 1.35.4. */
     patchVersion: string
     endpoint: string
-    /** Of the API server, PEM in base64. */
+    /** CA certificate of the API server: PEM, encoded in base64. */
     certificateAuthority: string
     oidcIssuer: string
     serviceCidr: string
   }
-  /** Add-ons by name, each with its type and its versions for this cluster, the default first. */
+  /** The supported add-ons by name, with their type and their versions for this cluster, default version first. */
   addons: ReadonlyMap<string, { type: string; versions: readonly [string, ...string[]] }>
-  /** Whether IAM has a user or role of this ARN. */
+  /** Whether IAM has a user or role with this ARN. */
   principalExists: (arn: string) => Promise<boolean>
-  /** @throws EksFailure when one does not exist. */
+  /** @throws EksException when a subnet does not exist. */
   describeSubnets: (ids: readonly string[]) => Promise<{ id: string; vpcId: string; zone: string }[]>
   createClusterSecurityGroup: (vpcId: string) => Promise<string>
   deleteSecurityGroup: (id: string) => Promise<void>
-  /** Gives the box's node the labels of its node group; null takes one away. */
+  /** Sets labels of the box's node; null removes a label. */
   labelNode: (labels: Readonly<Record<string, string | null>>) => Promise<void>
 }
 
-/** What every group of operations is built from. */
+/** The dependencies of each group of operations. */
 export interface Api {
   app: FastifyInstance<
     RawServerDefault,

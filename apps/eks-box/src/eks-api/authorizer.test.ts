@@ -8,22 +8,22 @@ const associated = (accessScope: { type: 'cluster' | 'namespace'; namespaces: st
   associatedAt: 0,
   modifiedAt: 0,
 })
-const wish = (resourceAttributes: object) => ({ resourceAttributes })
+const request = (resourceAttributes: object) => ({ resourceAttributes })
 
-t.test('a policy for the cluster covers everything, one for namespaces what is in them', (t) => {
+t.test('a cluster scope covers everything, a namespace scope only resources in its namespaces', (t) => {
   const cluster = associated({ type: 'cluster', namespaces: [] })
   const namespaces = associated({ type: 'namespace', namespaces: ['apps', 'dev-*'] })
-  for (const [wished, inNamespaces] of [
-    [wish({ namespace: 'apps', resource: 'pods' }), true],
-    [wish({ namespace: 'dev-1', resource: 'pods' }), true],
-    [wish({ namespace: 'apps2', resource: 'pods' }), false],
-    [wish({ namespace: 'my-dev-1', resource: 'pods' }), false],
-    [wish({ resource: 'nodes' }), false],
-    [wish({ namespace: '', resource: 'pods' }), false],
+  for (const [attributes, inNamespaces] of [
+    [request({ namespace: 'apps', resource: 'pods' }), true],
+    [request({ namespace: 'dev-1', resource: 'pods' }), true],
+    [request({ namespace: 'apps2', resource: 'pods' }), false],
+    [request({ namespace: 'my-dev-1', resource: 'pods' }), false],
+    [request({ resource: 'nodes' }), false],
+    [request({ namespace: '', resource: 'pods' }), false],
     [{ nonResourceAttributes: { path: '/metrics', verb: 'get' } }, false],
   ] as const) {
-    t.ok(covers(cluster, wished))
-    t.equal(covers(namespaces, wished), inNamespaces, JSON.stringify(wished))
+    t.ok(covers(cluster, attributes))
+    t.equal(covers(namespaces, attributes), inNamespaces, JSON.stringify(attributes))
   }
   t.end()
 })
@@ -31,50 +31,50 @@ t.test('a policy for the cluster covers everything, one for namespaces what is i
 t.test('a rule allows a resource by verb, group, resource and name', (t) => {
   const rule = { apiGroups: [''], resources: ['pods', 'pods/log'], verbs: ['get', 'list'] }
   const pods = { verb: 'get', group: '', resource: 'pods' }
-  t.ok(allows(rule, wish(pods)))
-  t.ok(allows(rule, wish({ ...pods, subresource: 'log' })))
-  t.notOk(allows(rule, wish({ ...pods, subresource: 'exec' })))
-  t.notOk(allows(rule, wish({ ...pods, verb: 'delete' })))
-  t.notOk(allows(rule, wish({ ...pods, group: 'apps' })))
-  t.notOk(allows(rule, wish({ ...pods, resource: 'nodes' })))
+  t.ok(allows(rule, request(pods)))
+  t.ok(allows(rule, request({ ...pods, subresource: 'log' })))
+  t.notOk(allows(rule, request({ ...pods, subresource: 'exec' })))
+  t.notOk(allows(rule, request({ ...pods, verb: 'delete' })))
+  t.notOk(allows(rule, request({ ...pods, group: 'apps' })))
+  t.notOk(allows(rule, request({ ...pods, resource: 'nodes' })))
   t.notOk(allows(rule, { nonResourceAttributes: { path: '/api', verb: 'get' } }))
   t.notOk(allows(rule, {}))
 
   const named = { ...rule, resourceNames: ['one'] }
-  t.ok(allows(named, wish({ ...pods, name: 'one' })))
-  t.notOk(allows(named, wish({ ...pods, name: 'other' })))
-  t.notOk(allows(named, wish({ ...pods, verb: 'list' })), 'a list names none')
+  t.ok(allows(named, request({ ...pods, name: 'one' })))
+  t.notOk(allows(named, request({ ...pods, name: 'other' })))
+  t.notOk(allows(named, request({ ...pods, verb: 'list' })), 'a list request has no name')
   t.end()
 })
 
-t.test('wildcards: all of a kind, and a subresource of every resource', (t) => {
+t.test('rules may have wildcards, and subresources of every resource', (t) => {
   const all = { apiGroups: ['*'], resources: ['*'], verbs: ['*'] }
-  t.ok(allows(all, wish({ verb: 'create', group: 'apps', resource: 'deployments' })))
-  t.ok(allows(all, wish({ verb: 'create', group: '', resource: 'pods', subresource: 'exec' })))
+  t.ok(allows(all, request({ verb: 'create', group: 'apps', resource: 'deployments' })))
+  t.ok(allows(all, request({ verb: 'create', group: '', resource: 'pods', subresource: 'exec' })))
   const scale = { apiGroups: ['apps'], resources: ['*/scale'], verbs: ['patch'] }
   const deployments = { verb: 'patch', group: 'apps', resource: 'deployments' }
-  t.ok(allows(scale, wish({ ...deployments, subresource: 'scale' })))
-  t.notOk(allows(scale, wish({ ...deployments, subresource: 'status' })))
-  t.notOk(allows(scale, wish(deployments)))
+  t.ok(allows(scale, request({ ...deployments, subresource: 'scale' })))
+  t.notOk(allows(scale, request({ ...deployments, subresource: 'status' })))
+  t.notOk(allows(scale, request(deployments)))
   t.end()
 })
 
-t.test('a rule allows a path that is no resource by its beginning', (t) => {
+t.test('a rule allows non-resource URLs by path or prefix', (t) => {
   const rule = { nonResourceURLs: ['/healthz', '/metrics/*'], verbs: ['get'] }
   const path = (path: string, verb = 'get') => ({ nonResourceAttributes: { path, verb } })
   t.ok(allows(rule, path('/healthz')))
   t.ok(allows(rule, path('/metrics/cadvisor')))
   t.notOk(allows(rule, path('/healthz/etcd')))
   t.notOk(allows(rule, path('/healthz', 'post')))
-  t.notOk(allows(rule, wish({ verb: 'get', group: '', resource: 'pods' })))
+  t.notOk(allows(rule, request({ verb: 'get', group: '', resource: 'pods' })))
   t.end()
 })
 
-t.test('each policy has the rules of the ClusterRole it is like', async (t) => {
+t.test('access policies have the rules of their ClusterRoles', async (t) => {
   const rules = [{ verbs: ['get'] }]
-  const asked: string[] = []
+  const requested: string[] = []
   const clusterRoleRules = async (role: string) => {
-    asked.push(role)
+    requested.push(role)
     return rules
   }
   for (const name of [
@@ -85,7 +85,7 @@ t.test('each policy has the rules of the ClusterRole it is like', async (t) => {
   ]) {
     t.equal(await rulesOf(policy(name), clusterRoleRules), rules)
   }
-  t.strictSame(asked, ['cluster-admin', 'admin', 'edit', 'view'])
+  t.strictSame(requested, ['cluster-admin', 'admin', 'edit', 'view'])
   t.match(await rulesOf(policy('AmazonEKSAdminViewPolicy'), clusterRoleRules), [
     { apiGroups: ['*'], resources: ['*'], verbs: ['get', 'list', 'watch'] },
   ])

@@ -1,6 +1,6 @@
 import type { AssociatedPolicy } from './model.ts'
 
-/** A rule of a ClusterRole, as the API server shows it. */
+/** A rule of a ClusterRole (rbac.authorization.k8s.io/v1, PolicyRule). */
 export interface PolicyRule {
   apiGroups?: string[]
   resources?: string[]
@@ -9,8 +9,8 @@ export interface PolicyRule {
   nonResourceURLs?: string[]
 }
 
-/** What a user wants to do: the part of a SubjectAccessReview that says it. */
-export interface Wish {
+/** The requested access in the spec of a SubjectAccessReview. */
+export interface AccessRequest {
   resourceAttributes?: {
     namespace?: string
     verb?: string
@@ -22,7 +22,7 @@ export interface Wish {
   nonResourceAttributes?: { path?: string; verb?: string }
 }
 
-/** What each access policy allows: the rules, or the ClusterRole that has them (EKS user guide, access policies). */
+/** The rules of each access policy, or the ClusterRole with the same rules (EKS user guide, access policies). */
 const permissions: Readonly<Record<string, readonly PolicyRule[] | string>> = {
   AmazonEKSClusterAdminPolicy: 'cluster-admin',
   AmazonEKSAdminPolicy: 'admin',
@@ -34,7 +34,7 @@ const permissions: Readonly<Record<string, readonly PolicyRule[] | string>> = {
 /**
  * The rules of an access policy.
  *
- * @param clusterRoleRules tells the rules of a ClusterRole.
+ * @param clusterRoleRules reads the rules of a ClusterRole.
  */
 export async function rulesOf(
   policyArn: string,
@@ -44,8 +44,8 @@ export async function rulesOf(
   return typeof permitted === 'string' ? clusterRoleRules(permitted) : permitted
 }
 
-/** Whether the scope of an access policy covers a wish; a namespace may be given with wildcards. */
-export function covers({ accessScope }: AssociatedPolicy, { resourceAttributes }: Wish): boolean {
+/** Whether the scope of an access policy covers a request. Its namespaces may contain wildcards. */
+export function covers({ accessScope }: AssociatedPolicy, { resourceAttributes }: AccessRequest): boolean {
   if (accessScope.type === 'cluster') return true
   const namespace = resourceAttributes?.namespace
   if (namespace === undefined || namespace === '') return false
@@ -55,8 +55,11 @@ export function covers({ accessScope }: AssociatedPolicy, { resourceAttributes }
   })
 }
 
-/** Whether a rule allows a wish, by the rules of Kubernetes' RBAC. */
-export function allows(rule: PolicyRule, { resourceAttributes, nonResourceAttributes }: Wish): boolean {
+/** Whether a rule allows a request, with the semantics of Kubernetes' RBAC. */
+export function allows(
+  rule: PolicyRule,
+  { resourceAttributes, nonResourceAttributes }: AccessRequest,
+): boolean {
   const has = (list: string[] | undefined, value: string) =>
     list?.some((item) => item === '*' || item === value) === true
   if (nonResourceAttributes !== undefined) {
@@ -66,11 +69,12 @@ export function allows(rule: PolicyRule, { resourceAttributes, nonResourceAttrib
   }
   if (resourceAttributes === undefined) return false
   const { verb = '', group = '', resource = '', subresource, name = '' } = resourceAttributes
-  const wanted = subresource ? `${resource}/${subresource}` : resource
+  const fullResource = subresource ? `${resource}/${subresource}` : resource
   return (
     has(rule.verbs, verb) &&
     has(rule.apiGroups, group) &&
-    (has(rule.resources, wanted) || (subresource !== undefined && has(rule.resources, `*/${subresource}`))) &&
+    (has(rule.resources, fullResource) ||
+      (subresource !== undefined && has(rule.resources, `*/${subresource}`))) &&
     (rule.resourceNames === undefined || rule.resourceNames.length === 0 || rule.resourceNames.includes(name))
   )
 }

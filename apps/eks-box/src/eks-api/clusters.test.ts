@@ -3,11 +3,11 @@ import t from 'tap'
 import { CALLER_HEADER } from './api.ts'
 import { buildEksApi } from './server.ts'
 import { Store } from './store.ts'
-import { callers, name, policy, role, smallest, startApi, startCluster } from './testing.ts'
+import { callers, minimalCluster, name, policy, role, startApi, startCluster } from './testing.ts'
 
-t.test('a cluster is CREATING, then ACTIVE and what the box really is', async (t) => {
+t.test('a cluster is CREATING, then ACTIVE with the real properties of the box', async (t) => {
   const api = await startApi(t)
-  const created = await api.post('/clusters', smallest)
+  const created = await api.post('/clusters', minimalCluster)
   t.match(created, { status: 200, body: { cluster: { name, status: 'CREATING' } } })
   t.notOk(created.body.cluster.endpoint, 'no endpoint yet, as on EKS')
   api.wait()
@@ -36,9 +36,9 @@ t.test('a cluster is CREATING, then ACTIVE and what the box really is', async (t
   t.strictSame((await api.get('/clusters')).body.clusters, [name])
 })
 
-t.test('what the box has not is refused, with what it has', async (t) => {
+t.test('unsupported settings are refused, with the supported values', async (t) => {
   const api = await startApi(t)
-  for (const [asked, type, message] of [
+  for (const [input, type, message] of [
     [{ name: 'other' }, 'ResourceLimitExceededException', /runs one cluster, fastify-eks-cluster/],
     [{ version: '1.34' }, 'InvalidParameterException', /version 1.34: the box runs 1.35/],
     [
@@ -48,7 +48,7 @@ t.test('what the box has not is refused, with what it has', async (t) => {
     ],
     [{ outpostConfig: {} }, 'InvalidParameterException', /does not support the parameter outpostConfig/],
     [
-      { resourcesVpcConfig: { ...smallest.resourcesVpcConfig, egress: true } },
+      { resourcesVpcConfig: { ...minimalCluster.resourcesVpcConfig, egress: true } },
       'InvalidParameterException',
       /does not support the parameter resourcesVpcConfig.egress/,
     ],
@@ -70,36 +70,43 @@ t.test('what the box has not is refused, with what it has', async (t) => {
       /'subnet-none' does not exist/,
     ],
   ] as const) {
-    t.match(await api.post('/clusters', { ...smallest, ...asked }), { status: 400, type, body: { message } })
+    t.match(await api.post('/clusters', { ...minimalCluster, ...input }), {
+      status: 400,
+      type,
+      body: { message },
+    })
   }
   t.strictSame((await api.get('/clusters')).body.clusters, [])
   t.equal(api.securityGroups.size, 0)
 })
 
+t.test('a second cluster with the same name is refused, but a retry succeeds', async (t) => {
+  const api = await startCluster(t, { clientRequestToken: 'first' })
+  t.match(await api.post('/clusters', { ...minimalCluster, clientRequestToken: 'second' }), {
+    status: 409,
+    type: 'ResourceInUseException',
+    body: { clusterName: name },
+  })
+  t.match(await api.post('/clusters', { ...minimalCluster, clientRequestToken: 'first' }), {
+    status: 200,
+    body: { cluster: { status: 'ACTIVE' } },
+  })
+})
+
 t.test(
-  'a second cluster of the name is refused; the same request sent again is not a second one',
+  'only one of two concurrent requests creates the cluster, and the other leaves nothing behind',
   async (t) => {
-    const api = await startCluster(t, { clientRequestToken: 'first' })
-    t.match(await api.post('/clusters', { ...smallest, clientRequestToken: 'second' }), {
-      status: 409,
-      type: 'ResourceInUseException',
-      body: { clusterName: name },
-    })
-    t.match(await api.post('/clusters', { ...smallest, clientRequestToken: 'first' }), {
-      status: 200,
-      body: { cluster: { status: 'ACTIVE' } },
-    })
+    const api = await startApi(t)
+    const responses = await Promise.all([
+      api.post('/clusters', minimalCluster),
+      api.post('/clusters', minimalCluster),
+    ])
+    t.strictSame(responses.map(({ status }) => status).sort(), [200, 409])
+    t.equal(api.securityGroups.size, 1)
   },
 )
 
-t.test('of two requests at once one makes the cluster, and the other leaves nothing behind', async (t) => {
-  const api = await startApi(t)
-  const answers = await Promise.all([api.post('/clusters', smallest), api.post('/clusters', smallest)])
-  t.strictSame(answers.map(({ status }) => status).sort(), [200, 409])
-  t.equal(api.securityGroups.size, 1)
-})
-
-t.test('who creates the cluster administers it, unless told otherwise', async (t) => {
+t.test('the creator of a cluster is its administrator unless disabled', async (t) => {
   const operator = 'arn:aws:iam::123456789012:user/operator'
   const api = await startCluster(t)
   t.strictSame((await api.get(`/clusters/${name}/access-entries`)).body.accessEntries, [operator])
@@ -114,9 +121,9 @@ t.test('who creates the cluster administers it, unless told otherwise', async (t
   t.strictSame((await closed.get(`/clusters/${name}/access-entries`)).body.accessEntries, [])
 })
 
-t.test('a change of the configuration is an update that ends', async (t) => {
+t.test('a change of the configuration is an update, which completes', async (t) => {
   const api = await startCluster(t)
-  for (const [asked, type, param] of [
+  for (const [input, type, param] of [
     [
       { logging: { clusterLogging: [{ types: ['audit'], enabled: true }] } },
       'LoggingUpdate',
@@ -132,12 +139,12 @@ t.test('a change of the configuration is an update that ends', async (t) => {
     [{ zonalShiftConfig: { enabled: true } }, 'ZonalShiftConfigUpdate', 'ZonalShiftConfig'],
     [{ deletionProtection: true }, 'DeletionProtectionUpdate', 'DeletionProtection'],
   ] as const) {
-    const { status, body } = await api.post(`/clusters/${name}/update-config`, asked)
+    const { status, body } = await api.post(`/clusters/${name}/update-config`, input)
     t.match({ status, body }, { status: 200, body: { update: { status: 'InProgress', type } } })
     t.match(body.update.params, [{ type: param, value: String }])
     const update = `/clusters/${name}/updates/${body.update.id}`
     t.equal((await api.get(`/clusters/${name}`)).body.cluster.status, 'UPDATING')
-    t.match(await api.post(`/clusters/${name}/update-config`, asked), { type: 'ResourceInUseException' })
+    t.match(await api.post(`/clusters/${name}/update-config`, input), { type: 'ResourceInUseException' })
     api.wait()
     t.equal((await api.get(update)).body.update.status, 'Successful')
   }
@@ -155,10 +162,10 @@ t.test('a change of the configuration is an update that ends', async (t) => {
   t.equal((await api.get(`/clusters/${name}/updates`)).body.updateIds.length, 6)
 })
 
-t.test('EKS makes one kind of change at a time, and none that changes nothing', async (t) => {
+t.test('an update must have exactly one kind of change and change something', async (t) => {
   const api = await startCluster(t)
   const url = `/clusters/${name}/update-config`
-  for (const asked of [
+  for (const input of [
     {},
     { deletionProtection: true, zonalShiftConfig: { enabled: true } },
     { deletionProtection: false },
@@ -166,40 +173,40 @@ t.test('EKS makes one kind of change at a time, and none that changes nothing', 
     { logging: { clusterLogging: [{ types: ['gossip'], enabled: true }] } },
     { resourcesVpcConfig: { endpointPublicAccess: true } },
   ]) {
-    t.match(await api.post(url, asked), { status: 400, type: 'InvalidParameterException' })
+    t.match(await api.post(url, input), { status: 400, type: 'InvalidParameterException' })
   }
 })
 
-t.test('a mode that would read the ConfigMap aws-auth is refused, and so is EKS’ own default', async (t) => {
+t.test('authentication modes with the ConfigMap aws-auth are refused, including the default', async (t) => {
   const api = await startApi(t)
-  const message = /unsupported authentication mode .*CONFIG_MAP: the box has access entries alone/
+  const message = /unsupported authentication mode .*CONFIG_MAP: the box supports access entries only/
   for (const accessConfig of [
     {},
     { authenticationMode: 'CONFIG_MAP' },
     { authenticationMode: 'API_AND_CONFIG_MAP' },
   ]) {
-    t.match(await api.post('/clusters', { ...smallest, accessConfig }), {
+    t.match(await api.post('/clusters', { ...minimalCluster, accessConfig }), {
       type: 'InvalidParameterException',
       body: { message },
     })
   }
-  await api.post('/clusters', smallest)
+  await api.post('/clusters', minimalCluster)
   api.wait()
-  const ask = (authenticationMode: string) =>
+  const update = (authenticationMode: string) =>
     api.post(`/clusters/${name}/update-config`, { accessConfig: { authenticationMode } })
-  t.match((await ask('API_AND_CONFIG_MAP')).body, { message })
-  t.match((await ask('API')).body, { message: /No changes needed/ })
+  t.match((await update('API_AND_CONFIG_MAP')).body, { message })
+  t.match((await update('API')).body, { message: /No changes needed/ })
 })
 
-t.test('a cluster needs a role that exists', async (t) => {
+t.test('a cluster requires an existing role', async (t) => {
   const api = await startApi(t)
-  t.match(await api.post('/clusters', { ...smallest, roleArn: role('missing') }), {
+  t.match(await api.post('/clusters', { ...minimalCluster, roleArn: role('missing') }), {
     type: 'InvalidParameterException',
     body: { message: /role\/missing, could not be assumed because it does not exist/ },
   })
 })
 
-t.test('no log type that a request leaves out changes', async (t) => {
+t.test('log types that a request omits stay unchanged', async (t) => {
   const api = await startCluster(t, {
     logging: { clusterLogging: [{ types: ['api', 'audit'], enabled: true }] },
   })
@@ -212,7 +219,7 @@ t.test('no log type that a request leaves out changes', async (t) => {
   ])
 })
 
-t.test('the version is the box’s, whoever asks', async (t) => {
+t.test('the box supports only its own version', async (t) => {
   const api = await startCluster(t)
   const url = `/clusters/${name}/updates`
   t.match(await api.post(url, { version: '1.36' }), {
@@ -231,7 +238,7 @@ t.test('the version is the box’s, whoever asks', async (t) => {
   }
 })
 
-t.test('secrets can be encrypted later, once', async (t) => {
+t.test('encryption of secrets can be enabled later, but only once', async (t) => {
   const api = await startCluster(t)
   const url = `/clusters/${name}/encryption-config/associate`
   const encryptionConfig = [{ resources: ['secrets'], provider: { keyArn: 'arn:aws:kms:::key/1' } }]
@@ -243,7 +250,7 @@ t.test('secrets can be encrypted later, once', async (t) => {
   t.match(await api.post(url, { encryptionConfig }), { type: 'InvalidRequestException' })
 })
 
-t.test('a cluster is DELETING, then gone with all that belonged to it', async (t) => {
+t.test('a cluster is DELETING, then deleted with everything that belonged to it', async (t) => {
   const api = await startCluster(t)
   t.match(await api.delete(`/clusters/${name}`), { status: 200, body: { cluster: { status: 'DELETING' } } })
   t.equal((await api.get(`/clusters/${name}`)).body.cluster.status, 'DELETING')
@@ -254,28 +261,28 @@ t.test('a cluster is DELETING, then gone with all that belonged to it', async (t
     body: { message: `No cluster found for name: ${name}.`, clusterName: name },
   })
   t.equal(api.securityGroups.size, 0)
-  t.equal((await api.post('/clusters', smallest)).status, 200)
+  t.equal((await api.post('/clusters', minimalCluster)).status, 200)
   t.strictSame(api.store.state.updates, [])
 })
 
-t.test('a protected cluster is not deleted', async (t) => {
+t.test('a cluster with deletion protection is not deleted', async (t) => {
   const api = await startCluster(t, { deletionProtection: true })
   t.match(await api.delete(`/clusters/${name}`), { status: 400, type: 'InvalidRequestException' })
 })
 
-t.test('a security group in use does not keep the cluster', async (t) => {
+t.test('a security group in use does not prevent the deletion of the cluster', async (t) => {
   const api = await startCluster(t)
   const errors = t.capture(console, 'error')
   api.options.deleteSecurityGroup = async () => {
     throw new Error('DependencyViolation')
   }
   t.equal((await api.delete(`/clusters/${name}`)).status, 200)
-  t.match(errors(), [{ args: [/sg-1 stays behind/, /DependencyViolation/] }])
+  t.match(errors(), [{ args: [/sg-1 was not deleted/, /DependencyViolation/] }])
 })
 
-t.test('a restart forgets nothing but what the box no longer is', async (t) => {
+t.test('after a restart, the cluster has its settings and the current properties of the box', async (t) => {
   const api = await startApi(t)
-  await api.post('/clusters', smallest)
+  await api.post('/clusters', minimalCluster)
   api.wait()
   t.notMatch(readFileSync(api.stateFile, 'utf8'), /6443/)
   const restarted = await buildEksApi(new Store(api.stateFile), {

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Static, Type } from 'typebox'
 import { createEntry } from './access.ts'
 import { type Api, callerOf } from './api.ts'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import {
   AssociateEncryptionConfig,
   type Cluster,
@@ -12,20 +12,20 @@ import {
   UpdateClusterConfig,
   UpdateClusterVersion,
 } from './model.ts'
-import { isRepeat, now, page, settlesAt, shown } from './store.ts'
+import { isRetry, now, page, settlesAt, toResponse } from './store.ts'
 import { beginUpdate } from './updates.ts'
 
 const Name = Type.Object({ name: Type.String() })
 
-/** EKS names platform versions by its own builds of a minor version; the box has one. */
+/** EKS numbers its builds of a minor version; the box has only one. */
 const platformVersion = 'eks.1'
 
-/** Clusters. There is one: the box's, which runs whether it is asked for or not. */
+/** Clusters. There is only the box's cluster, which runs even if the API has not created it. */
 export function clusters({ app, store, options }: Api): void {
   const { cluster: box, account, region } = options
 
   const describe = (cluster: Cluster) => ({
-    ...shown(cluster),
+    ...toResponse(cluster),
     version: box.version,
     platformVersion,
     health: { issues: [] },
@@ -44,7 +44,7 @@ export function clusters({ app, store, options }: Api): void {
   })
 
   const refuseVersion = (version: string, name: string): never => {
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
       `unsupported Kubernetes version ${version}: the box runs ${box.version}`,
       { clusterName: name },
@@ -55,14 +55,14 @@ export function clusters({ app, store, options }: Api): void {
     const subnets = await options.describeSubnets(ids)
     const [first] = subnets
     if (first === undefined || new Set(subnets.map(({ zone }) => zone)).size < 2) {
-      throw new EksFailure(
+      throw new EksException(
         'InvalidParameterException',
         'Subnets specified must be in at least two different AZs',
         { clusterName: name },
       )
     }
     if (subnets.some(({ vpcId }) => vpcId !== first.vpcId)) {
-      throw new EksFailure('InvalidParameterException', 'Subnets specified must be in one VPC', {
+      throw new EksException('InvalidParameterException', 'Subnets specified must be in one VPC', {
         clusterName: name,
       })
     }
@@ -73,7 +73,7 @@ export function clusters({ app, store, options }: Api): void {
     const { body } = request
     const details = { clusterName: body.name }
     if (body.name !== box.name) {
-      throw new EksFailure(
+      throw new EksException(
         'ResourceLimitExceededException',
         `The box runs one cluster, ${box.name}; it cannot create ${body.name}.`,
         details,
@@ -81,29 +81,29 @@ export function clusters({ app, store, options }: Api): void {
     }
     const refuseSecond = () => {
       if (store.state.cluster === undefined) return
-      throw new EksFailure(
+      throw new EksException(
         'ResourceInUseException',
         `Cluster already exists with name: ${body.name}`,
         details,
       )
     }
-    if (store.state.cluster !== undefined && isRepeat(store.state.cluster, body)) {
+    if (store.state.cluster !== undefined && isRetry(store.state.cluster, body)) {
       return { cluster: describe(store.state.cluster) }
     }
     refuseSecond()
     if (body.version !== undefined && body.version !== box.version) refuseVersion(body.version, body.name)
     const range = body.kubernetesNetworkConfig?.serviceIpv4Cidr
     if (range !== undefined && range !== box.serviceCidr) {
-      throw new EksFailure(
+      throw new EksException(
         'InvalidParameterException',
         `unsupported service range ${range}: the box has ${box.serviceCidr}`,
         details,
       )
     }
-    // Without an answer EKS takes CONFIG_MAP.
+    // The default of EKS is CONFIG_MAP.
     const authenticationMode = checkMode(body.accessConfig?.authenticationMode ?? 'CONFIG_MAP', details)
     if (!(await options.principalExists(body.roleArn))) {
-      throw new EksFailure(
+      throw new EksException(
         'InvalidParameterException',
         `Role with arn: ${body.roleArn}, could not be assumed because it does not exist or the trusted entity is not correct`,
         details,
@@ -139,7 +139,7 @@ export function clusters({ app, store, options }: Api): void {
       ...(body.clientRequestToken === undefined ? {} : { clientRequestToken: body.clientRequestToken }),
     }
     try {
-      // Another request may have been faster while this one waited for EC2 and STS.
+      // Another request may have created the cluster while this one waited for EC2 and IAM.
       refuseSecond()
       const creators =
         body.accessConfig?.bootstrapClusterCreatorAdminPermissions === false ? [] : [principalArn]
@@ -166,43 +166,43 @@ export function clusters({ app, store, options }: Api): void {
   }))
 
   app.delete('/clusters/:name', { schema: { params: Name } }, async ({ params }) => {
-    const cluster = store.idleCluster(params.name)
+    const cluster = store.activeCluster(params.name)
     const details = { clusterName: cluster.name }
     if (store.state.nodegroups.length > 0) {
-      throw new EksFailure('ResourceInUseException', 'Cluster has nodegroups attached', details)
+      throw new EksException('ResourceInUseException', 'Cluster has nodegroups attached', details)
     }
     if (cluster.deletionProtection) {
-      throw new EksFailure(
+      throw new EksException(
         'InvalidRequestException',
         'Cluster has deletion protection enabled; disable it before deleting the cluster',
         details,
       )
     }
-    const answer = store.change(() => {
+    const response = store.change(() => {
       cluster.status = 'DELETING'
       cluster.settlesAt = settlesAt()
       return { cluster: describe(cluster) }
     })
-    // As on EKS, a group that something still uses stays behind, and the cluster goes.
+    // As on EKS, a security group in use does not prevent the deletion of the cluster.
     const group = cluster.resourcesVpcConfig.clusterSecurityGroupId
     await options.deleteSecurityGroup(group).catch((error: unknown) => {
-      console.error(`the cluster's security group ${group} stays behind:`, error)
+      console.error(`the cluster's security group ${group} was not deleted:`, error)
     })
-    return answer
+    return response
   })
 
   app.post(
     '/clusters/:name/update-config',
     { schema: { params: Name, body: UpdateClusterConfig } },
     async ({ params, body }) => {
-      const cluster = store.idleCluster(params.name)
+      const cluster = store.activeCluster(params.name)
       if (body.resourcesVpcConfig?.subnetIds !== undefined) {
         await checkSubnets(body.resourcesVpcConfig.subnetIds, cluster.name)
       }
-      const { type, params: told, changes } = configUpdate(cluster, body)
+      const { type, params: updateParams, changes } = configUpdate(cluster, body)
       return store.change((state) => {
         Object.assign(cluster, changes, { status: 'UPDATING', settlesAt: settlesAt() })
-        return beginUpdate(state, type, told)
+        return beginUpdate(state, type, updateParams)
       })
     },
   )
@@ -211,9 +211,9 @@ export function clusters({ app, store, options }: Api): void {
     '/clusters/:name/updates',
     { schema: { params: Name, body: UpdateClusterVersion } },
     async ({ params, body }) => {
-      const { name } = store.idleCluster(params.name)
+      const { name } = store.activeCluster(params.name)
       if (body.version !== box.version) refuseVersion(body.version, name)
-      throw new EksFailure(
+      throw new EksException(
         'InvalidParameterException',
         `Cluster is already at the desired configuration with version ${body.version}`,
         { clusterName: name },
@@ -225,9 +225,9 @@ export function clusters({ app, store, options }: Api): void {
     '/clusters/:name/encryption-config/associate',
     { schema: { params: Name, body: AssociateEncryptionConfig } },
     async ({ params, body }) => {
-      const cluster = store.idleCluster(params.name)
+      const cluster = store.activeCluster(params.name)
       if (cluster.encryptionConfig !== undefined) {
-        throw new EksFailure(
+        throw new EksException(
           'InvalidRequestException',
           'Encryption is already enabled for this cluster and cannot be changed',
           { clusterName: cluster.name },
@@ -245,7 +245,7 @@ export function clusters({ app, store, options }: Api): void {
   const Versions = Type.Object({
     ...Paging,
     clusterType: Type.Optional(Type.String()),
-    // They leave out what is no default, or bring in what is out of support: the box has one version, in support.
+    // Without effect, because the box's only version is the default and in support.
     defaultOnly: Type.Optional(Type.Boolean()),
     includeAll: Type.Optional(Type.Boolean()),
     clusterVersions: Type.Optional(Type.Union([Type.Array(Type.String()), Type.String()])),
@@ -263,27 +263,27 @@ export function clusters({ app, store, options }: Api): void {
       kubernetesPatchVersion: box.patchVersion,
     }
     const { clusterVersions, clusterType, status, versionStatus } = query
-    const isAsked =
+    const matches =
       [clusterVersions ?? version.clusterVersion].flat().includes(version.clusterVersion) &&
       (clusterType ?? version.clusterType) === version.clusterType &&
       (status ?? version.status).toLowerCase() === version.status &&
       (versionStatus ?? version.versionStatus) === version.versionStatus
-    const { items, nextToken } = page(isAsked ? [version] : [], query)
+    const { items, nextToken } = page(matches ? [version] : [], query)
     return { clusterVersions: items, nextToken }
   })
 }
 
-/** What a request to change the configuration comes to. EKS makes one kind of change at a time. */
+/** The update that a request for another configuration results in. EKS allows one kind of change per request. */
 function configUpdate(cluster: Cluster, body: Static<typeof UpdateClusterConfig>) {
-  const { clientRequestToken: _token, ...asked } = body
+  const { clientRequestToken: _token, ...input } = body
   const refuse = (message: string): never => {
-    throw new EksFailure('InvalidParameterException', message, { clusterName: cluster.name })
+    throw new EksException('InvalidParameterException', message, { clusterName: cluster.name })
   }
-  if (Object.keys(asked).length !== 1) refuse('Exactly one type of update is required')
-  const { resourcesVpcConfig: vpc, accessConfig, upgradePolicy, zonalShiftConfig, deletionProtection } = asked
+  if (Object.keys(input).length !== 1) refuse('Exactly one type of update is required')
+  const { resourcesVpcConfig: vpc, accessConfig, upgradePolicy, zonalShiftConfig, deletionProtection } = input
   const changes: Partial<Cluster> = {
     ...(vpc === undefined ? {} : { resourcesVpcConfig: { ...cluster.resourcesVpcConfig, ...vpc } }),
-    ...(asked.logging === undefined ? {} : { logging: logging(enabledLogs(cluster.logging), asked.logging) }),
+    ...(input.logging === undefined ? {} : { logging: logging(enabledLogs(cluster.logging), input.logging) }),
     ...(upgradePolicy === undefined ? {} : { upgradePolicy }),
     ...(zonalShiftConfig === undefined ? {} : { zonalShiftConfig }),
     ...(deletionProtection === undefined ? {} : { deletionProtection }),
@@ -300,11 +300,11 @@ function configUpdate(cluster: Cluster, body: Static<typeof UpdateClusterConfig>
     zonalShiftConfig: 'ZonalShiftConfigUpdate',
     deletionProtection: 'DeletionProtectionUpdate',
   }
-  const [kind] = Object.keys(asked) as (keyof typeof kinds)[]
+  const [kind] = Object.keys(input) as (keyof typeof kinds)[]
   return {
     type: kind === undefined ? '' : kinds[kind],
     params: {
-      ClusterLogging: asked.logging?.clusterLogging,
+      ClusterLogging: input.logging?.clusterLogging,
       EndpointPublicAccess: vpc?.endpointPublicAccess,
       EndpointPrivateAccess: vpc?.endpointPrivateAccess,
       PublicAccessCidrs: vpc?.publicAccessCidrs,
@@ -318,17 +318,17 @@ function configUpdate(cluster: Cluster, body: Static<typeof UpdateClusterConfig>
   }
 }
 
-/** The box reads no ConfigMap aws-auth, so it refuses the modes that promise it. */
+/** Refuses the modes that use the ConfigMap aws-auth, because the box does not read it. */
 function checkMode(mode: string, details: { clusterName: string }): 'API' {
   if (mode === 'API') return mode
-  throw new EksFailure(
+  throw new EksException(
     'InvalidParameterException',
-    `unsupported authentication mode ${mode}: the box has access entries alone, so authenticationMode must be API`,
+    `unsupported authentication mode ${mode}: the box supports access entries only, so authenticationMode must be API`,
     details,
   )
 }
 
-/** Who creates a cluster administers it. */
+/** The access entry that makes the cluster's creator its administrator. */
 function adminEntry(cluster: Cluster, principalArn: string) {
   return {
     ...createEntry(cluster, { principalArn }),
@@ -347,13 +347,13 @@ function enabledLogs({ clusterLogging }: Cluster['logging']) {
   return clusterLogging.filter(({ enabled }) => enabled).flatMap(({ types }) => types)
 }
 
-/** EKS tells of every log type whether it is on; one that a request does not name stays as it was. */
+/** The logging configuration with every log type, as EKS lists it. Types that the request omits stay unchanged. */
 function logging(
-  before: (typeof LOG_TYPES)[number][],
-  asked: Cluster['logging'] | undefined,
+  previouslyEnabled: (typeof LOG_TYPES)[number][],
+  input: Cluster['logging'] | undefined,
 ): Cluster['logging'] {
-  const enabled = new Set(before)
-  for (const { types, enabled: on } of asked?.clusterLogging ?? []) {
+  const enabled = new Set(previouslyEnabled)
+  for (const { types, enabled: on } of input?.clusterLogging ?? []) {
     for (const type of types) on ? enabled.add(type) : enabled.delete(type)
   }
   const groups = [

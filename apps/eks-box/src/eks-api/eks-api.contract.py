@@ -1,5 +1,5 @@
-"""Calls every operation of the box's EKS API through boto3, as its users do, and holds each answer against
-botocore's model of EKS: no member, type or error that EKS does not have. Prints the operations it called."""
+"""Calls every operation of the box's EKS API with boto3, and checks each response against botocore's model of EKS:
+it may contain only members, types and errors that EKS has. Prints the called operations."""
 
 import json
 import sys
@@ -27,35 +27,35 @@ def role(name):
     return f"arn:aws:iam::123456789012:role/{name}"
 
 
-def hold(shape, value, path):
-    """Fails where a value is not what the shape says."""
+def check_shape(shape, value, path):
+    """Fails if a value does not match the shape."""
     assert isinstance(value, JSON_TYPES[shape.type_name]), f"{path} is {value!r}, not {shape.type_name}"
     if shape.type_name == "structure":
         for member, inner in value.items():
             assert member in shape.members, f"EKS has no {path}.{member}"
-            hold(shape.members[member], inner, f"{path}.{member}")
+            check_shape(shape.members[member], inner, f"{path}.{member}")
     elif shape.type_name == "list":
         for inner in value:
-            hold(shape.member, inner, f"{path}[]")
+            check_shape(shape.member, inner, f"{path}[]")
     elif shape.type_name == "map":
         for inner in value.values():
-            hold(shape.value, inner, f"{path}{{}}")
+            check_shape(shape.value, inner, f"{path}{{}}")
     elif shape.type_name == "string" and shape.enum:
         assert value in shape.enum, f"{path} cannot be {value}"
 
 
-def check(http_response, model, **_):
+def check_response(http_response, model, **_):
     called.add(model.name)
     body = json.loads(http_response.content)
     if http_response.status_code < 300:
-        hold(model.output_shape, body, model.name)
+        check_shape(model.output_shape, body, model.name)
         return
     code = http_response.headers["x-amzn-errortype"]
     error = next((shape for shape in model.error_shapes if shape.name == code), None)
     assert error is not None, f"{model.name} has no {code}"
     assert error.metadata["error"]["httpStatusCode"] == http_response.status_code, code
     assert body.pop("__type") == code
-    hold(error, body, code)
+    check_shape(error, body, code)
 
 
 def refused(code, operation, **parameters):
@@ -72,11 +72,11 @@ def wait(waiter, **parameters):
     eks.get_waiter(waiter).wait(**parameters, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
 
 
-def updated(answer, **of):
-    update = answer["update"]["id"]
-    assert update in eks.list_updates(name=NAME, **of)["updateIds"]
+def updated(response, **owner):
+    update = response["update"]["id"]
+    assert update in eks.list_updates(name=NAME, **owner)["updateIds"]
     while True:
-        status = eks.describe_update(name=NAME, updateId=update, **of)["update"]["status"]
+        status = eks.describe_update(name=NAME, updateId=update, **owner)["update"]["status"]
         if status != "InProgress":
             break
     assert status == "Successful", status
@@ -88,7 +88,7 @@ def all_pages(operation, key, **parameters):
 
 
 def cluster():
-    asked = {
+    request = {
         "name": NAME,
         "version": "1.35",
         "roleArn": role("cluster"),
@@ -99,11 +99,11 @@ def cluster():
         "tags": {"team": "a"},
     }
     refused("ResourceNotFoundException", eks.describe_cluster, name=NAME)
-    refused("InvalidParameterException", eks.create_cluster, **{**asked, "version": "1.20"})
-    refused("ResourceLimitExceededException", eks.create_cluster, **{**asked, "name": "other"})
-    created = eks.create_cluster(**asked)["cluster"]
+    refused("InvalidParameterException", eks.create_cluster, **{**request, "version": "1.20"})
+    refused("ResourceLimitExceededException", eks.create_cluster, **{**request, "name": "other"})
+    created = eks.create_cluster(**request)["cluster"]
     assert created["status"] == "CREATING" and created["createdAt"].year >= 2024
-    refused("ResourceInUseException", eks.create_cluster, **asked)
+    refused("ResourceInUseException", eks.create_cluster, **request)
     wait("cluster_active", name=NAME)
     assert all_pages("list_clusters", "clusters") == [NAME]
     assert all_pages("describe_cluster_versions", "clusterVersions")[0]["clusterVersion"] == "1.35"
@@ -154,21 +154,21 @@ def addons():
 
 
 def pod_identity():
-    asked = {"clusterName": NAME, "namespace": "apps", "serviceAccount": "api", "roleArn": role("api")}
-    made = eks.create_pod_identity_association(**asked)["association"]
-    refused("ResourceInUseException", eks.create_pod_identity_association, **asked)
-    one = {"clusterName": NAME, "associationId": made["associationId"]}
-    eks.update_pod_identity_association(**one, roleArn=role("other"))
-    assert eks.describe_pod_identity_association(**one)["association"]["roleArn"] == role("other")
+    request = {"clusterName": NAME, "namespace": "apps", "serviceAccount": "api", "roleArn": role("api")}
+    created = eks.create_pod_identity_association(**request)["association"]
+    refused("ResourceInUseException", eks.create_pod_identity_association, **request)
+    association = {"clusterName": NAME, "associationId": created["associationId"]}
+    eks.update_pod_identity_association(**association, roleArn=role("other"))
+    assert eks.describe_pod_identity_association(**association)["association"]["roleArn"] == role("other")
     listed = all_pages("list_pod_identity_associations", "associations", clusterName=NAME, namespace="apps")
-    assert [item["associationId"] for item in listed] == [made["associationId"]]
-    eks.delete_pod_identity_association(**one)
-    refused("ResourceNotFoundException", eks.describe_pod_identity_association, **one)
+    assert [item["associationId"] for item in listed] == [created["associationId"]]
+    eks.delete_pod_identity_association(**association)
+    refused("ResourceNotFoundException", eks.describe_pod_identity_association, **association)
 
 
 def node_group():
     group = {"clusterName": NAME, "nodegroupName": "system"}
-    asked = {
+    request = {
         **group,
         "nodeRole": role("node"),
         "subnets": ["subnet-a"],
@@ -176,13 +176,13 @@ def node_group():
         "amiType": "AL2023_ARM_64_STANDARD",
         "taints": [{"key": "a", "value": "b", "effect": "NO_SCHEDULE"}],
     }
-    eks.create_nodegroup(**asked)
-    refused("ResourceInUseException", eks.create_nodegroup, **asked)
+    eks.create_nodegroup(**request)
+    refused("ResourceInUseException", eks.create_nodegroup, **request)
     wait("nodegroup_active", **group)
-    of = {"nodegroupName": "system"}
-    updated(eks.update_nodegroup_config(**group, scalingConfig={"maxSize": 3}), **of)
+    owner = {"nodegroupName": "system"}
+    updated(eks.update_nodegroup_config(**group, scalingConfig={"maxSize": 3}), **owner)
     wait("nodegroup_active", **group)
-    updated(eks.update_nodegroup_version(**group), **of)
+    updated(eks.update_nodegroup_version(**group), **owner)
     wait("nodegroup_active", **group)
     assert all_pages("list_nodegroups", "nodegroups", clusterName=NAME) == ["system"]
     refused("ResourceInUseException", eks.delete_cluster, name=NAME)
@@ -204,14 +204,14 @@ def delete_cluster():
 
 
 def unknown():
-    """EKS has the operation, the box does not: an error, though none that EKS has."""
-    eks.meta.events.unregister("after-call.eks", check)
+    """An operation of EKS that the box does not support: the error is not in the model of EKS."""
+    eks.meta.events.unregister("after-call.eks", check_response)
     refused("UnknownOperationException", eks.list_fargate_profiles, clusterName=NAME)
 
 
 PARTS = {"cluster": [cluster], "rest": [access, addons, pod_identity, node_group, tags, unknown, delete_cluster]}
 
-eks.meta.events.register("after-call.eks", check)
+eks.meta.events.register("after-call.eks", check_response)
 for part in PARTS[sys.argv[1]]:
     part()
 print(json.dumps(sorted(called)))

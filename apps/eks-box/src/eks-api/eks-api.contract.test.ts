@@ -5,23 +5,23 @@ import { execa } from 'execa'
 import t from 'tap'
 import { parse } from 'yaml'
 import { createGateway } from '../aws/gateway.ts'
-import { askEks } from './server.ts'
+import { callEksApi } from './server.ts'
 import { keys, name, startApi, verifyToken } from './testing.ts'
 import { buildWebhooks } from './webhooks.ts'
 
-/** A python3 with boto3 and awscli: the box's own is `venv/bin/python3` of its tool `aws`. */
+/** A python3 with boto3 and awscli, such as `venv/bin/python3` in the box's tool `aws`. */
 const python = process.env['BOX_AWS_PYTHON']
 
 t.test(
-  'what AWS’ own clients make of the API',
+  "AWS's own clients accept every response of the API",
   {
-    skip: python === undefined && 'BOX_AWS_PYTHON names no python3 with boto3 and awscli',
+    skip: python === undefined && 'BOX_AWS_PYTHON must be a python3 with boto3 and awscli',
   },
   async (t) => {
     const api = await startApi(t)
     const gateway = createGateway({
       authenticate: verifyToken,
-      eks: (request, { caller }) => askEks(api.app, request, caller),
+      eks: (request, { caller }) => callEksApi(api.app, request, caller),
       emulator: () => Promise.reject(new Error('there is no emulator in this test')),
     })
     await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
@@ -46,44 +46,47 @@ t.test(
 
     const called = new Set(await contract('cluster'))
 
-    await t.test('update-kubeconfig leads to the API server, and get-token gets in', async (t) => {
-      await run('-m', 'awscli', 'eks', 'update-kubeconfig', '--name', name, '--kubeconfig', kubeconfig)
-      t.match(parse(await readFile(kubeconfig, 'utf8')), {
-        clusters: [
-          {
-            cluster: {
-              server: 'https://127.0.0.1:6443',
-              'certificate-authority-data': 'Y2VydGlmaWNhdGU=',
+    await t.test(
+      'update-kubeconfig writes the API server, and the webhook accepts tokens of get-token',
+      async (t) => {
+        await run('-m', 'awscli', 'eks', 'update-kubeconfig', '--name', name, '--kubeconfig', kubeconfig)
+        t.match(parse(await readFile(kubeconfig, 'utf8')), {
+          clusters: [
+            {
+              cluster: {
+                server: 'https://127.0.0.1:6443',
+                'certificate-authority-data': 'Y2VydGlmaWNhdGU=',
+              },
             },
-          },
-        ],
-        users: [
-          {
-            user: {
-              exec: { args: ['--region', 'eu-central-1', 'eks', 'get-token', '--cluster-name', name] },
+          ],
+          users: [
+            {
+              user: {
+                exec: { args: ['--region', 'eu-central-1', 'eks', 'get-token', '--cluster-name', name] },
+              },
             },
-          },
-        ],
-      })
-      const { stdout } = await run('-m', 'awscli', 'eks', 'get-token', '--cluster-name', name)
-      const webhooks = await buildWebhooks(api.store, {
-        stsHosts: [host],
-        cluster: name,
-        verify: verifyToken,
-        clusterRoleRules: async () => [],
-      })
-      t.teardown(() => webhooks.close())
-      const { token } = JSON.parse(stdout).status
-      const response = await webhooks.inject({
-        method: 'POST',
-        url: '/authenticate',
-        payload: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token } },
-      })
-      t.match(response.json().status, {
-        authenticated: true,
-        user: { username: 'arn:aws:iam::123456789012:user/operator' },
-      })
-    })
+          ],
+        })
+        const { stdout } = await run('-m', 'awscli', 'eks', 'get-token', '--cluster-name', name)
+        const webhooks = await buildWebhooks(api.store, {
+          stsHosts: [host],
+          cluster: name,
+          verify: verifyToken,
+          clusterRoleRules: async () => [],
+        })
+        t.teardown(() => webhooks.close())
+        const { token } = JSON.parse(stdout).status
+        const response = await webhooks.inject({
+          method: 'POST',
+          url: '/authenticate',
+          payload: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token } },
+        })
+        t.match(response.json().status, {
+          authenticated: true,
+          user: { username: 'arn:aws:iam::123456789012:user/operator' },
+        })
+      },
+    )
 
     for (const operation of await contract('rest')) called.add(operation)
     t.strictSame(
@@ -130,7 +133,7 @@ t.test(
         'UpdateNodegroupVersion',
         'UpdatePodIdentityAssociation',
       ],
-      'every operation the API has was called',
+      'every operation of the API was called',
     )
   },
 )

@@ -1,9 +1,9 @@
 import { type Static, type TProperties, type TSchema, Type } from 'typebox'
 
 /**
- * The resources of the EKS API and the bodies of the requests that make and change them, named as in the
- * published service model (eks-2017-11-01). Of the model, what the box can honour: a request for anything else
- * is refused, since what is dropped in silence would only be missed on AWS.
+ * The resources of the EKS API and the bodies of requests, with the names of the published service model
+ * (eks-2017-11-01). They contain only what the box supports. The API refuses everything else: if it ignored a setting
+ * silently, its effect would first appear on AWS.
  */
 
 const optional = <Schema extends TSchema>(schema: Schema) => Type.Optional(schema)
@@ -12,12 +12,12 @@ const members = <Properties extends TProperties>(properties: Properties) =>
 
 const strings = Type.Array(Type.String())
 const token = { clientRequestToken: optional(Type.String()) }
-/** What the box has not; a client may say that it does not want it. */
+/** A feature that the box does not have; clients may only disable it. */
 const Off = members({ enabled: Type.Literal(false) })
 const Role = Type.String({ pattern: '^arn:aws[a-z-]*:iam::\\d{12}:role/.+$' })
 export const Tags = Type.Record(Type.String(), Type.String())
 
-/** How lists are read page by page. */
+/** Query parameters of paginated lists. */
 export const Paging = {
   maxResults: optional(Type.Integer({ minimum: 1, maximum: 100 })),
   nextToken: optional(Type.String({ pattern: '^\\d+$' })),
@@ -96,20 +96,20 @@ export const UpdateClusterVersion = members({
 })
 export const AssociateEncryptionConfig = members({ ...token, encryptionConfig: EncryptionConfig })
 
-/** What only the API itself knows of a resource. */
-export interface Hidden {
-  /** The token of the request that made it: the same request again is no conflict. */
+/** Internal fields of a resource, which responses do not contain. */
+export interface Internal {
+  /** Token of the request that created the resource, to recognise retries. */
   clientRequestToken?: string
-  /** When what it is doing is over, in milliseconds since 1970. */
+  /** When the current transition completes, in milliseconds since 1970. */
   settlesAt?: number
 }
 
-interface Settling extends Hidden {
+interface Transitioning extends Internal {
   status: 'CREATING' | 'ACTIVE' | 'UPDATING' | 'DELETING'
 }
 
-/** What was asked of the cluster; what it is besides, its version and endpoint, the box knows afresh each time. */
-export interface Cluster extends Settling {
+/** The cluster's stored settings. Its version and endpoint are not stored, because a newer box may have others. */
+export interface Cluster extends Transitioning {
   name: string
   arn: string
   createdAt: number
@@ -127,14 +127,14 @@ export interface Cluster extends Settling {
   tags: Static<typeof Tags>
 }
 
-export interface Update extends Hidden {
+export interface Update extends Internal {
   id: string
   status: 'InProgress' | 'Successful'
   type: string
   params: { type: string; value: string }[]
   createdAt: number
   errors: never[]
-  /** Whose update it is: a node group's or an add-on's name, else the cluster's. */
+  /** Name of the updated node group or add-on; undefined for an update of the cluster. */
   of?: string
 }
 
@@ -167,7 +167,7 @@ export interface AssociatedPolicy {
   modifiedAt: number
 }
 
-export interface AccessEntry extends Hidden {
+export interface AccessEntry extends Internal {
   clusterName: string
   principalArn: string
   kubernetesGroups: string[]
@@ -197,7 +197,7 @@ export const CreateAddon = members({
 })
 export const UpdateAddon = members(addonSettings)
 
-export interface Addon extends Settling {
+export interface Addon extends Transitioning {
   addonName: string
   clusterName: string
   addonVersion: string
@@ -230,7 +230,7 @@ export const UpdatePodIdentityAssociation = members({
   targetRoleArn: optional(Role),
 })
 
-export interface PodIdentityAssociation extends Hidden {
+export interface PodIdentityAssociation extends Internal {
   clusterName: string
   namespace: string
   serviceAccount: string
@@ -243,7 +243,7 @@ export interface PodIdentityAssociation extends Hidden {
   disableSessionTags: boolean
   targetRoleArn?: string
   externalId?: string
-  /** The add-on it belongs to. */
+  /** The add-on that owns the association. */
   ownerArn?: string
 }
 
@@ -311,7 +311,7 @@ export const UpdateNodegroupVersion = members({
   force: optional(Type.Boolean()),
 })
 
-export interface Nodegroup extends Settling {
+export interface Nodegroup extends Transitioning {
   nodegroupName: string
   nodegroupArn: string
   clusterName: string

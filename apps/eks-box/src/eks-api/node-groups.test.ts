@@ -11,7 +11,7 @@ const system = {
   labels: { role: 'system' },
 }
 
-t.test('a node group is CREATING, then ACTIVE, with what EKS fills in', async (t) => {
+t.test('a node group is CREATING, then ACTIVE, with the defaults of EKS', async (t) => {
   const api = await startCluster(t)
   t.match(await api.post(groups, system), { status: 200, body: { nodegroup: { status: 'CREATING' } } })
   api.wait()
@@ -29,9 +29,9 @@ t.test('a node group is CREATING, then ACTIVE, with what EKS fills in', async (t
   t.strictSame((await api.get(groups)).body.nodegroups, ['system'])
 })
 
-t.test('what could not run on EKS either is refused', async (t) => {
+t.test('node groups that EKS would refuse are refused', async (t) => {
   const api = await startCluster(t)
-  for (const [asked, message] of [
+  for (const [input, message] of [
     [{ amiType: 'AL2023_x86_64_STANDARD' }, /\[t4g.small\] is not a valid instance type/],
     [{ instanceTypes: ['m7i.large'] }, /\[m7i.large\] is not a valid instance type/],
     [{ instanceTypes: ['g4dn.xlarge'] }, /\[g4dn.xlarge\] is not a valid instance type/],
@@ -43,7 +43,7 @@ t.test('what could not run on EKS either is refused', async (t) => {
     [{ taints: [{ key: 'a', effect: 'NoSchedule' }] }, /taints/],
     [{ remoteAccess: {} }, /does not support the parameter remoteAccess/],
   ] as const) {
-    t.match(await api.post(groups, { ...system, ...asked }), {
+    t.match(await api.post(groups, { ...system, ...input }), {
       status: 400,
       type: 'InvalidParameterException',
       body: { message },
@@ -52,7 +52,7 @@ t.test('what could not run on EKS either is refused', async (t) => {
   t.strictSame(api.node, {})
 })
 
-t.test('a node group is there once', async (t) => {
+t.test('the name of a node group is unique', async (t) => {
   const api = await startCluster(t)
   await api.post(groups, { ...system, clientRequestToken: 'first' })
   t.equal((await api.post(groups, { ...system, clientRequestToken: 'first' })).status, 200)
@@ -63,7 +63,7 @@ t.test('a node group is there once', async (t) => {
   })
 })
 
-t.test('the box’s node carries the labels of the newest group', async (t) => {
+t.test('the box’s node has the labels of the newest group', async (t) => {
   const api = await startCluster(t)
   const systemLabels = {
     role: 'system',
@@ -90,21 +90,21 @@ t.test('the box’s node carries the labels of the newest group', async (t) => {
   t.strictSame(api.node, {})
 })
 
-t.test('a node that cannot be labelled is a group that was not made', async (t) => {
+t.test('a group is not created when the node cannot be labelled', async (t) => {
   const api = await startCluster(t)
   t.capture(console, 'error')
   api.options.labelNode = async () => {
-    throw new Error('the API server is away')
+    throw new Error('the API server is unavailable')
   }
   t.match(await api.post(groups, system), {
     status: 500,
     type: 'ServerException',
-    body: { message: 'the API server is away' },
+    body: { message: 'the API server is unavailable' },
   })
   t.strictSame((await api.get(groups)).body.nodegroups, [])
 })
 
-t.test('the role of a node group has an access entry for as long as a group uses it', async (t) => {
+t.test('a node role has an access entry while a group uses it', async (t) => {
   const api = await startCluster(t)
   const entry = `/clusters/${name}/access-entries/${encodeURIComponent(role('node'))}`
   await api.post(groups, system)
@@ -117,7 +117,7 @@ t.test('the role of a node group has an access entry for as long as a group uses
   t.equal((await api.get(entry)).status, 404)
 })
 
-t.test('configuration and version change by updates of the group', async (t) => {
+t.test('changes of configuration and version are updates of the group', async (t) => {
   const api = await startCluster(t)
   await api.post(groups, { ...system, taints: [{ key: 'old', effect: 'NO_SCHEDULE' }] })
   t.match(await api.post(`${groups}/system/update-config`), { type: 'ResourceInUseException' }, 'CREATING')
@@ -149,7 +149,7 @@ t.test('configuration and version change by updates of the group', async (t) => 
   })
 })
 
-t.test('no cluster goes before its node groups', async (t) => {
+t.test('a cluster with node groups cannot be deleted', async (t) => {
   const api = await startCluster(t)
   await api.post(groups, system)
   t.match(await api.delete(`/clusters/${name}`), { status: 409, type: 'ResourceInUseException' })
@@ -165,19 +165,19 @@ t.test('no cluster goes before its node groups', async (t) => {
   t.equal((await api.delete(`/clusters/${name}`)).status, 200)
 })
 
-t.test('of two groups of one name that are asked for at once, one is made', async (t) => {
+t.test('only one of several concurrent requests creates a group', async (t) => {
   const api = await startCluster(t)
-  const made = await Promise.all([1, 2, 3].map(() => api.post(groups, system)))
-  t.strictSame(made.map(({ status }) => status).sort(), [200, 409, 409])
+  const responses = await Promise.all([1, 2, 3].map(() => api.post(groups, system)))
+  t.strictSame(responses.map(({ status }) => status).sort(), [200, 409, 409])
   t.strictSame((await api.get(groups)).body.nodegroups, ['system'])
 })
 
-t.test('a group that is refused does not hold the next one up', async (t) => {
+t.test('a refused request does not block the next one', async (t) => {
   const api = await startCluster(t)
-  const [refused, made] = await Promise.all([
+  const [refused, created] = await Promise.all([
     api.post(groups, { ...system, nodeRole: role('missing') }),
     api.post(groups, system),
   ])
   t.match(refused, { type: 'InvalidParameterException', body: { message: /role\/missing cannot be found/ } })
-  t.equal(made?.status, 200)
+  t.equal(created?.status, 200)
 })

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Type } from 'typebox'
 import { createEntry, isSamePrincipal } from './access.ts'
 import type { Api } from './api.ts'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import {
   CreateNodegroup,
   type Nodegroup,
@@ -10,28 +10,28 @@ import {
   UpdateNodegroupConfig,
   UpdateNodegroupVersion,
 } from './model.ts'
-import { isRepeat, now, page, type State, settlesAt, shown } from './store.ts'
+import { isRetry, now, page, type State, settlesAt, toResponse } from './store.ts'
 import { beginUpdate } from './updates.ts'
 
 const Name = Type.Object({ name: Type.String() })
 const GroupPath = Type.Object({ name: Type.String(), group: Type.String() })
 
-/** Labels every node of a managed node group carries on EKS. */
+/** Labels of every node of a managed node group on EKS. */
 const groupLabel = 'eks.amazonaws.com/nodegroup'
 const capacityLabel = 'eks.amazonaws.com/capacityType'
 
-/** Managed node groups. The box has one machine: it carries the labels of the newest group. */
+/** Managed node groups. The box has only one node, which has the labels of the newest group. */
 export function nodeGroups({ app, store, options }: Api): void {
   const { cluster: box, account, region } = options
   const groups = '/clusters/:name/node-groups'
-  // Each looks at the groups, labels the node and only then changes them.
-  const oneAfterAnother = queue()
+  // Changes read the groups, label the node and only then write the groups, so they must not run concurrently.
+  const serialise = queue()
 
   const find = ({ name, group }: { name: string; group: string }): Nodegroup => {
     store.cluster(name)
     const found = store.state.nodegroups.find(({ nodegroupName }) => nodegroupName === group)
     if (found === undefined) {
-      throw new EksFailure('ResourceNotFoundException', `No node group found for name: ${group}.`, {
+      throw new EksException('ResourceNotFoundException', `No node group found for name: ${group}.`, {
         clusterName: name,
         nodegroupName: group,
       })
@@ -42,7 +42,7 @@ export function nodeGroups({ app, store, options }: Api): void {
     store.liveCluster(path.name)
     const group = find(path)
     if (group.status !== 'ACTIVE') {
-      throw new EksFailure('ResourceInUseException', `Nodegroup ${path.group} is ${group.status}`, {
+      throw new EksException('ResourceInUseException', `Nodegroup ${path.group} is ${group.status}`, {
         clusterName: path.name,
         nodegroupName: path.group,
       })
@@ -54,35 +54,35 @@ export function nodeGroups({ app, store, options }: Api): void {
     details: { clusterName: string; nodegroupName: string },
   ) => {
     if (version === undefined || version === box.version) return
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
       `unsupported Kubernetes version ${version}: the box runs ${box.version}`,
       details,
     )
   }
-  /** Gives the node the labels of the newest of these groups, and takes away those that the newest had before. */
+  /** Replaces the node's labels of the previously newest group with those of the newest of `groups`. */
   const label = async (groups: readonly Nodegroup[]) => {
-    const before = labelsOf(store.state.nodegroups)
-    const gone = Object.fromEntries(Object.keys(before).map((name) => [name, null]))
-    await options.labelNode({ ...gone, ...labelsOf(groups) })
+    const previous = labelsOf(store.state.nodegroups)
+    const removed = Object.fromEntries(Object.keys(previous).map((name) => [name, null]))
+    await options.labelNode({ ...removed, ...labelsOf(groups) })
   }
   const checkScaling = ({ minSize, maxSize, desiredSize }: Nodegroup['scalingConfig']) => {
     if (minSize <= desiredSize && desiredSize <= maxSize) return
-    throw new EksFailure(
+    throw new EksException(
       'InvalidParameterException',
       `desired capacity ${desiredSize} must lie between minimum ${minSize} and maximum ${maxSize}`,
     )
   }
 
   app.post(groups, { schema: { params: Name, body: CreateNodegroup } }, async ({ params, body }) =>
-    oneAfterAnother(async () => {
+    serialise(async () => {
       const cluster = store.liveCluster(params.name)
       const { nodegroupName } = body
       const details = { clusterName: cluster.name, nodegroupName }
-      const before = store.state.nodegroups.find((other) => other.nodegroupName === nodegroupName)
-      if (before !== undefined && isRepeat(before, body)) return { nodegroup: shown(before) }
-      if (before !== undefined) {
-        throw new EksFailure(
+      const existing = store.state.nodegroups.find((other) => other.nodegroupName === nodegroupName)
+      if (existing !== undefined && isRetry(existing, body)) return { nodegroup: toResponse(existing) }
+      if (existing !== undefined) {
+        throw new EksException(
           'ResourceInUseException',
           `NodeGroup already exists with name ${nodegroupName} and cluster name ${cluster.name}`,
           details,
@@ -90,14 +90,14 @@ export function nodeGroups({ app, store, options }: Api): void {
       }
       checkVersion(body.version, details)
       if (body.launchTemplate !== undefined && body.diskSize !== undefined) {
-        throw new EksFailure(
+        throw new EksException(
           'InvalidParameterException',
           'Disk size must be specified within the launch template.',
           details,
         )
       }
       if (!(await options.principalExists(body.nodeRole))) {
-        throw new EksFailure(
+        throw new EksException(
           'InvalidParameterException',
           `The role ${body.nodeRole} cannot be found.`,
           details,
@@ -106,22 +106,22 @@ export function nodeGroups({ app, store, options }: Api): void {
       const subnets = await options.describeSubnets(body.subnets)
       const stray = subnets.find(({ vpcId }) => vpcId !== cluster.resourcesVpcConfig.vpcId)
       if (stray !== undefined) {
-        throw new EksFailure(
+        throw new EksException(
           'InvalidParameterException',
           `The subnet ${stray.id} is not in the cluster's VPC ${cluster.resourcesVpcConfig.vpcId}`,
           details,
         )
       }
       const amiType = body.amiType ?? 'AL2023_x86_64_STANDARD'
-      // Without a launch template, which could name another, EKS takes this type.
+      // The default of EKS. A launch template may set another type.
       const instanceTypes = body.instanceTypes ?? (body.launchTemplate === undefined ? ['t3.medium'] : [])
-      const unfit = instanceTypes.find(
+      const mismatch = instanceTypes.find(
         (type) => amiType !== 'CUSTOM' && isArm(type) !== /ARM_64/.test(amiType),
       )
-      if (unfit !== undefined) {
-        throw new EksFailure(
+      if (mismatch !== undefined) {
+        throw new EksException(
           'InvalidParameterException',
-          `[${unfit}] is not a valid instance type for requested amiType ${amiType}`,
+          `[${mismatch}] is not a valid instance type for requested amiType ${amiType}`,
           details,
         )
       }
@@ -144,7 +144,7 @@ export function nodeGroups({ app, store, options }: Api): void {
         nodeRole: body.nodeRole,
         labels: body.labels ?? {},
         taints: body.taints ?? [],
-        // With a launch template the disk is the template's.
+        // A launch template defines the disk itself.
         ...(body.launchTemplate === undefined ? { diskSize: body.diskSize ?? 20 } : {}),
         updateConfig: body.updateConfig ?? { maxUnavailable: 1 },
         nodeRepairConfig: { enabled: false, ...body.nodeRepairConfig },
@@ -159,11 +159,11 @@ export function nodeGroups({ app, store, options }: Api): void {
       await label([...store.state.nodegroups, group])
       return store.change((state) => {
         state.nodegroups.push(group)
-        // As on EKS: without an entry of its own the role's nodes could not join.
+        // As on EKS: nodes need an access entry for their role to join the cluster.
         if (!state.accessEntries.some(({ principalArn }) => isSamePrincipal(principalArn, body.nodeRole))) {
           state.accessEntries.push(createEntry(cluster, { principalArn: body.nodeRole, type: 'EC2_LINUX' }))
         }
-        return { nodegroup: shown(group) }
+        return { nodegroup: toResponse(group) }
       })
     }),
   )
@@ -179,14 +179,14 @@ export function nodeGroups({ app, store, options }: Api): void {
   })
 
   app.get(`${groups}/:group`, { schema: { params: GroupPath } }, async ({ params }) => ({
-    nodegroup: shown(find(params)),
+    nodegroup: toResponse(find(params)),
   }))
 
   app.post(
     `${groups}/:group/update-config`,
     { schema: { params: GroupPath, body: UpdateNodegroupConfig } },
     async ({ params, body }) =>
-      oneAfterAnother(async () => {
+      serialise(async () => {
         const group = findActive(params)
         const scalingConfig = { ...group.scalingConfig, ...body.scalingConfig }
         checkScaling(scalingConfig)
@@ -244,7 +244,7 @@ export function nodeGroups({ app, store, options }: Api): void {
   )
 
   app.delete(`${groups}/:group`, { schema: { params: GroupPath } }, async ({ params }) =>
-    oneAfterAnother(async () => {
+    serialise(async () => {
       const group = findActive(params)
       const others = store.state.nodegroups.filter((other) => other !== group && other.status !== 'DELETING')
       await label(others)
@@ -257,13 +257,13 @@ export function nodeGroups({ app, store, options }: Api): void {
         }
         group.status = 'DELETING'
         group.settlesAt = settlesAt()
-        return { nodegroup: shown(group) }
+        return { nodegroup: toResponse(group) }
       })
     }),
   )
 }
 
-/** Runs one action after another, in the order in which they come. */
+/** Returns a function that runs actions one at a time, in the order of its calls. */
 function queue() {
   let last: Promise<unknown> = Promise.resolve()
   return <Result>(action: () => Promise<Result>): Promise<Result> => {
@@ -280,14 +280,14 @@ function begin(state: State, group: Nodegroup, type: string, params: Readonly<Re
   return beginUpdate(state, type, params, group.nodegroupName)
 }
 
-/** What a node of the newest of these groups carries. */
+/** The labels that nodes of the newest of these groups have. */
 function labelsOf(groups: readonly Nodegroup[]): Record<string, string> {
   const newest = groups.filter(({ status }) => status !== 'DELETING').at(-1)
   if (newest === undefined) return {}
   return { ...newest.labels, [groupLabel]: newest.nodegroupName, [capacityLabel]: newest.capacityType }
 }
 
-/** Whether instances of a type have Graviton processors: their family has a g after its generation. */
+/** Whether an instance type has Graviton processors: its family has a g after the generation, or is a1. */
 function isArm(instanceType: string): boolean {
   return /^(a1|[a-z]+\d+[a-z]*g[a-z]*)\./.test(instanceType)
 }

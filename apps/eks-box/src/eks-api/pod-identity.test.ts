@@ -4,7 +4,7 @@ import { name, role, startCluster } from './testing.ts'
 const associations = `/clusters/${name}/pod-identity-associations`
 const karpenter = { namespace: 'kube-system', serviceAccount: 'karpenter', roleArn: role('karpenter') }
 
-t.test('an association is made, found, changed and deleted', async (t) => {
+t.test('an association is created, read, updated and deleted', async (t) => {
   const api = await startCluster(t)
   const { status, body } = await api.post(associations, karpenter)
   t.match({ status, body }, { status: 200, body: { association: { ...karpenter, clusterName: name } } })
@@ -23,7 +23,7 @@ t.test('an association is made, found, changed and deleted', async (t) => {
   t.match(await api.get(one), { status: 404, type: 'ResourceNotFoundException' })
 })
 
-t.test('a service account has one association', async (t) => {
+t.test('a service account has only one association', async (t) => {
   const api = await startCluster(t)
   const first = await api.post(associations, { ...karpenter, clientRequestToken: 'first' })
   const again = await api.post(associations, { ...karpenter, clientRequestToken: 'first' })
@@ -47,7 +47,7 @@ t.test('associations are listed by namespace and service account, without their 
   t.strictSame(await list('namespace=apps&serviceAccount=other'), [])
 })
 
-t.test('a role is a role', async (t) => {
+t.test('roleArn must be the ARN of a role', async (t) => {
   const api = await startCluster(t)
   t.match(await api.post(associations, { ...karpenter, roleArn: 'karpenter' }), {
     status: 400,
@@ -56,7 +56,7 @@ t.test('a role is a role', async (t) => {
   })
 })
 
-t.test('its roles exist, and one of another account has an external id to trust', async (t) => {
+t.test('the role must exist, and a target role gets an external id', async (t) => {
   const api = await startCluster(t)
   t.match(await api.post(associations, { ...karpenter, roleArn: role('missing') }), {
     type: 'InvalidParameterException',
@@ -67,5 +67,5 @@ t.test('its roles exist, and one of another account has an external id to trust'
   t.match(association, { targetRoleArn, externalId: /^[0-9a-f-]{36}$/ })
   const one = `${associations}/${association.associationId}`
   const { externalId } = (await api.post(one, { targetRoleArn })).body.association
-  t.equal(externalId, association.externalId, 'which stays')
+  t.equal(externalId, association.externalId, 'an update keeps it')
 })

@@ -1,19 +1,19 @@
 import { randomUUID } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import type { Api, EksApiOptions } from './api.ts'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import {
   CreatePodIdentityAssociation,
   Paging,
   type PodIdentityAssociation,
   UpdatePodIdentityAssociation,
 } from './model.ts'
-import { isRepeat, now, page, type State, shown } from './store.ts'
+import { isRetry, now, page, type State, toResponse } from './store.ts'
 
 const Name = Type.Object({ name: Type.String() })
 const AssociationPath = Type.Object({ name: Type.String(), id: Type.String() })
 
-/** Which service accounts may take on which IAM role. */
+/** Pod identity associations: the IAM roles that service accounts may assume. */
 export function podIdentity({ app, store, options }: Api): void {
   const associations = '/clusters/:name/pod-identity-associations'
 
@@ -21,19 +21,19 @@ export function podIdentity({ app, store, options }: Api): void {
     store.cluster(name)
     const found = store.state.podIdentityAssociations.find(({ associationId }) => associationId === id)
     if (found === undefined) {
-      throw new EksFailure('ResourceNotFoundException', `The association ${id} could not be found`, {
+      throw new EksException('ResourceNotFoundException', `The association ${id} could not be found`, {
         clusterName: name,
       })
     }
     return found
   }
 
-  const checkRoles = async (asked: { roleArn?: string; targetRoleArn?: string }) => {
-    for (const role of [asked.roleArn, asked.targetRoleArn]) {
-      // A target role may be another account's, whose roles are not known here.
+  const checkRoles = async (input: { roleArn?: string; targetRoleArn?: string }) => {
+    for (const role of [input.roleArn, input.targetRoleArn]) {
+      // A target role may belong to another account, which the box does not know.
       if (role === undefined || !role.startsWith(`arn:aws:iam::${options.account}:`)) continue
       if (await options.principalExists(role)) continue
-      throw new EksFailure(
+      throw new EksException(
         'InvalidParameterException',
         `Role provided in the request does not exist: ${role}`,
       )
@@ -46,12 +46,12 @@ export function podIdentity({ app, store, options }: Api): void {
     async ({ params, body }) => {
       await checkRoles(body)
       store.liveCluster(params.name)
-      const before = findFor(store.state, body)
-      if (before !== undefined && isRepeat(before, body)) return { association: shown(before) }
+      const existing = findFor(store.state, body)
+      if (existing !== undefined && isRetry(existing, body)) return { association: toResponse(existing) }
       const association = createAssociation(store.state, options, body)
       return store.change((state) => {
         state.podIdentityAssociations.push(association)
-        return { association: shown(association) }
+        return { association: toResponse(association) }
       })
     },
   )
@@ -82,7 +82,7 @@ export function podIdentity({ app, store, options }: Api): void {
   })
 
   app.get(`${associations}/:id`, { schema: { params: AssociationPath } }, async ({ params }) => ({
-    association: shown(find(params)),
+    association: toResponse(find(params)),
   }))
 
   app.post(
@@ -99,7 +99,7 @@ export function podIdentity({ app, store, options }: Api): void {
           association.externalId ??= randomUUID()
         }
         association.modifiedAt = now()
-        return { association: shown(association) }
+        return { association: toResponse(association) }
       })
     },
   )
@@ -108,53 +108,57 @@ export function podIdentity({ app, store, options }: Api): void {
     const association = find(params)
     return store.change((state) => {
       state.podIdentityAssociations = state.podIdentityAssociations.filter((other) => other !== association)
-      return { association: shown(association) }
+      return { association: toResponse(association) }
     })
   })
 }
 
 /**
- * A new association, complete with what EKS fills in.
+ * Creates an association, with the defaults of EKS.
  *
- * @param ownerArn the add-on it belongs to, if any.
- * @throws EksFailure when the service account has one.
+ * @param ownerArn the add-on that owns the association, if any.
+ * @throws EksException when the service account already has an association.
  */
 export function createAssociation(
   state: State,
   { account, region, cluster }: Pick<EksApiOptions, 'account' | 'region' | 'cluster'>,
-  asked: Static<typeof CreatePodIdentityAssociation>,
+  input: Static<typeof CreatePodIdentityAssociation>,
   ownerArn?: string,
 ): PodIdentityAssociation {
-  const taken = findFor(state, asked)
-  if (taken !== undefined) {
-    throw new EksFailure('ResourceInUseException', `Association already exists: ${taken.associationId}`, {
-      clusterName: cluster.name,
-    })
+  const existing = findFor(state, input)
+  if (existing !== undefined) {
+    throw new EksException(
+      'ResourceInUseException',
+      `Association already exists: ${existing.associationId}`,
+      {
+        clusterName: cluster.name,
+      },
+    )
   }
   const associationId = `a-${randomUUID().replaceAll('-', '').slice(0, 17)}`
   return {
     clusterName: cluster.name,
-    namespace: asked.namespace,
-    serviceAccount: asked.serviceAccount,
-    roleArn: asked.roleArn,
+    namespace: input.namespace,
+    serviceAccount: input.serviceAccount,
+    roleArn: input.roleArn,
     associationArn: `arn:aws:eks:${region}:${account}:podidentityassociation/${cluster.name}/${associationId}`,
     associationId,
-    tags: asked.tags ?? {},
+    tags: input.tags ?? {},
     createdAt: now(),
     modifiedAt: now(),
-    disableSessionTags: asked.disableSessionTags ?? false,
-    // The target role's trust policy can ask for the external id.
-    ...(asked.targetRoleArn === undefined
+    disableSessionTags: input.disableSessionTags ?? false,
+    // The target role's trust policy can require the external id.
+    ...(input.targetRoleArn === undefined
       ? {}
-      : { targetRoleArn: asked.targetRoleArn, externalId: randomUUID() }),
+      : { targetRoleArn: input.targetRoleArn, externalId: randomUUID() }),
     ...(ownerArn === undefined ? {} : { ownerArn }),
-    ...(asked.clientRequestToken === undefined ? {} : { clientRequestToken: asked.clientRequestToken }),
+    ...(input.clientRequestToken === undefined ? {} : { clientRequestToken: input.clientRequestToken }),
   }
 }
 
-function findFor(state: State, wanted: { namespace: string; serviceAccount: string }) {
+function findFor(state: State, account: { namespace: string; serviceAccount: string }) {
   return state.podIdentityAssociations.find(
     ({ namespace, serviceAccount }) =>
-      namespace === wanted.namespace && serviceAccount === wanted.serviceAccount,
+      namespace === account.namespace && serviceAccount === account.serviceAccount,
   )
 }

@@ -2,7 +2,7 @@ import t from 'tap'
 import { CALLER_HEADER } from './api.ts'
 import { callers, name, startApi, startCluster } from './testing.ts'
 
-t.test('an operation the box does not have is never answered with success', async (t) => {
+t.test('unsupported operations are refused', async (t) => {
   const api = await startCluster(t)
   for (const [method, url] of [
     ['get', `/clusters/${name}/fargate-profiles`],
@@ -14,7 +14,7 @@ t.test('an operation the box does not have is never answered with success', asyn
 })
 
 t.test(
-  'a request that did not come through the gateway is refused, whatever it says of itself',
+  'a request that did not come through the gateway is refused, even with an Authorization header',
   async (t) => {
     const { app } = await startApi(t)
     const response = await app.inject({ url: '/clusters', headers: { authorization: 'any' } })
@@ -23,19 +23,22 @@ t.test(
   },
 )
 
-t.test('an error says its type and message in the body too, and every answer has a request id', async (t) => {
-  const api = await startApi(t)
-  const { body } = await api.get(`/clusters/${name}`)
-  t.strictSame(body, {
-    __type: 'ResourceNotFoundException',
-    message: `No cluster found for name: ${name}.`,
-    clusterName: name,
-  })
-  const response = await api.app.inject({ url: '/clusters' })
-  t.match(response.headers['x-amzn-requestid'], /^[0-9a-f-]{36}$/)
-})
+t.test(
+  'an error has its type and message in the body too, and every response has a request id',
+  async (t) => {
+    const api = await startApi(t)
+    const { body } = await api.get(`/clusters/${name}`)
+    t.strictSame(body, {
+      __type: 'ResourceNotFoundException',
+      message: `No cluster found for name: ${name}.`,
+      clusterName: name,
+    })
+    const response = await api.app.inject({ url: '/clusters' })
+    t.match(response.headers['x-amzn-requestid'], /^[0-9a-f-]{36}$/)
+  },
+)
 
-t.test('a body that is no JSON is the caller’s mistake, whatever its content type', async (t) => {
+t.test('an invalid JSON body is a client error for every content type', async (t) => {
   const { app } = await startApi(t)
   for (const type of ['application/json', 'application/x-amz-json-1.1']) {
     const response = await app.inject({

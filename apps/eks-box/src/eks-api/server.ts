@@ -1,25 +1,26 @@
 import { randomUUID } from 'node:crypto'
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyError, type FastifyInstance, type HTTPMethods } from 'fastify'
+import type { Caller } from '../aws/caller.ts'
 import type { AwsRequest, AwsResponse } from '../aws/request.ts'
 import { access } from './access.ts'
 import { addons } from './addons.ts'
-import { CALLER_HEADER, type Caller, callerOf, type EksApiOptions } from './api.ts'
+import { CALLER_HEADER, callerOf, type EksApiOptions } from './api.ts'
 import { clusters } from './clusters.ts'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import { nodeGroups } from './node-groups.ts'
 import { podIdentity } from './pod-identity.ts'
 import type { Store } from './store.ts'
 import { tags } from './tags.ts'
 import { updates } from './updates.ts'
 
-/** Longer than any ARN, which paths carry. */
+/** Paths contain ARNs, which are longer than Fastify's default limit. */
 const longestParameter = 2048
 
 /**
- * The EKS API for the box's one cluster: paths, JSON, states and errors as in EKS's published service model,
- * for the operations that Terraform's provider, the EKS modules, the AWS CLI and SDKs use. Another operation is
- * refused, never answered with an invention.
+ * The EKS API for the box's only cluster: paths, JSON, states and errors follow the published service model of EKS. It
+ * has the operations that Terraform's AWS provider, the EKS modules, the AWS CLI and the SDKs use, and refuses all
+ * others.
  */
 export async function buildEksApi(store: Store, options: EksApiOptions): Promise<FastifyInstance> {
   const app = fastify({
@@ -29,13 +30,13 @@ export async function buildEksApi(store: Store, options: EksApiOptions): Promise
     .setValidatorCompiler(TypeBoxValidatorCompiler)
     .withTypeProvider<TypeBoxTypeProvider>()
 
-  // Clients send JSON under several content types, or a body that is empty under one.
+  // Clients send JSON with various content types, and some send an empty body with a content type.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
     try {
       done(null, body === '' ? {} : JSON.parse(String(body)))
     } catch {
-      done(new EksFailure('InvalidParameterException', 'the body is not JSON'))
+      done(new EksException('InvalidParameterException', 'the body is not valid JSON'))
     }
   })
   app.addHook('onRequest', async (request, reply) => {
@@ -43,15 +44,18 @@ export async function buildEksApi(store: Store, options: EksApiOptions): Promise
     callerOf(request)
   })
   app.setNotFoundHandler(async ({ method, url }) => {
-    throw new EksFailure('UnknownOperationException', `The box has no EKS operation ${method} ${url}`)
+    throw new EksException(
+      'UnknownOperationException',
+      `The box does not support the EKS operation ${method} ${url}`,
+    )
   })
-  app.setErrorHandler<FastifyError | EksFailure>(async (error, request, reply) => {
-    const failure = asFailure(error)
-    if (failure.status >= 500) console.error(`${request.method} ${request.url}:`, error)
+  app.setErrorHandler<FastifyError | EksException>(async (error, request, reply) => {
+    const exception = toException(error)
+    if (exception.status >= 500) console.error(`${request.method} ${request.url}:`, error)
     return reply
-      .code(failure.status)
-      .header('x-amzn-errortype', failure.type)
-      .send({ __type: failure.type, message: failure.message, ...failure.details })
+      .code(exception.status)
+      .header('x-amzn-errortype', exception.type)
+      .send({ __type: exception.type, message: exception.message, ...exception.details })
   })
 
   for (const operations of [clusters, updates, access, addons, podIdentity, nodeGroups, tags]) {
@@ -61,14 +65,14 @@ export async function buildEksApi(store: Store, options: EksApiOptions): Promise
   return app as unknown as FastifyInstance
 }
 
-/** Has the API answer a request that `caller` signed. */
-export async function askEks(
+/** Passes a request that `caller` signed to the API. */
+export async function callEksApi(
   api: FastifyInstance,
   { method, url, headers: { 'transfer-encoding': _encoding, ...headers }, body }: AwsRequest,
   caller: Caller,
 ): Promise<AwsResponse> {
   const response = await api.inject({
-    // Of another method than HTTP's, the API has no route.
+    // A safe cast: the API has no route for an unknown method.
     method: method as HTTPMethods,
     url,
     headers: { ...headers, [CALLER_HEADER]: JSON.stringify(caller) },
@@ -77,18 +81,18 @@ export async function askEks(
   return { status: response.statusCode, headers: response.headers, body: response.rawPayload }
 }
 
-function asFailure(error: FastifyError | EksFailure): EksFailure {
-  if (error instanceof EksFailure) return error
+function toException(error: FastifyError | EksException): EksException {
+  if (error instanceof EksException) return error
   if ('validation' in error && error.validation !== undefined) {
     const [first] = error.validation
-    // So a schema without additional members refuses one.
+    // The keyword of the error for a property that a schema with `additionalProperties: false` does not have.
     const isUnknown = first?.keyword === 'boolean'
-    return new EksFailure(
+    return new EksException(
       'InvalidParameterException',
       isUnknown
         ? `The box does not support the parameter ${first.instancePath.slice(1).replaceAll('/', '.')}`
         : error.message,
     )
   }
-  return new EksFailure('ServerException', error.message)
+  return new EksException('ServerException', error.message)
 }

@@ -1,17 +1,17 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import type {
   AccessEntry,
   Addon,
   Cluster,
-  Hidden,
+  Internal,
   Nodegroup,
   PodIdentityAssociation,
   Update,
 } from './model.ts'
 
-/** Everything the API knows of its one cluster. */
+/** Everything that the API knows about its only cluster. */
 export interface State {
   cluster?: Cluster
   accessEntries: AccessEntry[]
@@ -21,13 +21,13 @@ export interface State {
   updates: Update[]
 }
 
-/** How long creating, changing and deleting take, in milliseconds: long enough to be seen, short enough to wait for. */
-const settleTime = 300
+/** Duration of creations, updates and deletions, in milliseconds: long enough for clients to observe them. */
+const transitionTime = 300
 
-/** When something that begins now is over. */
-export const settlesAt = () => Date.now() + settleTime
+/** When a transition that begins now completes. */
+export const settlesAt = () => Date.now() + transitionTime
 
-/** The present as the API tells time: seconds since 1970. */
+/** The current time in the format of the API: seconds since 1970. */
 export const now = () => Date.now() / 1000
 
 const empty = (): State => ({
@@ -38,7 +38,7 @@ const empty = (): State => ({
   updates: [],
 })
 
-/** The state of the API, in memory and in a file that always holds a whole version of it. */
+/** The API's state, in memory and in a file that is replaced atomically at every change. */
 export class Store {
   readonly #file: string
   #state: State
@@ -48,22 +48,22 @@ export class Store {
     this.#state = read(file)
   }
 
-  /** The state now, with all that has been creating or deleting for long enough done. */
+  /** The current state, after completing all transitions that are due. */
   get state(): State {
     const state = this.#state
-    const isOver = ({ settlesAt }: Hidden) => settlesAt !== undefined && settlesAt <= Date.now()
-    const isGone = (resource: Hidden & { status: string }) =>
-      resource.status === 'DELETING' && isOver(resource)
-    if (state.cluster !== undefined && isGone(state.cluster)) this.#state = empty()
+    const isDue = ({ settlesAt }: Internal) => settlesAt !== undefined && settlesAt <= Date.now()
+    const isDeleted = (resource: Internal & { status: string }) =>
+      resource.status === 'DELETING' && isDue(resource)
+    if (state.cluster !== undefined && isDeleted(state.cluster)) this.#state = empty()
     else {
-      state.addons = state.addons.filter((addon) => !isGone(addon))
-      state.nodegroups = state.nodegroups.filter((group) => !isGone(group))
+      state.addons = state.addons.filter((addon) => !isDeleted(addon))
+      state.nodegroups = state.nodegroups.filter((group) => !isDeleted(group))
       for (const resource of [state.cluster, ...state.addons, ...state.nodegroups]) {
-        if (resource === undefined || !isOver(resource)) continue
+        if (resource === undefined || !isDue(resource)) continue
         resource.status = 'ACTIVE'
         delete resource.settlesAt
       }
-      for (const update of state.updates.filter(isOver)) {
+      for (const update of state.updates.filter(isDue)) {
         update.status = 'Successful'
         delete update.settlesAt
       }
@@ -71,7 +71,7 @@ export class Store {
     return this.#state
   }
 
-  /** Changes the state and writes it down before anyone is told. */
+  /** Changes the state, and writes it to the file before it returns. */
   change<Result>(action: (state: State) => Result): Result {
     const result = action(this.state)
     mkdirSync(dirname(this.#file), { recursive: true })
@@ -81,14 +81,14 @@ export class Store {
   }
 
   /**
-   * The cluster of this name.
+   * The cluster with this name.
    *
-   * @throws EksFailure when there is none.
+   * @throws EksException when it does not exist.
    */
   cluster(name: string): Cluster {
     const { cluster } = this.state
     if (cluster === undefined || cluster.name !== name) {
-      throw new EksFailure('ResourceNotFoundException', `No cluster found for name: ${name}.`, {
+      throw new EksException('ResourceNotFoundException', `No cluster found for name: ${name}.`, {
         clusterName: name,
       })
     }
@@ -96,14 +96,14 @@ export class Store {
   }
 
   /**
-   * The cluster of this name, if what belongs to it can change.
+   * The cluster with this name, whose node groups, add-ons and access entries can change.
    *
-   * @throws EksFailure when there is none, or it is not yet or no longer there.
+   * @throws EksException when it does not exist, or is being created or deleted.
    */
   liveCluster(name: string): Cluster {
     const cluster = this.cluster(name)
     if (cluster.status === 'CREATING' || cluster.status === 'DELETING') {
-      throw new EksFailure('InvalidRequestException', `Cluster '${name}' is not in ACTIVE status`, {
+      throw new EksException('InvalidRequestException', `Cluster '${name}' is not in ACTIVE status`, {
         clusterName: name,
       })
     }
@@ -111,14 +111,14 @@ export class Store {
   }
 
   /**
-   * The cluster of this name, if it can change itself.
+   * The cluster with this name, whose own configuration can change.
    *
-   * @throws EksFailure when there is none, or it is busy.
+   * @throws EksException when it does not exist, or is being created, updated or deleted.
    */
-  idleCluster(name: string): Cluster {
+  activeCluster(name: string): Cluster {
     const cluster = this.cluster(name)
     if (cluster.status !== 'ACTIVE') {
-      throw new EksFailure(
+      throw new EksException(
         'ResourceInUseException',
         `Cluster ${name} is ${cluster.status}; it must be ACTIVE`,
         { clusterName: name },
@@ -137,20 +137,20 @@ function read(file: string): State {
   }
 }
 
-/** A resource as the API shows it: without what only the API itself knows. */
-export function shown<Resource extends Hidden>(resource: Resource): Omit<Resource, keyof Hidden> {
-  const { settlesAt: _settlesAt, clientRequestToken: _token, ...visible } = resource
-  return visible
+/** A resource in the form of a response, without its internal fields. */
+export function toResponse<Resource extends Internal>(resource: Resource): Omit<Resource, keyof Internal> {
+  const { settlesAt: _settlesAt, clientRequestToken: _token, ...response } = resource
+  return response
 }
 
-/** Whether a request to create is the one that made `resource`, sent again by a client that missed the answer. */
-export function isRepeat(resource: Hidden, request: Hidden): boolean {
+/** Whether a create request is a retry of the one that created `resource`. */
+export function isRetry(resource: Internal, request: Internal): boolean {
   return (
     request.clientRequestToken !== undefined && request.clientRequestToken === resource.clientRequestToken
   )
 }
 
-/** One page of a list; `nextToken` is where the next begins. */
+/** One page of a list; `nextToken` is the start of the next page. */
 export function page<Item>(
   items: readonly Item[],
   query: { maxResults?: number; nextToken?: string },

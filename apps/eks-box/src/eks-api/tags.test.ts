@@ -1,7 +1,7 @@
 import t from 'tap'
 import { name, role, startCluster } from './testing.ts'
 
-t.test('resources of every kind are tagged and untagged by their ARNs', async (t) => {
+t.test('all kinds of resources are tagged and untagged by their ARNs', async (t) => {
   const api = await startCluster(t, { tags: { kept: '1' } })
   const url = `/clusters/${name}`
   const { nodegroup } = (
@@ -42,7 +42,7 @@ t.test('resources of every kind are tagged and untagged by their ARNs', async (t
   t.strictSame((await api.get(url)).body.cluster.tags, { kept: '1' })
 })
 
-t.test('what is not there has no tags', async (t) => {
+t.test('tags of a missing resource are not found', async (t) => {
   const api = await startCluster(t)
   t.match(
     await api.get(`/tags/${encodeURIComponent('arn:aws:eks:eu-central-1:123456789012:cluster/other')}`),

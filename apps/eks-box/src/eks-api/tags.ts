@@ -1,17 +1,17 @@
 import { Type } from 'typebox'
 import type { Api } from './api.ts'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import { Tags } from './model.ts'
 import type { State } from './store.ts'
 
 const Resource = Type.Object({ arn: Type.String() })
 
-/** Tags of every kind of resource, by its ARN. */
+/** Tags of all kinds of resources, by ARN. */
 export function tags({ app, store }: Api): void {
   const find = (arn: string): { tags: Record<string, string> } => {
     const found = tagged(store.state).find((resource) => resource.arn === arn)
     if (found === undefined) {
-      throw new EksFailure('NotFoundException', `The specified resource could not be found: ${arn}`)
+      throw new EksException('NotFoundException', `The specified resource could not be found: ${arn}`)
     }
     return found.resource
   }
@@ -35,9 +35,11 @@ export function tags({ app, store }: Api): void {
   const Keys = Type.Object({ tagKeys: Type.Union([Type.Array(Type.String()), Type.String()]) })
   app.delete('/tags/:arn', { schema: { params: Resource, querystring: Keys } }, async ({ params, query }) => {
     const resource = find(params.arn)
-    const gone = [query.tagKeys].flat()
+    const removed = [query.tagKeys].flat()
     return store.change(() => {
-      resource.tags = Object.fromEntries(Object.entries(resource.tags).filter(([key]) => !gone.includes(key)))
+      resource.tags = Object.fromEntries(
+        Object.entries(resource.tags).filter(([key]) => !removed.includes(key)),
+      )
       return {}
     })
   })

@@ -1,21 +1,22 @@
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { authenticate } from '../aws/authentication.ts'
+import type { Caller } from '../aws/caller.ts'
 import { AccountKeys } from '../aws/keys.ts'
 import type { AwsRequest } from '../aws/request.ts'
 import type { Signer } from '../aws/testing.ts'
-import { CALLER_HEADER, type Caller, type EksApiOptions } from './api.ts'
-import { EksFailure } from './failure.ts'
+import { CALLER_HEADER, type EksApiOptions } from './api.ts'
+import { EksException } from './exception.ts'
 import { buildEksApi } from './server.ts'
 import { Store } from './store.ts'
 import { TOKEN_LIFETIME } from './token.ts'
 
-/** An answer of the API; `body` is whatever JSON the operation answers. */
-export interface Answer {
+/** A response of the API with its parsed body. */
+export interface TestResponse {
   status: number
   /** The error's type, as SDKs read it from its header. */
   type: string | undefined
-  // biome-ignore lint/suspicious/noExplicitAny: the shape differs with every operation, and a test says which it expects
+  // biome-ignore lint/suspicious/noExplicitAny: the shape depends on the operation, and tests assert it
   body: any
 }
 
@@ -25,7 +26,7 @@ export const name = 'fastify-eks-cluster'
 export const role = (role: string) => `arn:aws:iam::${account}:role/${role}`
 export const policy = (policy: string) => `arn:aws:eks::aws:cluster-access-policy/${policy}`
 
-/** Whose the access keys of the tests are. */
+/** The owners of the tests' access keys. */
 export const callers: Readonly<Record<string, Caller>> = {
   AKIAOPERATOR: {
     account,
@@ -44,11 +45,11 @@ export const callers: Readonly<Record<string, Caller>> = {
 /** The secrets and session tokens of the tests. */
 export const keys = new AccountKeys(Buffer.alloc(32, 'tests'))
 
-/** Verifies who signed a request, among the callers of the tests. */
+/** Verifies the signature of one of `callers`. */
 export const verifyToken = (request: AwsRequest) =>
   authenticate(request, keys, async (accessKeyId) => callers[accessKeyId], TOKEN_LIFETIME)
 
-/** What one of the callers signs with. */
+/** The credentials of one of `callers`. */
 export function signerOf(accessKeyId: string): Signer {
   const expiresAt = Date.now() + 3_600_000
   return {
@@ -60,15 +61,15 @@ export function signerOf(accessKeyId: string): Signer {
   }
 }
 
-/** A cluster as the smallest request asks for it. */
-export const smallest = {
+/** The smallest valid request for a cluster. */
+export const minimalCluster = {
   name,
   roleArn: role('cluster'),
   resourcesVpcConfig: { subnetIds: ['subnet-a', 'subnet-b'] },
   accessConfig: { authenticationMode: 'API' },
 }
 
-/** The API over an account with two subnets in one VPC and a third in another, and what it did there. */
+/** The API over a fake account with two subnets in one VPC and a third in another. */
 export async function startApi(t: Test) {
   const stateFile = join(t.testdir(), 'eks.json')
   const node: Record<string, string> = {}
@@ -100,7 +101,7 @@ export async function startApi(t: Test) {
       ids.map((id) => {
         const subnet = zones[id]
         if (subnet !== undefined) return { id, ...subnet }
-        throw new EksFailure('InvalidParameterException', `The subnet ID '${id}' does not exist`)
+        throw new EksException('InvalidParameterException', `The subnet ID '${id}' does not exist`)
       }),
     createClusterSecurityGroup: async () => {
       const id = `sg-${securityGroups.size + 1}`
@@ -125,7 +126,11 @@ export async function startApi(t: Test) {
   const { now } = Date
   t.intercept(Date, 'now', { value: () => now() + elapsed })
 
-  const call = async (method: 'GET' | 'POST' | 'DELETE', url: string, body?: object): Promise<Answer> => {
+  const call = async (
+    method: 'GET' | 'POST' | 'DELETE',
+    url: string,
+    body?: object,
+  ): Promise<TestResponse> => {
     const response = await app.inject({
       method,
       url,
@@ -149,7 +154,7 @@ export async function startApi(t: Test) {
     /** Labels of the box's node. */
     node,
     securityGroups,
-    /** Long enough for anything that has begun to be over. */
+    /** Advances the clock until every transition is complete. */
     wait: () => {
       elapsed += 60_000
     },
@@ -161,10 +166,10 @@ export async function startApi(t: Test) {
 
 export type TestApi = Awaited<ReturnType<typeof startApi>>
 
-/** The API with its cluster ACTIVE; `asked` goes over the smallest request for it. */
-export async function startCluster(t: Test, asked: object = {}): Promise<TestApi> {
+/** The API with an ACTIVE cluster; `input` is merged into the minimal request. */
+export async function startCluster(t: Test, input: object = {}): Promise<TestApi> {
   const api = await startApi(t)
-  const { status, body } = await api.post('/clusters', { ...smallest, ...asked })
+  const { status, body } = await api.post('/clusters', { ...minimalCluster, ...input })
   t.equal(status, 200, JSON.stringify(body))
   api.wait()
   return api

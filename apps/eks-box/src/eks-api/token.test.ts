@@ -13,13 +13,13 @@ const query = {
   'X-Amz-Signature': 'abc',
 }
 
-/** A token as `aws eks get-token` makes it, with some of its query changed. */
+/** A token like that of `aws eks get-token`, with changes to its query. */
 function token(changed: object = {}, base = 'https://sts.eu-central-1.amazonaws.com/'): string {
   const url = `${base}?${new URLSearchParams({ ...query, ...changed })}`
   return `k8s-aws-v1.${Buffer.from(url).toString('base64url')}`
 }
 
-t.test('a token is a request to STS, as this cluster would have it signed', (t) => {
+t.test('a token becomes a request to STS, with the name of this cluster in a header', (t) => {
   t.match(readToken(token(), hosts, 'here'), {
     method: 'GET',
     url: /^\/\?Action=GetCallerIdentity&.*X-Amz-Signature=abc$/,
@@ -29,7 +29,7 @@ t.test('a token is a request to STS, as this cluster would have it signed', (t) 
   t.end()
 })
 
-t.test('whatever a token lacks is said', (t) => {
+t.test('an invalid token is refused with the reason', (t) => {
   const without = (name: keyof typeof query) => {
     const { [name]: _name, ...rest } = query
     const url = `https://sts.eu-central-1.amazonaws.com/?${new URLSearchParams(rest)}`
@@ -37,17 +37,17 @@ t.test('whatever a token lacks is said', (t) => {
   }
   const twice = `https://sts.eu-central-1.amazonaws.com/?${new URLSearchParams(query)}&Action=AssumeRole`
   for (const [refused, message] of [
-    ['eyJhbGciOiJSUzI1NiJ9', /does not begin with k8s-aws-v1/],
-    ['k8s-aws-v1.aGVsbG8', /no URL/],
+    ['eyJhbGciOiJSUzI1NiJ9', /does not start with k8s-aws-v1/],
+    ['k8s-aws-v1.aGVsbG8', /not contain a URL/],
     [token({}, 'https://sts.eu-central-1.amazonaws.com.evil.example/'), /not a host of STS/],
     [token({}, 'https://sts.us-east-1.amazonaws.com/'), /not a host of STS/],
     [token({}, 'https://sts.eu-central-1.amazonaws.com/other'), /not the path/],
     [token({ Action: 'AssumeRole' }), /another action/],
-    [`k8s-aws-v1.${Buffer.from(twice).toString('base64url')}`, /Action twice/],
+    [`k8s-aws-v1.${Buffer.from(twice).toString('base64url')}`, /Action more than once/],
     [token({ 'X-Amz-Credential': 'AKIA/20260131/eu-central-1/s3/aws4_request' }), /another service/],
-    [token({ 'X-Amz-SignedHeaders': 'host' }), /names no cluster/],
-    [token({ 'X-Amz-Expires': '901' }), /expires too late/],
-    [token({ 'X-Amz-Expires': 'never' }), /expires too late/],
+    [token({ 'X-Amz-SignedHeaders': 'host' }), /does not cover a cluster name/],
+    [token({ 'X-Amz-Expires': '901' }), /must not be valid for more than 900 s/],
+    [token({ 'X-Amz-Expires': 'never' }), /must not be valid for more than 900 s/],
     [without('X-Amz-Credential'), /no X-Amz-Credential/],
     [without('X-Amz-Expires'), /no X-Amz-Expires/],
   ] as const) {

@@ -1,24 +1,24 @@
 import { randomUUID } from 'node:crypto'
 import { Type } from 'typebox'
 import type { Api } from './api.ts'
-import { EksFailure } from './failure.ts'
+import { EksException } from './exception.ts'
 import { Paging, type Update } from './model.ts'
-import { now, page, type State, settlesAt, shown } from './store.ts'
+import { now, page, type State, settlesAt, toResponse } from './store.ts'
 
 const Name = Type.Object({ name: Type.String() })
-const Of = { nodegroupName: Type.Optional(Type.String()), addonName: Type.Optional(Type.String()) }
+const Owner = { nodegroupName: Type.Optional(Type.String()), addonName: Type.Optional(Type.String()) }
 
-/** The changes that clusters, node groups and add-ons have gone through. */
+/** Updates of the cluster, its node groups and its add-ons. */
 export function updates({ app, store }: Api): void {
-  const updatesOf = ({ name, ...of }: { name: string; nodegroupName?: string; addonName?: string }) => {
-    store.cluster(name)
-    const owner = of.nodegroupName ?? of.addonName
+  const updatesOf = (query: { name: string; nodegroupName?: string; addonName?: string }) => {
+    store.cluster(query.name)
+    const owner = query.nodegroupName ?? query.addonName
     return store.state.updates.filter((update) => update.of === owner)
   }
 
   app.get(
     '/clusters/:name/updates',
-    { schema: { params: Name, querystring: Type.Object({ ...Paging, ...Of }) } },
+    { schema: { params: Name, querystring: Type.Object({ ...Paging, ...Owner }) } },
     async ({ params, query }) => {
       const ids = updatesOf({ ...params, ...query }).map(({ id }) => id)
       const { items, nextToken } = page(ids, query)
@@ -31,17 +31,17 @@ export function updates({ app, store }: Api): void {
     {
       schema: {
         params: Type.Object({ name: Type.String(), id: Type.String() }),
-        querystring: Type.Object(Of),
+        querystring: Type.Object(Owner),
       },
     },
     async ({ params, query }) => {
       const update = updatesOf({ ...query, name: params.name }).find(({ id }) => id === params.id)
       if (update === undefined) {
-        throw new EksFailure('ResourceNotFoundException', `No update found for ID: ${params.id}`, {
+        throw new EksException('ResourceNotFoundException', `No update found for ID: ${params.id}`, {
           clusterName: params.name,
         })
       }
-      return { update: shownUpdate(update) }
+      return { update: toUpdateResponse(update) }
     },
   )
 }
@@ -49,9 +49,9 @@ export function updates({ app, store }: Api): void {
 /**
  * Records an update that begins now.
  *
- * @param params what changes, by the parameter types of the service model.
- * @param of names the node group or add-on the update is of.
- * @returns the answer to the request that began it.
+ * @param params the changed settings, by the parameter types of the service model.
+ * @param of name of the updated node group or add-on; undefined for the cluster.
+ * @returns the response to the request that began the update.
  */
 export function beginUpdate(
   state: State,
@@ -72,10 +72,10 @@ export function beginUpdate(
     ...(of === undefined ? {} : { of }),
   }
   state.updates.push(update)
-  return { update: shownUpdate(update) }
+  return { update: toUpdateResponse(update) }
 }
 
-function shownUpdate(update: Update) {
-  const { of: _of, ...visible } = shown(update)
-  return visible
+function toUpdateResponse(update: Update) {
+  const { of: _of, ...response } = toResponse(update)
+  return response
 }

@@ -5,12 +5,12 @@ import { name, policy, role, signerOf, startCluster, verifyToken } from './testi
 import { buildWebhooks, type WebhookOptions } from './webhooks.ts'
 
 const entries = `/clusters/${name}/access-entries`
-/** A token that the owner of an access key asked for just now. */
+/** A new token of the owner of an access key. */
 const token = (accessKeyId: string, cluster = name) => presignedToken(signerOf(accessKeyId), cluster)
 
 const view: PolicyRule[] = [{ apiGroups: [''], resources: ['pods'], verbs: ['get'] }]
 
-/** A cluster and its webhooks; `deploy` has an entry with groups and may view the namespace apps. */
+/** A cluster and its webhooks. The role `deploy` has an access entry with groups and may view the namespace apps. */
 async function start(t: Test, changed: Partial<WebhookOptions> = {}) {
   const api = await startCluster(t)
   await api.post(entries, { principalArn: role('ci/deploy'), kubernetesGroups: ['deployers'] })
@@ -39,7 +39,7 @@ async function start(t: Test, changed: Partial<WebhookOptions> = {}) {
   }
 }
 
-t.test('a session of a role is the user and groups of the role’s access entry', async (t) => {
+t.test('a session of a role gets the user name and groups of the role’s access entry', async (t) => {
   const { authenticate } = await start(t)
   t.strictSame(await authenticate(await token('ASIADEPLOY')), {
     authenticated: true,
@@ -58,7 +58,7 @@ t.test('a session of a role is the user and groups of the role’s access entry'
   })
 })
 
-t.test('a user is the user of its access entry', async (t) => {
+t.test('an IAM user gets the user name of its access entry', async (t) => {
   const { authenticate } = await start(t)
   t.match(await authenticate(await token('AKIAOPERATOR')), {
     authenticated: true,
@@ -66,7 +66,7 @@ t.test('a user is the user of its access entry', async (t) => {
   })
 })
 
-t.test('an entry’s own username is filled in', async (t) => {
+t.test('the template of a user name is filled in', async (t) => {
   const { api, authenticate } = await start(t)
   await api.post(`${entries}/${encodeURIComponent(role('ci/deploy'))}`, {
     username: '{{AccountID}}:{{SessionNameRaw}}',
@@ -74,7 +74,7 @@ t.test('an entry’s own username is filled in', async (t) => {
   t.equal((await authenticate(await token('ASIADEPLOY'))).user.username, '123456789012:ci@main')
 })
 
-t.test('a node’s role is a node', async (t) => {
+t.test('a session of a node role gets the user name and groups of a node', async (t) => {
   const { api, authenticate } = await start(t)
   const deploy = `${entries}/${encodeURIComponent(role('ci/deploy'))}`
   await api.delete(deploy)
@@ -85,7 +85,7 @@ t.test('a node’s role is a node', async (t) => {
   })
 })
 
-t.test('nobody else gets in, and the log says why', async (t) => {
+t.test('any other token is refused, and the reason is logged', async (t) => {
   const { api, authenticate } = await start(t)
   const logged = t.capture(console, 'error')
   const refusal = async (token: string) => {
@@ -93,7 +93,7 @@ t.test('nobody else gets in, and the log says why', async (t) => {
     t.equal(authenticated, false)
     return error
   }
-  t.equal(await refusal('eyJhbGciOiJSUzI1NiJ9'), undefined, 'no token of ours is none of our business')
+  t.equal(await refusal('eyJhbGciOiJSUzI1NiJ9'), undefined, 'not a token of EKS')
   t.match(await refusal((await token('ASIADEPLOY')).slice(0, 60)), /./)
   t.equal(
     await refusal(await token('AKIASTRANGER')),
@@ -110,52 +110,48 @@ t.test('nobody else gets in, and the log says why', async (t) => {
   const { sessionToken: _token, ...withoutSession } = signerOf('ASIADEPLOY')
   t.match(await refusal(await presignedToken(withoutSession, name)), /security token/)
   const old = { ...signerOf('AKIAOPERATOR'), signingDate: new Date(Date.now() - 16 * 60_000) }
-  t.match(
-    await refusal(await presignedToken(old, name)),
-    /Signature expired/,
-    'a token of a quarter of an hour ago',
-  )
+  t.match(await refusal(await presignedToken(old, name)), /Signature expired/, 'an expired token')
   const recent = { ...signerOf('AKIAOPERATOR'), signingDate: new Date(Date.now() - 14 * 60_000) }
   t.match(await authenticate(await presignedToken(recent, name)), { authenticated: true })
   await api.delete(`${entries}/${encodeURIComponent(role('ci/deploy'))}`)
   t.equal(await refusal(await token('ASIADEPLOY')), `${role('deploy')} has no access entry`)
   await api.delete(`/clusters/${name}`)
-  t.equal(await refusal(await token('AKIAOPERATOR')), 'there is no cluster')
-  t.match(logged().at(-1), { args: ['token refused: there is no cluster'] })
+  t.equal(await refusal(await token('AKIAOPERATOR')), 'the cluster does not exist or is not active')
+  t.match(logged().at(-1), { args: ['token refused: the cluster does not exist or is not active'] })
 })
 
-t.test('an STS that does not answer is a refusal, not a failure', async (t) => {
+t.test('a token is refused when STS is unavailable', async (t) => {
   t.capture(console, 'error')
   const { authenticate } = await start(t, {
     verify: async () => {
-      throw new Error('STS answers 500')
+      throw new Error('STS responded with 500')
     },
   })
   t.strictSame(await authenticate(await token('AKIAOPERATOR')), {
     authenticated: false,
-    error: 'STS answers 500',
+    error: 'STS responded with 500',
   })
 })
 
-t.test('an access policy allows what it covers; about all else it has no opinion', async (t) => {
+t.test('an access policy allows what it covers, and has no opinion on other requests', async (t) => {
   const { authorize } = await start(t)
   const pods = { namespace: 'apps', verb: 'get', group: '', version: 'v1', resource: 'pods', name: 'one' }
-  const ask = (resourceAttributes: object, extra: object = { canonicalarn: [role('ci/deploy')] }) =>
+  const review = (resourceAttributes: object, extra: object = { canonicalarn: [role('ci/deploy')] }) =>
     authorize({ user: 'someone', groups: ['deployers'], uid: '1', extra, resourceAttributes })
-  t.strictSame(await ask(pods), {
+  t.strictSame(await review(pods), {
     allowed: true,
     reason: `EKS Access Policy: allowed by ${policy('AmazonEKSViewPolicy')}`,
   })
-  t.equal((await ask(pods, { canonicalArn: [role('ci/deploy')] })).allowed, true)
+  t.equal((await review(pods, { canonicalArn: [role('ci/deploy')] })).allowed, true)
   const noOpinion = { allowed: false }
-  t.strictSame(await ask({ ...pods, namespace: 'kube-system' }), noOpinion)
-  t.strictSame(await ask({ ...pods, verb: 'delete' }), noOpinion)
-  t.strictSame(await ask(pods, {}), noOpinion, 'a user of another kind')
-  t.strictSame(await ask(pods, { canonicalarn: [role('other')] }), noOpinion)
+  t.strictSame(await review({ ...pods, namespace: 'kube-system' }), noOpinion)
+  t.strictSame(await review({ ...pods, verb: 'delete' }), noOpinion)
+  t.strictSame(await review(pods, {}), noOpinion, 'a user of another kind')
+  t.strictSame(await review(pods, { canonicalarn: [role('other')] }), noOpinion)
   t.strictSame(await authorize({ user: 'someone' }), noOpinion)
 })
 
-t.test('a change of an access policy holds at once', async (t) => {
+t.test('a change of an access policy takes effect immediately', async (t) => {
   const { api, authorize } = await start(t)
   const policies = `${entries}/${encodeURIComponent(role('ci/deploy'))}/access-policies`
   await api.delete(`${policies}/${encodeURIComponent(policy('AmazonEKSViewPolicy'))}`)
@@ -168,11 +164,11 @@ t.test('a change of an access policy holds at once', async (t) => {
   )
 })
 
-t.test('rules that cannot be read allow nothing', async (t) => {
+t.test('access is not allowed when the rules cannot be read', async (t) => {
   t.capture(console, 'error')
   const { authorize } = await start(t, {
     clusterRoleRules: async () => {
-      throw new Error('the API server is away')
+      throw new Error('the API server is unavailable')
     },
   })
   t.strictSame(
@@ -180,11 +176,11 @@ t.test('rules that cannot be read allow nothing', async (t) => {
       extra: { canonicalarn: [role('ci/deploy')] },
       resourceAttributes: { namespace: 'apps', verb: 'get', group: '', resource: 'pods' },
     }),
-    { allowed: false, evaluationError: 'the API server is away' },
+    { allowed: false, evaluationError: 'the API server is unavailable' },
   )
 })
 
-t.test('it is healthy once it listens', async (t) => {
+t.test('/healthz responds with 200', async (t) => {
   const { app } = await start(t)
   t.equal((await app.inject('/healthz')).statusCode, 200)
 })

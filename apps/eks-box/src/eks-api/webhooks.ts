@@ -1,30 +1,30 @@
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import type { Caller } from '../aws/caller.ts'
 import type { AwsRequest } from '../aws/request.ts'
 import { isSamePrincipal } from './access.ts'
-import type { Caller } from './api.ts'
 import { allows, covers, type PolicyRule, rulesOf } from './authorizer.ts'
 import type { AccessEntry } from './model.ts'
 import type { Store } from './store.ts'
 import { readToken } from './token.ts'
 
 export interface WebhookOptions {
-  /** Hosts of STS whose presigned URLs are taken. */
+  /** Hosts of STS whose presigned URLs are accepted. */
   stsHosts: readonly string[]
-  /** Name of the cluster that tokens must be signed for. */
+  /** Name of the cluster for which tokens must be signed. */
   cluster: string
   /**
-   * Verifies who signed a request to STS.
+   * Verifies the signature of a request to STS.
    *
-   * @throws Error saying why its signature does not hold.
+   * @throws Error with the reason why the signature is invalid.
    */
   verify: (request: AwsRequest) => Promise<{ caller: Caller; accessKeyId: string }>
   /** The rules of a ClusterRole. */
   clusterRoleRules: (name: string) => Promise<readonly PolicyRule[]>
 }
 
-/** The groups of a node (aws-iam-authenticator, what it maps EC2_LINUX to). */
+/** The groups of nodes, to which aws-iam-authenticator maps EC2_LINUX. */
 const nodeGroups = ['system:bootstrappers', 'system:nodes']
 
 const TokenReview = Type.Object({ spec: Type.Object({ token: Type.Optional(Type.String()) }) })
@@ -38,8 +38,8 @@ const AccessReview = Type.Object({
 })
 
 /**
- * What the API server asks as it does on EKS: whose a token is, by the access entries, and whether an access
- * policy allows what RBAC did not.
+ * The webhooks that the API server calls, as on EKS: token authentication by access entries, and authorization by
+ * access policies after RBAC.
  */
 export async function buildWebhooks(store: Store, options: WebhookOptions): Promise<FastifyInstance> {
   const app = fastify().setValidatorCompiler(TypeBoxValidatorCompiler).withTypeProvider<TypeBoxTypeProvider>()
@@ -47,30 +47,30 @@ export async function buildWebhooks(store: Store, options: WebhookOptions): Prom
   app.get('/healthz', async () => 'ok')
 
   app.post('/authenticate', { schema: { body: TokenReview } }, async ({ body }) => {
-    const answer = (status: object) => ({
+    const review = (status: object) => ({
       apiVersion: 'authentication.k8s.io/v1',
       kind: 'TokenReview',
       status,
     })
     const { token = '' } = body.spec
-    // Tokens of others, of service accounts above all, also come by when nobody else took them.
-    if (!token.startsWith('k8s-aws-v1.')) return answer({ authenticated: false })
+    // The API server also sends tokens of other kinds that no other authenticator accepted.
+    if (!token.startsWith('k8s-aws-v1.')) return review({ authenticated: false })
     try {
-      return answer({ authenticated: true, user: await authenticate(store, token, options) })
+      return review({ authenticated: true, user: await authenticate(store, token, options) })
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
       console.error(`token refused: ${reason}`)
-      return answer({ authenticated: false, error: reason })
+      return review({ authenticated: false, error: reason })
     }
   })
 
   app.post('/authorize', { schema: { body: AccessReview } }, async ({ body }) => {
-    const answer = (status: object) => ({
+    const review = (status: object) => ({
       apiVersion: 'authorization.k8s.io/v1',
       kind: 'SubjectAccessReview',
       status,
     })
-    // Kubernetes wants these keys in lower case; EKS itself writes canonicalArn.
+    // Kubernetes requires these keys in lower case, but EKS itself writes canonicalArn.
     const extra = Object.entries(body.spec.extra ?? {})
     const principals = extra.find(([key]) => key.toLowerCase() === 'canonicalarn')?.[1] ?? []
     const entry = store.state.accessEntries.find(({ principalArn }) => principals.includes(principalArn))
@@ -79,14 +79,14 @@ export async function buildWebhooks(store: Store, options: WebhookOptions): Prom
         if (!covers(policy, body.spec)) continue
         const rules = await rulesOf(policy.policyArn, options.clusterRoleRules)
         if (rules.some((rule) => allows(rule, body.spec))) {
-          return answer({ allowed: true, reason: `EKS Access Policy: allowed by ${policy.policyArn}` })
+          return review({ allowed: true, reason: `EKS Access Policy: allowed by ${policy.policyArn}` })
         }
       }
-      return answer({ allowed: false })
+      return review({ allowed: false })
     } catch (error) {
       const evaluationError = error instanceof Error ? error.message : String(error)
       console.error(`access policies not evaluated: ${evaluationError}`)
-      return answer({ allowed: false, evaluationError })
+      return review({ allowed: false, evaluationError })
     }
   })
 
@@ -94,11 +94,16 @@ export async function buildWebhooks(store: Store, options: WebhookOptions): Prom
   return app as unknown as FastifyInstance
 }
 
-/** The user a token stands for. Throws saying why it stands for none. */
+/**
+ * The Kubernetes user of a token.
+ *
+ * @throws Error with the reason why the token is refused.
+ */
 async function authenticate(store: Store, token: string, options: WebhookOptions) {
   const request = readToken(token, options.stsHosts, options.cluster)
   const status = store.state.cluster?.status
-  if (status !== 'ACTIVE' && status !== 'UPDATING') throw new Error('there is no cluster')
+  if (status !== 'ACTIVE' && status !== 'UPDATING')
+    throw new Error('the cluster does not exist or is not active')
   const { caller, accessKeyId } = await options.verify(request)
   const entry = store.state.accessEntries.find(({ principalArn }) =>
     isSamePrincipal(principalArn, caller.principalArn),
@@ -109,7 +114,7 @@ async function authenticate(store: Store, token: string, options: WebhookOptions
     username: username(entry, caller, sessionName),
     uid: `aws-iam-authenticator:${caller.account}:${caller.userId}`,
     groups: entry.type === 'EC2_LINUX' ? nodeGroups : entry.kubernetesGroups,
-    // The API server compares and passes these keys in lower case.
+    // The API server requires these keys in lower case.
     extra: {
       accesskeyid: [accessKeyId],
       arn: [caller.arn],
@@ -121,13 +126,13 @@ async function authenticate(store: Store, token: string, options: WebhookOptions
 }
 
 function username({ username }: AccessEntry, { account }: Caller, sessionName: string): string {
-  // EKS replaces what Kubernetes would not take in a name.
+  // EKS replaces characters that Kubernetes does not allow in a user name.
   return (
     username
       .replaceAll('{{SessionName}}', sessionName.replaceAll('@', '-'))
       .replaceAll('{{SessionNameRaw}}', sessionName)
       .replaceAll('{{AccountID}}', account)
-      // On EC2 a node's session is named after its instance; the emulated ones run no kubelet that would ask.
+      // On EC2, the session of a node has the name of its instance. Emulated instances run no kubelet.
       .replaceAll('{{EC2PrivateDNSName}}', sessionName)
   )
 }

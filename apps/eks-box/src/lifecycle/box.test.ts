@@ -22,23 +22,23 @@ function statusOf(config: BoxConfig, rest: Partial<BoxStatus>): BoxStatus {
   return { phase: 'ready', host, fingerprint: 'abc', ports: config.ports, components: [], ...rest }
 }
 
-t.test('down removes no directory that a box has not made', async (t) => {
+t.test('down does not remove a directory that was not created by a box', async (t) => {
   const directory = t.testdir({ box: { 'thesis.txt': 'years of work' } })
   await t.rejects(removeBox(boxIn(directory)), {
-    message: /box holds files that no box made/,
+    message: /box contains files that were not created by a box/,
     nextStep: /BOX_STATE_DIR/,
   })
   t.equal(readFileSync(join(directory, 'box', 'thesis.txt'), 'utf8'), 'years of work')
 })
 
-t.test('down removes what a box has made', { skip: notRoot }, async (t) => {
+t.test('down removes the directory of a box', { skip: notRoot }, async (t) => {
   const directory = t.testdir({ box: { '.eks-box': '', data: { etcd: {} } } })
   t.equal(await removeBox(boxIn(directory)), true)
   t.notOk(existsSync(join(directory, 'box')))
   t.equal(await removeBox(boxIn(directory)), false)
 })
 
-t.test('who is not root gets the command that works, with the settings that sudo would drop', (t) => {
+t.test('without root, the error has the sudo command with the settings that sudo would drop', (t) => {
   const env = { BOX_NAME: 'x', https_proxy: 'http://proxy:3128', HOME: '/home/dev' }
   t.intercept(process, 'getuid', { value: () => 1000 })
   t.throws(() => requireRoot('box x belongs to root', 'down', '', env), {
@@ -48,7 +48,7 @@ t.test('who is not root gets the command that works, with the settings that sudo
   t.end()
 })
 
-t.test('a box of root is not stopped or removed by somebody else', async (t) => {
+t.test('only root can stop or remove a box', async (t) => {
   const config = boxIn(t.testdir({ box: { '.eks-box': '' } }))
   await writeStatus(config, statusOf(config, {}))
   t.intercept(process, 'getuid', { value: () => 1000 })
@@ -56,7 +56,7 @@ t.test('a box of root is not stopped or removed by somebody else', async (t) => 
   await t.rejects(removeBox(config), { message: 'box unit-test belongs to root', nextStep: /make down/ })
 })
 
-t.test("the box's programs see neither a proxy nor settings of the caller's own programs", async (t) => {
+t.test("the box's programs inherit neither proxy settings nor other variables of the caller", async (t) => {
   const config = boxIn('/srv')
   const proxies = ['HTTPS_PROXY', 'HTTP_PROXY', 'ALL_PROXY', 'NO_PROXY'].flatMap((name) => [
     name,
@@ -80,7 +80,7 @@ t.test("the box's programs see neither a proxy nor settings of the caller's own 
   })
 })
 
-t.test("clients of the box's AWS ask no proxy for it, and still one for all else", async (t) => {
+t.test("AWS clients bypass the proxy only for the box's AWS", async (t) => {
   const config = boxIn(t.testdir({ box: { 'aws-operator.json': '{}' } }))
   t.equal(awsEnvironment(config, {})['NO_PROXY'], '127.0.0.1,localhost')
   const environment = awsEnvironment(config, { no_proxy: '.corp', HTTPS_PROXY: 'http://proxy:3128' })
@@ -90,14 +90,14 @@ t.test("clients of the box's AWS ask no proxy for it, and still one for all else
 })
 
 t.test(
-  'who called sudo owns the way to the cluster, and still nobody else can read it',
+  'the caller of sudo owns the kubeconfig and the AWS key, and nobody else can read them',
   { skip: notRoot },
   async (t) => {
     const config = boxIn(t.testdir({ box: {} }))
     for (const path of [kubeconfigPath(config), operatorKeyPath(config)])
       writeFileSync(path, '', { mode: 0o600 })
     await handOver(config, {})
-    t.equal(statSync(kubeconfigPath(config)).uid, 0, 'without sudo it stays as it is')
+    t.equal(statSync(kubeconfigPath(config)).uid, 0, 'unchanged without sudo')
     await handOver(config, { SUDO_UID: '1234', SUDO_GID: '4321' })
     for (const path of [kubeconfigPath(config), operatorKeyPath(config)]) {
       const { uid, gid, mode } = statSync(path)
@@ -107,7 +107,7 @@ t.test(
   },
 )
 
-t.test('a box is degraded while one of its components is not ready', async (t) => {
+t.test('a box is degraded while a component is not ready', async (t) => {
   t.equal(settledPhase([{ name: 'etcd', state: 'ready', restarts: 0 }]), 'ready')
   for (const state of ['unready', 'restarting', 'starting'] as const) {
     t.equal(
@@ -120,25 +120,25 @@ t.test('a box is degraded while one of its components is not ready', async (t) =
   }
 })
 
-t.test('a box that does not recover is reported with what is broken', async (t) => {
+t.test('a box that does not recover is an error that names the unready components', async (t) => {
   const config = { ...boxIn(t.testdir({ box: {} })), startTimeoutSeconds: 1 }
   const degraded = statusOf(config, {
     phase: 'degraded',
     components: [
       { name: 'etcd', state: 'ready', restarts: 0 },
-      { name: 'kubelet', state: 'unready', restarts: 2, message: 'no answer', nextStep: 'see its log' },
+      { name: 'kubelet', state: 'unready', restarts: 2, message: 'no response', nextStep: 'see its log' },
     ],
   })
   await writeStatus(config, degraded)
   await t.rejects(awaitReady(config, degraded, never), {
-    message: 'box unit-test is degraded: kubelet is unready (no answer)',
+    message: 'box unit-test is degraded: kubelet is unready (no response)',
     nextStep: /^see its log; .*make stop.*make up/,
   })
   await writeStatus(config, { ...degraded, phase: 'ready' })
   await t.resolves(awaitReady(config, degraded, never))
 })
 
-/** A configuration of free ports, and a PATH on which `unshare` is what the test says. */
+/** A configuration with free ports, and a PATH that starts with the script `unshare`. */
 async function prepareStart(t: Test, unshare: string) {
   const directory = t.testdir({ bin: { unshare } })
   await execa('chmod', ['+x', join(directory, 'bin', 'unshare')])
@@ -149,7 +149,7 @@ async function prepareStart(t: Test, unshare: string) {
   const variables: Record<string, string> = {
     PATH: `${join(directory, 'bin')}${delimiter}${process.env['PATH']}`,
     BOX_NAME: 'unit-test',
-    // Short, for the sockets in it.
+    // A short path, because the paths of unix sockets are limited.
     BOX_STATE_DIR: (await execa('mktemp', ['--directory', '/tmp/eks-box-XXXXXX'])).stdout,
     ...Object.fromEntries(names.map((name, index) => [name, ports[index] ?? ''])),
   }
@@ -157,23 +157,27 @@ async function prepareStart(t: Test, unshare: string) {
   return { config: readBoxConfig(variables), variables }
 }
 
-t.test('a start that the kernel refuses ends with the cause', { skip: notRoot }, async (t) => {
-  const { config, variables } = await prepareStart(
-    t,
-    '#!/bin/sh\necho "unshare: Operation not permitted" >&2\nexit 1\n',
-  )
-  await t.rejects(
-    startBox(config, () => {}, never, variables),
-    {
-      message: "the box's namespaces cannot be made: exit code 1: unshare: Operation not permitted",
-      nextStep: /make doctor/,
-    },
-  )
-})
+t.test(
+  'a start fails with the cause when the kernel refuses the namespaces',
+  { skip: notRoot },
+  async (t) => {
+    const { config, variables } = await prepareStart(
+      t,
+      '#!/bin/sh\necho "unshare: Operation not permitted" >&2\nexit 1\n',
+    )
+    await t.rejects(
+      startBox(config, () => {}, never, variables),
+      {
+        message: "the box's namespaces cannot be created: exit code 1: unshare: Operation not permitted",
+        nextStep: /make doctor/,
+      },
+    )
+  },
+)
 
-t.test('a start that hangs is ended by Ctrl-C', { skip: notRoot }, async (t) => {
+t.test('Ctrl-C ends a start that hangs', { skip: notRoot }, async (t) => {
   const { config, variables } = await prepareStart(t, '#!/bin/sh\nexec sleep 1000\n')
   const interrupt = new AbortController()
   const starting = startBox(config, () => interrupt.abort(), interrupt.signal, variables)
-  await t.rejects(starting, { message: 'stopped while the box was starting' })
+  await t.rejects(starting, { message: 'interrupted while the box was starting' })
 })

@@ -13,9 +13,9 @@ import {
   portVariables,
 } from 'shared/box'
 import { ActionableError } from 'shared/errors'
+import { missingTools, UP_TOOLS } from 'shared/tools'
 import { fingerprint } from '../components/index.ts'
 import { boxPaths } from '../state-directory.ts'
-import { missingTools, UP_TOOLS } from '../tools.ts'
 import { openPort } from './ports.ts'
 import { type BoxStatus, isRunning, type ProcessIdentity, readStatus } from './status.ts'
 import { sweep } from './sweep.ts'
@@ -23,29 +23,29 @@ import { timeLimits } from './time-limits.ts'
 
 const pollInterval = 200
 
-/** The status of a running box; undefined when none runs under this name. */
+/** The status of the running box; undefined when no box of this name runs. */
 export async function runningBox(config: BoxConfig): Promise<BoxStatus | undefined> {
   const status = await readStatus(config)
   return status !== undefined && isRunning(status.host) ? status : undefined
 }
 
 /**
- * Checks what would make a start fail later and less clearly.
+ * Checks the preconditions of a start, so that it does not fail later with a less clear error.
  *
- * @param running the box of this name that runs already, whose ports are free for its successor.
- * @throws ActionableError for the first thing that is in the way.
+ * @param running the running box of this name; the new one takes over its ports.
+ * @throws ActionableError for the first precondition that is not met.
  */
 export async function checkMachine(config: BoxConfig, running?: BoxStatus): Promise<void> {
   if (process.platform !== 'linux') {
     throw new ActionableError(
-      `the box needs Linux, this is ${process.platform}`,
-      'run it in a Linux virtual machine, or use a cluster you have: KUBE_CONTEXT=<context> make deploy',
+      `the box needs Linux, but this is ${process.platform}`,
+      'run it in a Linux virtual machine, or use an existing cluster: KUBE_CONTEXT=<context> make deploy',
     )
   }
   requireRoot(
-    'the box makes namespaces and mounts, which needs root',
+    'the box needs root to create namespaces and mounts',
     'up',
-    ', or use a cluster you have: KUBE_CONTEXT=<context> make deploy',
+    ', or use an existing cluster: KUBE_CONTEXT=<context> make deploy',
   )
   await requireBoxDirectory(config)
   await requireDisk(config.stateDir, DISK_NEEDED.run, 'the box needs', 'BOX_STATE_DIR')
@@ -63,15 +63,15 @@ export async function checkMachine(config: BoxConfig, running?: BoxStatus): Prom
 
 /**
  * @param target the make target that needs root.
- * @param otherwise what else the caller can do, to be added to the next step.
- * @throws ActionableError with the command to run instead, when this process is not root's.
+ * @param alternative appended to the next step.
+ * @throws ActionableError with the sudo command to run, unless this process runs as root.
  */
-export function requireRoot(message: string, target: string, otherwise = '', env = process.env): void {
+export function requireRoot(message: string, target: string, alternative = '', env = process.env): void {
   if (process.getuid?.() === 0) return
-  // sudo forgets the environment; the box's own settings and the way to the internet have to go along.
+  // sudo drops the environment, but the box's settings and the proxy settings are needed.
   const kept = Object.keys(env).filter((name) => /^BOX_|^(https?|all|no)_proxy$/i.test(name))
   const assignments = ['PATH', ...kept].map((name) => `"${name}=$${name}"`).join(' ')
-  throw new ActionableError(message, `run \`sudo env ${assignments} make ${target}\`${otherwise}`)
+  throw new ActionableError(message, `run \`sudo env ${assignments} make ${target}\`${alternative}`)
 }
 
 async function requireDisk(directory: string, needed: number, what: string, variable: string): Promise<void> {
@@ -85,27 +85,27 @@ async function requireDisk(directory: string, needed: number, what: string, vari
   )
 }
 
-/** Marks a state directory as one that a box made and may remove. */
+/** File that marks a state directory as created by a box, which may remove it. */
 const marker = '.eks-box'
 
 /**
- * Makes sure that the state directory is the box's to fill and to remove: new, empty, or marked by a box.
+ * Checks that the box may write to and remove the state directory: it must be new, empty, or created by a box.
  *
- * @throws ActionableError when it holds anything else.
+ * @throws ActionableError when the directory contains anything else.
  */
 async function requireBoxDirectory(config: BoxConfig): Promise<void> {
   const { stateDir } = config
   if (!existsSync(stateDir) || existsSync(join(stateDir, marker))) return
   if ((await readStatus(config)) !== undefined || (await readdir(stateDir)).length === 0) return
   throw new ActionableError(
-    `${stateDir} holds files that no box made`,
-    'set BOX_STATE_DIR and BOX_NAME so that <BOX_STATE_DIR>/<BOX_NAME> is a new directory or one of a box',
+    `${stateDir} contains files that were not created by a box`,
+    'set BOX_STATE_DIR and BOX_NAME so that <BOX_STATE_DIR>/<BOX_NAME> is a new directory or belongs to a box',
   )
 }
 
 /**
- * The environment of the box's programs. It is chosen rather than inherited: a proxy would catch requests that
- * never leave the box, and a setting such as NODE_OPTIONS would change how the components behave.
+ * The environment of the box's programs. Only known variables are inherited: a proxy would break requests that never
+ * leave the box, and a setting such as NODE_OPTIONS would change the behaviour of the components.
  */
 export function boxEnvironment(config: BoxConfig, env: NodeJS.ProcessEnv): Record<string, string> {
   const kept = Object.entries(env).filter(([name]) => /^(PATH|LANG|LC_\w+|TZ|TERM|BOX_\w+)$/.test(name))
@@ -119,11 +119,11 @@ export function boxEnvironment(config: BoxConfig, env: NodeJS.ProcessEnv): Recor
 }
 
 /**
- * Starts the box and resolves when every component is ready.
+ * Starts the box; resolves when every component is ready.
  *
- * @param onStatus is called with every new status while it starts.
- * @param signal stops the box again when aborted.
- * @throws ActionableError naming what did not start and why.
+ * @param onStatus called with every new status during the start.
+ * @param signal stops the box when aborted.
+ * @throws ActionableError that names what did not start, with the cause.
  */
 export async function startBox(
   config: BoxConfig,
@@ -131,7 +131,7 @@ export async function startBox(
   signal: AbortSignal,
   env = process.env,
 ): Promise<void> {
-  await endRemains(config)
+  await removeRemains(config)
   const { logs } = boxPaths(config)
   await mkdir(logs, { recursive: true })
   await writeFile(join(config.stateDir, marker), '')
@@ -145,36 +145,36 @@ export async function startBox(
     env: boxEnvironment(config, env),
   })
   closeSync(log)
-  const hostEnded = new Promise<void>((resolve) => host.once('exit', () => resolve()))
+  const hostExited = new Promise<void>((resolve) => host.once('exit', () => resolve()))
   const abandon = async () => {
     host.ref()
     host.kill('SIGTERM')
-    const overdue = setTimeout(() => host.kill('SIGKILL'), timeLimits(config).boxStop)
-    await hostEnded
-    clearTimeout(overdue)
-    await endRemains(config)
+    const killTimer = setTimeout(() => host.kill('SIGKILL'), timeLimits(config).boxStop)
+    await hostExited
+    clearTimeout(killTimer)
+    await removeRemains(config)
   }
   host.unref()
 
   const { boxStart } = timeLimits(config)
   const deadline = Date.now() + boxStart
-  let seen = ''
+  let reported = ''
   while (true) {
     if (signal.aborted) {
       await abandon()
-      throw new ActionableError('stopped while the box was starting', 'run `make up` again')
+      throw new ActionableError('interrupted while the box was starting', 'run `make up` again')
     }
-    // Asked before the status is read: the last one that the host process writes is then seen.
-    const hasEnded = host.exitCode !== null || host.signalCode !== null
+    // Checked before the status is read, so that the last status of the host process is not missed.
+    const hasExited = host.exitCode !== null || host.signalCode !== null
     const status = await readStatus(config)
-    if (hasEnded) {
+    if (hasExited) {
       const failure = status?.failure ?? hostFailure(await readFile(logPath, 'utf8'))
       throw new ActionableError(failure.message, failure.nextStep)
     }
     if (status !== undefined) {
       const now = JSON.stringify(status)
-      if (now !== seen) onStatus(status)
-      seen = now
+      if (now !== reported) onStatus(status)
+      reported = now
       if (status.phase === 'ready') return
     }
     if (Date.now() > deadline) {
@@ -189,29 +189,29 @@ export async function startBox(
   }
 }
 
-/** What the host process printed before it could write a status. */
+/** Reads the error that the host process printed when it failed before it wrote a status. */
 function hostFailure(log: string): { message: string; nextStep: string } {
   const message = /^error: (.*)$/m.exec(log)?.[1]
   const nextStep = /^ next: (.*)$/m.exec(log)?.[1]
   return {
-    message: message ?? 'the box ended before it said why',
+    message: message ?? 'the box ended without an error message',
     nextStep: nextStep ?? 'see `make logs C=box`',
   }
 }
 
-/** Whether the running box is the one this checkout and environment describe. */
+/** Whether the running box matches this checkout and configuration. */
 export function isCurrent(config: BoxConfig, status: BoxStatus): boolean {
   return status.fingerprint === fingerprint(config)
 }
 
 /**
- * Waits until every component of a running box is ready: one that has ended or hangs is started again.
+ * Waits until every component of a running box is ready, including those that are being restarted.
  *
- * @throws ActionableError naming the components that are not, or what ended the box.
+ * @throws ActionableError that names the components that are not ready, or the reason why the box ended.
  */
 export async function awaitReady(config: BoxConfig, status: BoxStatus, signal: AbortSignal): Promise<void> {
   const { boxStart, componentHang } = timeLimits(config)
-  // Long enough for a component that hangs to be found, ended, and started again.
+  // Long enough to detect, stop and restart a hung component.
   const deadline = Date.now() + (status.phase === 'starting' ? boxStart : 2 * componentHang)
   while (!signal.aborted) {
     const now = await readStatus(config)
@@ -223,35 +223,35 @@ export async function awaitReady(config: BoxConfig, status: BoxStatus, signal: A
       )
     }
     if (Date.now() > deadline) {
-      const broken = now.components.filter(({ state }) => state !== 'ready')
-      const [first] = broken
+      const unready = now.components.filter(({ state }) => state !== 'ready')
+      const [first] = unready
       throw new ActionableError(
-        `box ${config.name} is ${now.phase}: ${broken
+        `box ${config.name} is ${now.phase}: ${unready
           .map(
             ({ name, state, message }) =>
               `${name} is ${state}${message === undefined ? '' : ` (${message})`}`,
           )
           .join('; ')}`,
-        `${first?.nextStep ?? 'see `make status`'}; to start every component again: \`make stop\`, then \`make up\``,
+        `${first?.nextStep ?? 'see `make status`'}; to restart every component, run \`make stop\`, then \`make up\``,
       )
     }
     await sleep(pollInterval)
   }
-  throw new ActionableError(`stopped while waiting for box ${config.name}`, 'run `make up` again')
+  throw new ActionableError(`interrupted while waiting for box ${config.name}`, 'run `make up` again')
 }
 
-/** What the person who called sudo works with once the box is up: without it only root could use the cluster. */
+/** Makes the caller of sudo the owner of the kubeconfig and the AWS key; otherwise only root could use the cluster. */
 export async function handOver(config: BoxConfig, env: NodeJS.ProcessEnv): Promise<void> {
   const [uid, gid] = [Number(env['SUDO_UID']), Number(env['SUDO_GID'])]
   if (!(uid > 0 && gid >= 0)) return
   for (const path of [kubeconfigPath(config), operatorKeyPath(config)]) await chown(path, uid, gid)
-  // `make apply` keeps the state of the local environment here.
+  // `make apply` keeps the Terraform state of the local environment here.
   const terraform = join(config.stateDir, 'terraform')
   await mkdir(terraform, { recursive: true })
   await giveTo(`${uid}:${gid}`, terraform)
 }
 
-/** Makes the caller of sudo the owner of what was built, or `make tools` could not go on without sudo. */
+/** Makes the caller of sudo the owner of the built tools, so that a later `make tools` works without sudo. */
 export async function handOverTools(config: BoxConfig, env: NodeJS.ProcessEnv): Promise<void> {
   const [uid, gid] = [Number(env['SUDO_UID']), Number(env['SUDO_GID'])]
   if (uid > 0 && gid >= 0) await giveTo(`${uid}:${gid}`, config.cacheDir)
@@ -262,7 +262,7 @@ async function giveTo(owner: string, directory: string): Promise<void> {
 }
 
 /**
- * Stops the box and leaves its state for the next start; resolves when its last process has ended.
+ * Stops the box and keeps its state for the next start; resolves when its last process has exited.
  *
  * @throws ActionableError when the caller is not root.
  */
@@ -271,13 +271,13 @@ export async function stopBox(config: BoxConfig): Promise<void> {
   if (status !== undefined) {
     requireRoot(`box ${config.name} belongs to root`, 'stop')
     process.kill(status.host.pid, 'SIGTERM')
-    if (!(await ended(status.host, timeLimits(config).boxStop))) await kill(config, status.host)
+    if (!(await hasExitedWithin(status.host, timeLimits(config).boxStop))) await kill(config, status.host)
   }
-  await endRemains(config)
+  await removeRemains(config)
 }
 
-/** Ends what a host process that was killed may have left, and cleans up after it. */
-async function endRemains(config: BoxConfig): Promise<void> {
+/** Kills the processes and removes the files that a killed host process may have left behind. */
+async function removeRemains(config: BoxConfig): Promise<void> {
   const remains = (await readStatus(config))?.namespaces
   if (remains !== undefined && isRunning(remains)) await kill(config, remains)
   await sweep(config)
@@ -285,15 +285,15 @@ async function endRemains(config: BoxConfig): Promise<void> {
 
 async function kill(config: BoxConfig, identity: ProcessIdentity): Promise<void> {
   process.kill(identity.pid, 'SIGKILL')
-  if (await ended(identity, timeLimits(config).boxStop)) return
+  if (await hasExitedWithin(identity, timeLimits(config).boxStop)) return
   throw new ActionableError(
-    `process ${identity.pid} of the box does not end`,
-    `see what it waits for with \`cat /proc/${identity.pid}/stack\``,
+    `process ${identity.pid} of the box does not exit after SIGKILL`,
+    `run \`cat /proc/${identity.pid}/stack\` to see what it waits for in the kernel`,
   )
 }
 
-/** Whether the process ended within `timeout` milliseconds. */
-async function ended(identity: ProcessIdentity, timeout: number): Promise<boolean> {
+/** Whether the process exits within `timeout` milliseconds. */
+async function hasExitedWithin(identity: ProcessIdentity, timeout: number): Promise<boolean> {
   const deadline = Date.now() + timeout
   while (isRunning(identity)) {
     if (Date.now() > deadline) return false
@@ -303,10 +303,10 @@ async function ended(identity: ProcessIdentity, timeout: number): Promise<boolea
 }
 
 /**
- * Stops the box and removes everything it ever wrote, the cluster's data included; the tools stay.
+ * Stops the box and removes everything that it wrote, including the cluster's data. Keeps the tools.
  *
  * @returns whether there was a box.
- * @throws ActionableError when the caller is not root, or the directory is not a box's.
+ * @throws ActionableError when the caller is not root, or the directory was not created by a box.
  */
 export async function removeBox(config: BoxConfig): Promise<boolean> {
   const existed = existsSync(config.stateDir)
@@ -315,7 +315,7 @@ export async function removeBox(config: BoxConfig): Promise<boolean> {
   await stopBox(config)
   await rm(config.stateDir, { recursive: true, force: true })
   await rmdir(DEFAULT_STATE_ROOT).catch((error: NodeJS.ErrnoException) => {
-    // Another box is there, or there never was one.
+    // Other boxes keep their state there, or the directory never existed.
     if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error
   })
   return existed

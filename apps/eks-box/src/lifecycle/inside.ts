@@ -1,6 +1,6 @@
 /**
- * The box's inner process: runs inside the box's namespaces as the child of the host process, makes
- * them into a node, supervises the components, and serves the host's loopback ports.
+ * The box's inner process, a child of the host process. Inside the box's namespaces, it sets up the node, supervises
+ * the components, and forwards connections from the machine's loopback ports.
  */
 import { connect, type Server, type Socket } from 'node:net'
 import { type BoxConfig, readBoxConfig } from 'shared/box'
@@ -12,20 +12,20 @@ import { components } from '../components/index.ts'
 import { preparePostgres } from '../components/postgres-data.ts'
 import { prepareNode } from '../node/node.ts'
 import { boxPaths } from '../state-directory.ts'
-import { ask } from './probe.ts'
+import { runProbe } from './probe.ts'
 import type { BoxPhase, BoxStatus, ComponentStatus } from './status.ts'
 import { Supervisor } from './supervisor.ts'
 import { timeLimits } from './time-limits.ts'
 
-/** What the inner process tells the host process. */
-export type Report =
+/** Messages from the inner process to the host process. */
+export type InnerEvent =
   | { kind: 'phase'; phase: BoxPhase; failure?: NonNullable<BoxStatus['failure']> }
   | { kind: 'components'; components: ComponentStatus[] }
 
-/** What the host process tells the inner process; with `port` comes the listening socket itself. */
-export type Order = { kind: 'port'; port: keyof BoxConfig['ports'] } | { kind: 'stop' }
+/** Messages from the host process to the inner process. The listening socket is sent along with `port`. */
+export type HostCommand = { kind: 'port'; port: keyof BoxConfig['ports'] } | { kind: 'stop' }
 
-/** Where each port of the machine's loopback leads inside the box. */
+/** The port inside the box to which each port of the machine's loopback is forwarded. */
 const destinations: Record<keyof BoxConfig['ports'], number> = {
   api: PORTS.apiserver,
   registry: PORTS.registry,
@@ -33,13 +33,13 @@ const destinations: Record<keyof BoxConfig['ports'], number> = {
   aws: PORTS.aws,
 }
 
-function report(message: Report): void {
-  process.send?.(message)
+function report(event: InnerEvent): void {
+  process.send?.(event)
 }
 
 /**
- * Leads the connections of `listener`, which was opened outside the box, to a port inside it. A
- * socket keeps the network namespace it was made in, so no bridge, route or rule is needed outside.
+ * Forwards connections of `listener`, which the host process opened outside the box, to a port inside it. A socket
+ * stays in the network namespace in which it was created, so the machine needs no bridge, route or packet rule.
  */
 function forward(listener: Server, port: number): void {
   listener.on('connection', (outer: Socket) => {
@@ -47,21 +47,21 @@ function forward(listener: Server, port: number): void {
     outer.allowHalfOpen = true
     outer.pipe(inner).pipe(outer)
     outer.on('error', () => inner.destroy())
-    // A refusal inside must look like one outside: reset, not a clean end.
+    // If the port inside refuses the connection, the client must see a reset, not an orderly close.
     inner.on('error', () => outer.resetAndDestroy())
     outer.on('close', () => inner.destroy())
     inner.on('close', () => outer.destroy())
   })
 }
 
-// What a service manager gives a node's services, some of which run as other users than root.
+// The usual umask of system services: components that do not run as root have to read files made by others.
 process.umask(0o022)
 
 tolerateLostOutput()
 const config = readBoxConfig(process.env)
 const supervisor = new Supervisor(components(config), {
   logDirectory: boxPaths(config).logs,
-  ask,
+  runProbe,
   onChange: (components) => report({ kind: 'components', components }),
   startTimeout: timeLimits(config).componentStart,
   stopTimeout: timeLimits(config).componentStop,
@@ -70,17 +70,17 @@ const supervisor = new Supervisor(components(config), {
   restartDelay: 500,
 })
 
-process.on('message', (order: Order, listener: Server) => {
-  if (order.kind === 'port') forward(listener, destinations[order.port])
+process.on('message', (command: HostCommand, listener: Server) => {
+  if (command.kind === 'port') forward(listener, destinations[command.port])
   else {
     report({ kind: 'phase', phase: 'stopping' })
     supervisor.stop().then(() => process.exit(0))
   }
 })
-// Without its host process the box has no ports and nobody to stop it: it ends, and all in it with it.
+// If the host process ends, the box must end too: nothing could reach or stop it any more.
 process.on('disconnect', () => process.exit(1))
 if (!process.connected) process.exit(1)
-// Ctrl-C reaches the whole process group; the host process decides what it means.
+// Ctrl-C reaches the whole process group; only the host process handles it.
 process.on('SIGINT', () => {})
 
 try {
@@ -94,7 +94,7 @@ try {
   const failure =
     error instanceof ActionableError
       ? { message: error.message, nextStep: error.nextStep }
-      : { message: `the node could not be prepared: ${describe(error)}`, nextStep: 'see `make logs C=box`' }
+      : { message: `the node could not be set up: ${describe(error)}`, nextStep: 'see `make logs C=box`' }
   report({ kind: 'phase', phase: 'failed', failure })
   console.error(error)
   await supervisor.stop()

@@ -4,12 +4,12 @@ import { dirname, join, relative } from 'node:path'
 import { execa } from 'execa'
 import { type BoxConfig, kubeconfigPath } from 'shared/box'
 import { ActionableError } from 'shared/errors'
+import { programPath } from 'shared/tools'
 import { boxPaths } from '../state-directory.ts'
-import { programPath } from '../tools.ts'
 import { readStatus } from './status.ts'
 
-/** What the archive says about the cluster, by file name: arguments of kubectl. Secrets are in none of them. */
-const questions: Readonly<Record<string, readonly string[]>> = {
+/** The kubectl arguments that produce each file about the cluster. None of them prints Secrets. */
+const clusterReports: Readonly<Record<string, readonly string[]>> = {
   'nodes.txt': ['describe', 'nodes'],
   'pods.txt': ['describe', 'pods', '--all-namespaces'],
   'events.txt': ['get', 'events', '--all-namespaces', '--sort-by=.lastTimestamp'],
@@ -22,10 +22,10 @@ const questions: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * Writes everything that explains a fault of the box into one archive: the logs of components and pods, the box's
- * status, and, while its API server answers, nodes, pods, workloads and events.
+ * Writes an archive for troubleshooting: the logs of components and pods, the box's status and, while its API server
+ * responds, nodes, pods, workloads and events.
  *
- * @param file path of the archive, a gzipped tar. Only its owner can read it: pods may log anything.
+ * @param file path of the archive, a gzipped tar. Only its owner can read it, because pods may log anything.
  * @throws ActionableError when there is no box, or its logs cannot be read.
  */
 export async function exportLogs(config: BoxConfig, file: string, env = process.env): Promise<void> {
@@ -38,18 +38,18 @@ export async function exportLogs(config: BoxConfig, file: string, env = process.
     await mkdir(cluster, { recursive: true })
     await writeFile(join(top, 'status.json'), JSON.stringify(status ?? null, null, 2))
     await Promise.all(
-      Object.entries(questions).map(async ([name, question]) => {
+      Object.entries(clusterReports).map(async ([name, args]) => {
         const connection = ['--kubeconfig', kubeconfigPath(config), '--request-timeout=10s']
         const { all, shortMessage } = await execa(
           programPath(config, 'kubectl'),
-          [...connection, ...question],
-          // kubectl caches in its HOME what the API server serves.
+          [...connection, ...args],
+          // kubectl caches API discovery in its HOME.
           { all: true, reject: false, timeout: 60_000, env: { HOME: work } },
         )
         await writeFile(join(cluster, name), `${all ?? shortMessage}\n`)
       }),
     )
-    // The logs grow while they are read; tar warns about that with exit code 1.
+    // tar exits with 1 when a log grows while it is read.
     const { exitCode, all } = await execa(
       'tar',
       [
@@ -62,7 +62,7 @@ export async function exportLogs(config: BoxConfig, file: string, env = process.
     if (exitCode !== 0 && exitCode !== 1) {
       throw new ActionableError(
         `the logs of box ${config.name} cannot be read: ${all.split('\n')[0]}`,
-        'run it as root, while there is a box (`make status`)',
+        'run the command as root, and check with `make status` that there is a box',
       )
     }
     await execa('install', ['--mode=0600', join(work, 'archive'), file])

@@ -8,7 +8,7 @@ import { ActionableError } from 'shared/errors'
  * @throws ActionableError naming the process that holds the port.
  */
 export async function openPort(port: number, variable: string): Promise<Server> {
-  // Half-open, so that a client that has sent everything can still receive.
+  // Half-open sockets: a client that has sent everything can still receive.
   const server = createServer({ allowHalfOpen: true })
   const { promise, resolve, reject } = Promise.withResolvers<Server>()
   server.once('error', reject)

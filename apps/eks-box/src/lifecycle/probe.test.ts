@@ -2,48 +2,48 @@ import type { AddressInfo } from 'node:net'
 import { createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { Probe } from '../components/component.ts'
-import { ask } from './probe.ts'
+import { runProbe } from './probe.ts'
 
-/** A probe that says PING and wants +PONG, of a server that treats each connection as told. */
-async function ping(t: Test, treat: (socket: Socket) => void): Promise<Probe> {
-  const server = createServer((socket) => treat(socket.on('error', () => {}))).listen(0, '127.0.0.1')
+/** A probe that sends PING and expects +PONG, and a server for it that handles each connection with `serve`. */
+async function ping(t: Test, serve: (socket: Socket) => void): Promise<Probe> {
+  const server = createServer((socket) => serve(socket.on('error', () => {}))).listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
   t.teardown(() => server.close())
   const { port } = server.address() as AddressInfo
-  return { kind: 'tcp', host: '127.0.0.1', port, say: 'PING\r\n', hear: '+PONG' }
+  return { kind: 'tcp', host: '127.0.0.1', port, send: 'PING\r\n', expect: '+PONG' }
 }
 
-t.test('a server that gives the answer serves, however it is cut into packets', async (t) => {
+t.test('the expected response passes, even when it arrives in several packets', async (t) => {
   const probe = await ping(t, (socket) => {
-    socket.once('data', (said) => {
-      t.equal(String(said), 'PING\r\n')
+    socket.once('data', (received) => {
+      t.equal(String(received), 'PING\r\n')
       socket.write('+P', () => setImmediate(() => socket.write('ONG\r\n')))
     })
   })
-  t.equal(await ask(probe), undefined)
+  t.equal(await runProbe(probe), undefined)
 })
 
-t.test('another answer is told', async (t) => {
+t.test('an unexpected response is reported', async (t) => {
   const probe = await ping(t, (socket) => socket.end('-LOADING the dataset\r\n'))
-  t.match(await ask(probe), /^127\.0\.0\.1:\d+ answers -LOADING the dataset$/)
+  t.match(await runProbe(probe), /^127\.0\.0\.1:\d+ responded with -LOADING the dataset$/)
 })
 
-t.test('a server that hangs up is told', async (t) => {
+t.test('a server that closes the connection is reported', async (t) => {
   const probe = await ping(t, (socket) => socket.end())
-  t.match(await ask(probe), /^127\.0\.0\.1:\d+ hung up$/)
+  t.match(await runProbe(probe), /^127\.0\.0\.1:\d+ closed the connection$/)
 })
 
-t.test('a server that says nothing is not waited for', async (t) => {
+t.test('a probe without a response times out', async (t) => {
   const probe = await ping(t, (socket) => t.teardown(() => socket.destroy()))
-  t.match(await ask(probe), /: no answer within 2 s$/)
+  t.match(await runProbe(probe), /: no response within 2 s$/)
 })
 
-t.test('a port where nobody listens is told', async (t) => {
-  // Port 9 is "discard": nobody listens there.
-  t.match(await ask({ kind: 'tcp', host: '127.0.0.1', port: 9, say: '', hear: '' }), /ECONNREFUSED/)
+t.test('a refused connection is reported', async (t) => {
+  // Nothing listens on port 9, "discard".
+  t.match(await runProbe({ kind: 'tcp', host: '127.0.0.1', port: 9, send: '', expect: '' }), /ECONNREFUSED/)
 })
 
-t.test('a command serves when it succeeds, else its last line is why', async (t) => {
-  t.equal(await ask({ kind: 'command', command: ['true'] }), undefined)
-  t.equal(await ask({ kind: 'command', command: ['sh', '-c', 'echo first; echo last; exit 2'] }), 'last')
+t.test('a failed command is reported with the last line of its output', async (t) => {
+  t.equal(await runProbe({ kind: 'command', command: ['true'] }), undefined)
+  t.equal(await runProbe({ kind: 'command', command: ['sh', '-c', 'echo first; echo last; exit 2'] }), 'last')
 })

@@ -4,62 +4,64 @@ import { connect } from 'node:net'
 import { execa } from 'execa'
 import type { Probe } from '../components/component.ts'
 
-/** Longest time a component may take to answer one probe, in milliseconds: kubelet's own default is 1 s. */
+/** Timeout of an HTTP or TCP probe, in milliseconds. The kubelet's default is 1 s. */
 const timeout = 2000
-/** A command has a process to start and work to do. In milliseconds. */
+/** Timeout of a command, in milliseconds: it has to start a process first. */
 const commandTimeout = 30_000
 
 type ProbeOf<Kind extends Probe['kind']> = Extract<Probe, { kind: Kind }>
 
-/** Asks once. Resolves to undefined when the component serves, else to what it said instead. */
-export async function ask(probe: Probe): Promise<string | undefined> {
+/** Runs a probe once. Resolves to undefined when it succeeds, otherwise to the reason why it failed. */
+export async function runProbe(probe: Probe): Promise<string | undefined> {
   switch (probe.kind) {
     case 'http':
-      return askHttp(probe)
+      return probeHttp(probe)
     case 'tcp':
-      return askTcp(probe)
+      return probeTcp(probe)
     case 'command':
-      return askCommand(probe)
+      return probeCommand(probe)
   }
 }
 
-async function askCommand({ command: [program, ...args] }: ProbeOf<'command'>): Promise<string | undefined> {
+async function probeCommand({
+  command: [program, ...args],
+}: ProbeOf<'command'>): Promise<string | undefined> {
   const result = await execa(program, args, { reject: false, timeout: commandTimeout, all: true })
   if (!result.failed) return undefined
-  return lastLine(result.all ?? '') || (result.shortMessage ?? 'no answer')
+  return lastLine(result.all ?? '') || (result.shortMessage ?? 'no response')
 }
 
-async function askHttp({ url, insecure }: ProbeOf<'http'>): Promise<string | undefined> {
+async function probeHttp({ url, insecure }: ProbeOf<'http'>): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>()
   const client = url.startsWith('https:') ? https : http
   const options = { timeout, agent: false, rejectUnauthorized: insecure !== true }
   const request = client.get(url, options, (response) => {
     response.resume()
-    resolve(response.statusCode === 200 ? undefined : `${url} answers ${response.statusCode}`)
+    resolve(response.statusCode === 200 ? undefined : `${url} responded with ${response.statusCode}`)
   })
-  request.on('timeout', () => request.destroy(noAnswer()))
+  request.on('timeout', () => request.destroy(noResponse()))
   request.on('error', (error) => resolve(`${url}: ${error.message}`))
   return promise
 }
 
-async function askTcp({ host, port, say, hear }: ProbeOf<'tcp'>): Promise<string | undefined> {
+async function probeTcp({ host, port, send, expect }: ProbeOf<'tcp'>): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>()
-  const socket = connect({ host, port, timeout }, () => socket.write(say))
-  let heard = ''
+  const socket = connect({ host, port, timeout }, () => socket.write(send))
+  let received = ''
   socket.setEncoding('utf8').on('data', (text: string) => {
-    heard += text
-    if (heard.length < hear.length) return
-    resolve(heard.startsWith(hear) ? undefined : `${host}:${port} answers ${lastLine(heard)}`)
+    received += text
+    if (received.length < expect.length) return
+    resolve(received.startsWith(expect) ? undefined : `${host}:${port} responded with ${lastLine(received)}`)
     socket.destroy()
   })
-  socket.on('timeout', () => socket.destroy(noAnswer()))
+  socket.on('timeout', () => socket.destroy(noResponse()))
   socket.on('error', (error) => resolve(`${host}:${port}: ${error.message}`))
-  socket.on('close', () => resolve(`${host}:${port} hung up`))
+  socket.on('close', () => resolve(`${host}:${port} closed the connection`))
   return promise
 }
 
-function noAnswer(): Error {
-  return new Error(`no answer within ${timeout / 1000} s`)
+function noResponse(): Error {
+  return new Error(`no response within ${timeout / 1000} s`)
 }
 
 function lastLine(text: string): string {

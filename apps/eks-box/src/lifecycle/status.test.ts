@@ -7,7 +7,7 @@ import { readBoxConfig } from 'shared/box'
 import t from 'tap'
 import { type BoxStatus, identify, isRunning, readStatus, writeStatus } from './status.ts'
 
-t.test('a process is recognised by its start, not by its pid alone', async (t) => {
+t.test('a process is identified by its pid and its start time', async (t) => {
   const self = identify(process.pid)
   if (self === undefined) throw new Error('this process has no entry in /proc')
   t.ok(isRunning(self))
@@ -15,8 +15,8 @@ t.test('a process is recognised by its start, not by its pid alone', async (t) =
   t.equal(identify(2 ** 30), undefined)
 })
 
-t.test('a process that has ended does not count as running while its parent has not noticed', async (t) => {
-  // The shell becomes `sleep`, which never asks about the child it was given.
+t.test('a zombie does not count as running', async (t) => {
+  // The shell becomes `sleep`, which never reaps its child.
   const parent = spawn('sh', ['-c', 'sleep 1 & echo $!; exec sleep 60'], {
     stdio: ['ignore', 'pipe', 'ignore'],
   })
@@ -26,9 +26,9 @@ t.test('a process that has ended does not count as running while its parent has 
   t.equal(identify(pid), undefined)
 })
 
-t.test('a status is read as it was written', async (t) => {
+t.test('a status can be read back, and a truncated one is ignored', async (t) => {
   const config = readBoxConfig({ BOX_STATE_DIR: t.testdir().slice(0, 50), BOX_NAME: 'x' })
-  t.equal(await readStatus(config), undefined, 'no box, no status')
+  t.equal(await readStatus(config), undefined, 'no box')
   const status: BoxStatus = {
     phase: 'ready',
     host: { pid: 1, startTicks: 2 },
@@ -39,5 +39,5 @@ t.test('a status is read as it was written', async (t) => {
   await writeStatus(config, status)
   t.strictSame(await readStatus(config), status)
   writeFileSync(join(config.stateDir, 'status.json'), '{"pha')
-  t.equal(await readStatus(config), undefined, 'what a power cut left half written counts as none')
+  t.equal(await readStatus(config), undefined, 'truncated by a power failure')
 })

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import type { ComponentName } from '../components/component.ts'
 
-/** `unready`: it was ready, its process runs, and its probe fails. */
+/** `unready`: the component was ready and its process still runs, but its probe fails. */
 export type ComponentState =
   | 'waiting'
   | 'starting'
@@ -17,52 +17,53 @@ export type ComponentState =
 export interface ComponentStatus {
   name: ComponentName
   state: ComponentState
-  /** Process id inside the box. */
+  /** Process id in the box's PID namespace. */
   pid?: number
-  /** How often it was started again after it ended by itself. */
+  /** How often the supervisor restarted it after it exited or hung. */
   restarts: number
   /** Why it is not ready, in one line. */
   message?: string
   nextStep?: string
 }
 
-/** `degraded`: the box has started, and at least one component is not ready now. */
+/** `degraded`: the box has started, but at least one component is not ready. */
 export type BoxPhase = 'starting' | 'ready' | 'degraded' | 'stopping' | 'stopped' | 'failed'
 
-/** What the box says of itself; the host process writes it to `status.json` at every change. */
+/** The box's status; the host process writes it to `status.json` at every change. */
 export interface BoxStatus {
   phase: BoxPhase
-  /** The process that owns the box, and when it started, so that a reused pid is not mistaken for it. */
+  /** The process that owns the box. */
   host: ProcessIdentity
-  /** The process whose namespaces are the box's. */
+  /** The process that created the box's namespaces. */
   namespaces?: ProcessIdentity
-  /** Fingerprint of what the box was started with. */
+  /** Fingerprint of the code and settings that the box was started with. */
   fingerprint: string
-  /** Ports of the machine's loopback that the box holds. */
+  /** Ports that the box listens on, on the machine's loopback. */
   ports: BoxConfig['ports']
   components: ComponentStatus[]
   /** Present when `phase` is `failed`. */
   failure?: { message: string; nextStep: string }
 }
 
-/** The phase of a box that has started: `ready` while every component is. */
+/** The phase of a box that has started: `ready` while every component is ready. */
 export function settledPhase(components: readonly ComponentStatus[]): 'ready' | 'degraded' {
   return components.every(({ state }) => state === 'ready') ? 'ready' : 'degraded'
 }
 
+/** A process, identified by pid and start time because the kernel reuses pids. */
 export interface ProcessIdentity {
   pid: number
   /** Field 22 of /proc/PID/stat: clock ticks after boot. */
   startTicks: number
 }
 
-/** Identifies a running process; undefined when there is none with this pid. */
+/** Identifies a running process; undefined when no process has this pid. */
 export function identify(pid: number): ProcessIdentity | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The command name in parentheses may hold spaces; the fields after it do not.
+    // The command name in parentheses may contain spaces; the fields after it do not.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    // A process that has ended and that nobody has asked about yet keeps its entry.
+    // A zombie has ended, but keeps its entry until its parent reaps it.
     if (fields[0] === 'Z') return undefined
     return { pid, startTicks: Number(fields[19]) }
   } catch {
@@ -70,7 +71,7 @@ export function identify(pid: number): ProcessIdentity | undefined {
   }
 }
 
-/** Whether the very process that was identified still runs. */
+/** Whether this process still runs. */
 export function isRunning(process: ProcessIdentity): boolean {
   return identify(process.pid)?.startTicks === process.startTicks
 }
@@ -79,7 +80,7 @@ function statusPath(config: BoxConfig): string {
   return join(config.stateDir, 'status.json')
 }
 
-/** The last status the box wrote; undefined when there is no box. It may be out of date: see `isRunning`. */
+/** The last status that the box wrote; undefined when there is none. It may be out of date: see `isRunning`. */
 export async function readStatus(config: BoxConfig): Promise<BoxStatus | undefined> {
   try {
     return JSON.parse(await readFile(statusPath(config), 'utf8')) as BoxStatus
@@ -90,6 +91,7 @@ export async function readStatus(config: BoxConfig): Promise<BoxStatus | undefin
   }
 }
 
+/** Replaces the status atomically, so that readers never see a part of it. */
 export async function writeStatus(config: BoxConfig, status: BoxStatus): Promise<void> {
   const path = statusPath(config)
   await mkdir(dirname(path), { recursive: true })

@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Component, ComponentName } from '../components/component.ts'
-import { ask } from './probe.ts'
+import { runProbe } from './probe.ts'
 import type { ComponentStatus } from './status.ts'
 import { Supervisor } from './supervisor.ts'
 
-/** A component that is ready once its marker file exists; the tests' programs are one-line scripts. */
+/** A component that runs a script of Node.js and is ready while its marker file exists. */
 function component(
   name: ComponentName,
   script: string,
@@ -16,7 +16,7 @@ function component(
 ): Component {
   return {
     name,
-    after: [],
+    dependsOn: [],
     command: [process.execPath, '-e', script],
     files: {},
     probe: { kind: 'command', command: ['test', '-e', marker] },
@@ -38,7 +38,7 @@ function supervise(
   let latest: ComponentStatus[] = []
   const supervisor = new Supervisor(components, {
     logDirectory: directory,
-    ask,
+    runProbe,
     startTimeout: 20_000,
     stopTimeout: 15_000,
     hangTimeout: 20_000,
@@ -59,7 +59,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await sleep(20)
 }
 
-t.test('components start in the order of their links and stop in reverse', async (t) => {
+t.test('components start in dependency order and stop in reverse order', async (t) => {
   const directory = t.testdir()
   const order = join(directory, 'order')
   const script = (name: string) =>
@@ -67,9 +67,9 @@ t.test('components start in the order of their links and stop in reverse', async
      process.on('SIGTERM', () => { fs.appendFileSync('${order}', '-${name} '); process.exit(0) });
      fs.writeFileSync('${join(directory, name)}', ''); ${stay}`
   const { supervisor, of } = supervise(t, [
-    component('kubelet', script('kubelet'), join(directory, 'kubelet'), { after: ['kube-apiserver'] }),
+    component('kubelet', script('kubelet'), join(directory, 'kubelet'), { dependsOn: ['kube-apiserver'] }),
     component('kube-apiserver', script('kube-apiserver'), join(directory, 'kube-apiserver'), {
-      after: ['etcd'],
+      dependsOn: ['etcd'],
     }),
     component('etcd', script('etcd'), join(directory, 'etcd')),
   ])
@@ -80,25 +80,25 @@ t.test('components start in the order of their links and stop in reverse', async
   t.equal(of('etcd')?.state, 'stopped')
 })
 
-t.test('a component that has a signal of its own is stopped with that', async (t) => {
+t.test('a component is stopped with its stop signal', async (t) => {
   const directory = t.testdir()
-  const heard = join(directory, 'heard')
-  const hears = ['SIGTERM', 'SIGINT']
+  const received = join(directory, 'received')
+  const handlers = ['SIGTERM', 'SIGINT']
     .map(
       (name) =>
-        `process.on('${name}', () => { require('fs').writeFileSync('${heard}', '${name}'); process.exit(0) });`,
+        `process.on('${name}', () => { require('fs').writeFileSync('${received}', '${name}'); process.exit(0) });`,
     )
     .join('')
   const marker = join(directory, 'marker')
   const { supervisor } = supervise(t, [
-    component('postgres', hears + touch(marker) + stay, marker, { stopSignal: 'SIGINT' }),
+    component('postgres', handlers + touch(marker) + stay, marker, { stopSignal: 'SIGINT' }),
   ])
   await supervisor.start()
   await supervisor.stop()
-  t.equal(readFileSync(heard, 'utf8'), 'SIGINT')
+  t.equal(readFileSync(received, 'utf8'), 'SIGINT')
 })
 
-t.test('a component that is killed is started again', async (t) => {
+t.test('a component that is killed is restarted', async (t) => {
   const marker = join(t.testdir(), 'pids')
   const { supervisor, of } = supervise(t, [component('etcd', touch(marker) + stay, marker)])
   await supervisor.start()
@@ -109,20 +109,20 @@ t.test('a component that is killed is started again', async (t) => {
   t.not(of('etcd')?.pid, first)
 })
 
-t.test('a component that cannot start fails with what it said last', async (t) => {
+t.test('a component that cannot start fails with the last line of its log', async (t) => {
   const { supervisor, of } = supervise(t, [
     component('etcd', "console.error('the moon is in the way'); process.exit(3)", '/nowhere'),
-    component('kube-apiserver', stay, '/nowhere', { after: ['etcd'] }),
+    component('kube-apiserver', stay, '/nowhere', { dependsOn: ['etcd'] }),
   ])
   await t.rejects(supervisor.start(), {
-    message: 'etcd exited with code 3 before it was ready; it last said: the moon is in the way',
+    message: 'etcd exited with code 3 before it was ready; its last log line: the moon is in the way',
     nextStep: /make logs C=etcd/,
   })
   t.equal(of('etcd')?.state, 'failed')
-  t.equal(of('kube-apiserver')?.state, 'waiting', 'what depends on it is never started')
+  t.equal(of('kube-apiserver')?.state, 'waiting', 'its dependents are never started')
 })
 
-t.test('a known failure is told in the words of the operator', async (t) => {
+t.test('a known failure is reported with its diagnosis', async (t) => {
   const { supervisor } = supervise(t, [
     component('etcd', "console.error('E123 quota'); process.exit(1)", '/nowhere', {
       diagnoses: [{ pattern: /E123/, cause: 'the quota is used up', nextStep: 'raise the quota' }],
@@ -131,12 +131,12 @@ t.test('a known failure is told in the words of the operator', async (t) => {
   await t.rejects(supervisor.start(), { message: 'the quota is used up', nextStep: 'raise the quota' })
 })
 
-t.test('a program that does not exist is named', async (t) => {
+t.test('a missing program is reported', async (t) => {
   const { supervisor } = supervise(t, [component('etcd', '', '/nowhere', { command: ['/no/such/etcd'] })])
   await t.rejects(supervisor.start(), { message: /etcd could not be started: .*ENOENT/ })
 })
 
-t.test('a component that never answers is ended and told', async (t) => {
+t.test('a component that does not become ready in time is killed and reported', async (t) => {
   const marker = join(t.testdir(), 'pid')
   const { supervisor } = supervise(t, [component('etcd', touch(marker) + stay, '/nowhere')], {
     startTimeout: 5000,
@@ -149,27 +149,30 @@ t.test('a component that never answers is ended and told', async (t) => {
   t.throws(() => process.kill(pid, 0), { code: 'ESRCH' })
 })
 
-t.test('files are written before the start, and follow-up commands run before dependents', async (t) => {
-  const directory = t.testdir()
-  const at = (name: string) => join(directory, name)
-  const { supervisor } = supervise(t, [
-    component('etcd', `require('fs').copyFileSync('${at('deep/in')}', '${at('out')}');${stay}`, at('out'), {
-      files: { [at('deep/in')]: 'content' },
-      afterReady: [['touch', at('followed-up')]],
-    }),
-    component(
-      'kube-apiserver',
-      `require('fs').writeFileSync('${at('saw')}', String(require('fs').existsSync('${at('followed-up')}')));${stay}`,
-      at('saw'),
-      { after: ['etcd'] },
-    ),
-  ])
-  await supervisor.start()
-  t.equal(readFileSync(at('out'), 'utf8'), 'content')
-  t.equal(readFileSync(at('saw'), 'utf8'), 'true')
-})
+t.test(
+  'files are written before the start, and afterReady commands run before dependents start',
+  async (t) => {
+    const directory = t.testdir()
+    const at = (name: string) => join(directory, name)
+    const { supervisor } = supervise(t, [
+      component('etcd', `require('fs').copyFileSync('${at('deep/in')}', '${at('out')}');${stay}`, at('out'), {
+        files: { [at('deep/in')]: 'content' },
+        afterReady: [['touch', at('followed-up')]],
+      }),
+      component(
+        'kube-apiserver',
+        `require('fs').writeFileSync('${at('saw')}', String(require('fs').existsSync('${at('followed-up')}')));${stay}`,
+        at('saw'),
+        { dependsOn: ['etcd'] },
+      ),
+    ])
+    await supervisor.start()
+    t.equal(readFileSync(at('out'), 'utf8'), 'content')
+    t.equal(readFileSync(at('saw'), 'utf8'), 'true')
+  },
+)
 
-t.test('what a component prints is in its log', async (t) => {
+t.test("a component's output goes to its log", async (t) => {
   const marker = join(t.testdir(), 'marker')
   const { supervisor, directory } = supervise(t, [
     component('etcd', `console.log('hello');${touch(marker)}${stay}`, marker),
@@ -178,12 +181,12 @@ t.test('what a component prints is in its log', async (t) => {
   t.match(readFileSync(join(directory, 'etcd.log'), 'utf8'), 'hello')
 })
 
-t.test('a log that grew large is set aside at the next start', async (t) => {
+t.test('a large log is rotated at the next start', async (t) => {
   const directory = t.testdir({ 'etcd.log': 'x'.repeat(21 * 1024 * 1024) })
   const marker = join(directory, 'marker')
   const supervisor = new Supervisor([component('etcd', touch(marker) + stay, marker)], {
     logDirectory: directory,
-    ask,
+    runProbe,
     startTimeout: 20_000,
     stopTimeout: 15_000,
     hangTimeout: 20_000,
@@ -197,7 +200,7 @@ t.test('a log that grew large is set aside at the next start', async (t) => {
   t.equal(readFileSync(join(directory, 'etcd.log'), 'utf8'), '')
 })
 
-t.test('a component whose probe fails is not ready until it answers again', async (t) => {
+t.test('a component is unready until its probe succeeds again', async (t) => {
   const marker = join(t.testdir(), 'pids')
   const { supervisor, of } = supervise(t, [component('etcd', touch(marker) + stay, marker)])
   await supervisor.start()
@@ -207,10 +210,10 @@ t.test('a component whose probe fails is not ready until it answers again', asyn
   t.match(of('etcd'), { message: /\S/, nextStep: /make logs C=etcd/ })
   writeFileSync(marker, '')
   await until(() => of('etcd')?.state === 'ready')
-  t.strictSame(of('etcd'), { name: 'etcd', state: 'ready', restarts: 0, pid }, 'it was not started again')
+  t.strictSame(of('etcd'), { name: 'etcd', state: 'ready', restarts: 0, pid }, 'not restarted')
 })
 
-t.test('a component that hangs is started again', async (t) => {
+t.test('a component that hangs is restarted', async (t) => {
   const marker = join(t.testdir(), 'pids')
   const { supervisor, of, history } = supervise(t, [component('etcd', touch(marker) + stay, marker)], {
     hangTimeout: 100,
@@ -226,7 +229,7 @@ t.test('a component that hangs is started again', async (t) => {
   )
 })
 
-t.test('a component does not count as hung while one that it depends on is away', async (t) => {
+t.test('a component does not count as hung while a dependency is not ready', async (t) => {
   const directory = t.testdir()
   const [store, server, gone] = [join(directory, 'store'), join(directory, 'server'), join(directory, 'gone')]
   const { supervisor, of } = supervise(
@@ -237,7 +240,7 @@ t.test('a component does not count as hung while one that it depends on is away'
         `if (require('fs').existsSync('${gone}')) process.exit(1); ${touch(store)}${stay}`,
         store,
       ),
-      component('kube-apiserver', touch(server) + stay, server, { after: ['etcd'] }),
+      component('kube-apiserver', touch(server) + stay, server, { dependsOn: ['etcd'] }),
     ],
     { hangTimeout: 100 },
   )
@@ -252,7 +255,7 @@ t.test('a component does not count as hung while one that it depends on is away'
   t.match(of('kube-apiserver'), { state: 'unready', restarts: 0 })
 })
 
-t.test('what cannot be written keeps one component from starting, and ends nothing else', async (t) => {
+t.test('a file that cannot be written stops only its own component', async (t) => {
   const directory = t.testdir()
   const [marker, other] = [join(directory, 'pids'), join(directory, 'other')]
   const files = { [join(directory, 'config', 'etcd.yaml')]: 'content' }
@@ -262,7 +265,7 @@ t.test('what cannot be written keeps one component from starting, and ends nothi
   ])
   await supervisor.start()
   rmSync(join(directory, 'config'), { recursive: true })
-  // A file where its directory has to be: to root, no other error is as easy to make.
+  // A file in place of the directory, because missing permissions do not stop root.
   writeFileSync(join(directory, 'config'), '')
   process.kill(of('etcd')?.pid ?? 0, 'SIGKILL')
   await until(() => (of('etcd')?.restarts ?? 0) >= 2)
@@ -273,7 +276,7 @@ t.test('what cannot be written keeps one component from starting, and ends nothi
   t.equal(readFileSync(join(directory, 'config', 'etcd.yaml'), 'utf8'), 'content')
 })
 
-t.test('a full disk is named as the cause', async (t) => {
+t.test('a full disk is reported as the cause', async (t) => {
   const { supervisor } = supervise(t, [
     component('etcd', "console.error('write /data: no space left on device'); process.exit(1)", '/nowhere'),
   ])
@@ -283,7 +286,7 @@ t.test('a full disk is named as the cause', async (t) => {
   })
 })
 
-t.test('a failure is not explained with what an earlier life has logged', async (t) => {
+t.test('a diagnosis ignores what earlier runs have logged', async (t) => {
   const { supervisor, directory } = supervise(t, [
     component('etcd', "console.error('another reason'); process.exit(1)", '/nowhere', {
       diagnoses: [{ pattern: /E123/, cause: 'the quota is used up', nextStep: 'raise the quota' }],

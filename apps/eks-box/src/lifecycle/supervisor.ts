@@ -9,20 +9,21 @@ import type { ComponentStatus } from './status.ts'
 
 export interface SupervisorOptions {
   logDirectory: string
-  ask: (probe: Probe) => Promise<string | undefined>
+  /** Resolves to undefined when the probe succeeds, otherwise to the reason why it failed. */
+  runProbe: (probe: Probe) => Promise<string | undefined>
   onChange: (components: ComponentStatus[]) => void
-  /** How long a component may take from its start to its first answer, in milliseconds. */
+  /** Time from a component's start until it must be ready, in milliseconds. */
   startTimeout: number
-  /** How long a component may take from its stop signal until it is killed, in milliseconds. */
+  /** Time from a component's stop signal until SIGKILL, in milliseconds. */
   stopTimeout: number
   /**
-   * How long a component's probe may fail before the component is taken for hung and started again, in
-   * milliseconds. Time in which a component it depends on is not ready does not count.
+   * How long the probe of a ready component may fail until the component counts as hung and is restarted, in
+   * milliseconds. Time during which one of its dependencies is not ready does not count.
    */
   hangTimeout: number
-  /** Pause between two probes of a component that is or was ready, in milliseconds. */
+  /** Interval between probes of a component that has been ready, in milliseconds. */
   watchInterval: number
-  /** Pause before a component that ended by itself is started again; doubles up to 10 s. In milliseconds. */
+  /** First delay before a restart, in milliseconds; it doubles up to 10 s. */
   restartDelay: number
 }
 
@@ -30,41 +31,41 @@ interface Supervised {
   component: Component
   status: ComponentStatus
   process?: ChildProcess
-  /** Resolves when the component was ready for the first time. */
+  /** Settles when the component becomes ready for the first time, or fails to. */
   firstReady: PromiseWithResolvers<void>
-  /** The loop that keeps it running. */
-  life?: Promise<void>
+  /** Settles when the component is no longer restarted. */
+  restartLoop?: Promise<void>
 }
 
-/** One life of a component's process. */
+/** One run of a component's process. */
 interface Run {
   process: ChildProcess
-  /** How it ended, in words. */
+  /** Resolves to how the process exited, as the rest of a sentence. */
   exit: Promise<string>
-  /** Aborted when it has ended. */
-  ended: AbortSignal
-  /** Size of the log when it started: what is before that belongs to earlier lives. */
+  /** Aborted when the process has exited. */
+  exited: AbortSignal
+  /** Size of the log when the process started: everything before it belongs to earlier runs. */
   logStart: number
 }
 
-/** Why a life ended. */
-interface End {
+/** Why a run ended. */
+interface RunEnd {
   cause: string
   nextStep?: string
   logStart?: number
-  /** Whether the component was ready in this life, and since when. */
+  /** When the component became ready in this run; undefined if it never did. */
   readySince?: number
 }
 
 const probeInterval = 200
-/** Consecutive failures after which a component is not ready: kubelet's default failureThreshold. */
-const unreadyAfter = 3
+/** Consecutive failed probes after which a component is unready, like Kubernetes' default failureThreshold. */
+const failureThreshold = 3
 const longestRestartDelay = 10_000
 const largestLog = 20 * 1024 * 1024
-/** How much of a log's end a diagnosis reads, in bytes. */
+/** How much of the end of a log a diagnosis reads, in bytes. */
 const longestTail = 64 * 1024
 
-/** Starts components in the order of their links, keeps them running, and stops them in reverse. */
+/** Starts components in dependency order, restarts them when they exit or hang, and stops them in reverse order. */
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #all = new Map<ComponentName, Supervised>()
@@ -84,45 +85,45 @@ export class Supervisor {
   }
 
   /**
-   * Starts every component; resolves when all have been ready once.
+   * Starts every component; resolves when each has become ready.
    *
-   * @throws ActionableError naming the component that did not start, and why.
+   * @throws ActionableError that names the component that did not start, with the cause.
    */
   async start(): Promise<void> {
-    for (const supervised of this.#all.values()) supervised.life = this.#keepRunning(supervised)
+    for (const supervised of this.#all.values()) supervised.restartLoop = this.#keepRunning(supervised)
     await Promise.all([...this.#all.values()].map(({ firstReady }) => firstReady.promise))
   }
 
-  /** Stops every component, dependents first: with its signal, then SIGKILL for one that does not heed it. */
+  /** Stops every component, dependents first. A component that ignores its stop signal gets SIGKILL. */
   async stop(): Promise<void> {
     this.#stopping.abort()
     const stopped = new Map<ComponentName, Promise<void>>()
-    const stopOne = (name: ComponentName): Promise<void> => {
+    const stopAfterDependents = (name: ComponentName): Promise<void> => {
       const known = stopped.get(name)
       if (known !== undefined) return known
-      const dependents = [...this.#all.values()].filter(({ component }) => component.after.includes(name))
-      const stopping = Promise.all(dependents.map(({ component }) => stopOne(component.name))).then(() =>
-        this.#end(name),
-      )
+      const dependents = [...this.#all.values()].filter(({ component }) => component.dependsOn.includes(name))
+      const stopping = Promise.all(
+        dependents.map(({ component }) => stopAfterDependents(component.name)),
+      ).then(() => this.#stopOne(name))
       stopped.set(name, stopping)
       return stopping
     }
-    await Promise.all([...this.#all.keys()].map(stopOne))
+    await Promise.all([...this.#all.keys()].map(stopAfterDependents))
   }
 
-  async #end(name: ComponentName): Promise<void> {
+  async #stopOne(name: ComponentName): Promise<void> {
     const supervised = this.#all.get(name)
     if (supervised === undefined) return
-    const { component, process, life } = supervised
+    const { component, process, restartLoop } = supervised
     if (process?.exitCode === null && process.signalCode === null) {
-      const overdue = this.#terminate(component, process)
-      await life
-      clearTimeout(overdue)
+      const killTimer = this.#terminate(component, process)
+      await restartLoop
+      clearTimeout(killTimer)
     }
-    this.#change(supervised, { state: 'stopped' })
+    this.#update(supervised, { state: 'stopped' })
   }
 
-  /** Sends the component its stop signal. SIGKILL follows when it is overdue, unless the timer is cleared. */
+  /** Sends the component its stop signal, and SIGKILL after `stopTimeout` unless the caller clears the timer. */
   #terminate(component: Component, process: ChildProcess): NodeJS.Timeout {
     process.kill(component.stopSignal ?? 'SIGTERM')
     return setTimeout(() => process.kill('SIGKILL'), this.#options.stopTimeout)
@@ -131,24 +132,24 @@ export class Supervisor {
   async #keepRunning(supervised: Supervised): Promise<void> {
     const { component, firstReady } = supervised
     try {
-      await Promise.all(component.after.map((name) => this.#all.get(name)?.firstReady.promise))
+      await Promise.all(component.dependsOn.map((name) => this.#all.get(name)?.firstReady.promise))
     } catch {
-      // The component it waits for has told why it failed.
+      // The failed dependency has already reported the cause.
       return
     }
     let delay = this.#options.restartDelay
     while (!this.#stopping.signal.aborted) {
-      const end = await this.#live(supervised)
+      const end = await this.#runOnce(supervised)
       if (this.#stopping.signal.aborted) return
-      const reason = await this.#diagnose(component, end)
+      const failure = await this.#diagnose(component, end)
       const { restarts } = supervised.status
       if (restarts === 0 && end.readySince === undefined) {
-        this.#change(supervised, { state: 'failed', ...reason })
-        firstReady.reject(new ActionableError(reason.message, reason.nextStep))
+        this.#update(supervised, { state: 'failed', ...failure })
+        firstReady.reject(new ActionableError(failure.message, failure.nextStep))
         return
       }
-      console.error(`${new Date().toISOString()} ${component.name} is started again: ${reason.message}`)
-      this.#change(supervised, { state: 'restarting', restarts: restarts + 1, ...reason })
+      console.error(`${new Date().toISOString()} restarting ${component.name}: ${failure.message}`)
+      this.#update(supervised, { state: 'restarting', restarts: restarts + 1, ...failure })
       const stable = end.readySince !== undefined && Date.now() - end.readySince > longestRestartDelay
       if (stable) delay = this.#options.restartDelay
       await sleep(delay, undefined, { signal: this.#stopping.signal }).catch(() => {})
@@ -156,43 +157,43 @@ export class Supervisor {
     }
   }
 
-  /** One life of a component: starts it, follows it, and resolves when its process has ended. */
-  async #live(supervised: Supervised): Promise<End> {
+  /** Starts a component and watches it; resolves when its process has exited. */
+  async #runOnce(supervised: Supervised): Promise<RunEnd> {
     const { component, firstReady } = supervised
     let run: Run
     try {
-      run = await this.#launch(supervised)
+      run = await this.#spawn(supervised)
     } catch (error) {
-      // A full disk, for one: it must not take the other components along.
+      // An error such as a full disk must not end the other components.
       return {
         cause: `${component.name} could not be started: ${error instanceof Error ? error.message : error}`,
       }
     }
     const { logStart, process } = run
-    const failure = await this.#becomeReady(component, run)
+    const failure = await this.#waitUntilReady(component, run)
     if (failure !== undefined) {
       process.kill('SIGKILL')
       await run.exit
       return { ...failure, logStart }
     }
-    this.#change(supervised, { state: 'ready' })
+    this.#update(supervised, { state: 'ready' })
     firstReady.resolve()
     const readySince = Date.now()
-    const hung = await this.#watch(supervised, run)
-    if (hung === undefined) {
+    const probeFailure = await this.#watch(supervised, run)
+    if (probeFailure === undefined) {
       return { cause: `${component.name} ${await run.exit}`, logStart, readySince }
     }
-    const cause = `${component.name} hung: ${hung}`
-    this.#change(supervised, { state: 'restarting', message: cause, nextStep: logHint(component.name) })
-    const overdue = this.#terminate(component, process)
+    const cause = `${component.name} hung: ${probeFailure}`
+    this.#update(supervised, { state: 'restarting', message: cause, nextStep: logHint(component.name) })
+    const killTimer = this.#terminate(component, process)
     await run.exit
-    clearTimeout(overdue)
+    clearTimeout(killTimer)
     return { cause, logStart, readySince }
   }
 
-  async #launch(supervised: Supervised): Promise<Run> {
+  async #spawn(supervised: Supervised): Promise<Run> {
     const { component } = supervised
-    for (const [path, content] of Object.entries(component.files)) await writeWhole(path, content)
+    for (const [path, content] of Object.entries(component.files)) await writeIfChanged(path, content)
     this.#stopping.signal.throwIfAborted()
     const log = this.#openLog(component.name)
     try {
@@ -202,83 +203,80 @@ export class Supervisor {
         stdio: ['ignore', log, log],
         env: { ...globalThis.process.env, ...component.environment },
       })
-      const ended = new AbortController()
+      const exited = new AbortController()
       const exit = new Promise<string>((resolve) => {
         process.on('error', (error) => resolve(`could not be started: ${error.message}`))
         process.on('exit', (code, signal) => {
-          resolve(signal === null ? `exited with code ${code}` : `was ended by ${signal}`)
+          resolve(signal === null ? `exited with code ${code}` : `was killed by ${signal}`)
         })
       })
-      exit.then(() => ended.abort())
+      exit.then(() => exited.abort())
       supervised.process = process
       const pid = process.pid
-      this.#change(supervised, { state: 'starting', ...(pid === undefined ? {} : { pid }) })
-      return { process, exit, ended: ended.signal, logStart }
+      this.#update(supervised, { state: 'starting', ...(pid === undefined ? {} : { pid }) })
+      return { process, exit, exited: exited.signal, logStart }
     } finally {
       closeSync(log)
     }
   }
 
-  /** Resolves to undefined when the component serves, else to why it does not. */
-  async #becomeReady(component: Component, { exit, ended }: Run): Promise<End | undefined> {
+  /** Resolves to undefined when the component is ready, otherwise to the reason why it is not. */
+  async #waitUntilReady(component: Component, { exit, exited }: Run): Promise<RunEnd | undefined> {
     const deadline = Date.now() + this.#options.startTimeout
-    let answer: string | undefined = 'it never answered'
-    const pending: (() => Promise<string | undefined>)[] = [
-      () => this.#options.ask(component.probe),
-      ...(component.afterReady ?? []).map((command) => () => this.#options.ask({ kind: 'command', command })),
-    ]
-    for (const step of pending) {
-      answer = await step()
-      while (answer !== undefined) {
-        if (ended.aborted) return { cause: `${component.name} ${await exit} before it was ready` }
+    const commands = (component.afterReady ?? []).map((command): Probe => ({ kind: 'command', command }))
+    for (const probe of [component.probe, ...commands]) {
+      let failure = await this.#options.runProbe(probe)
+      while (failure !== undefined) {
+        if (exited.aborted) return { cause: `${component.name} ${await exit} before it was ready` }
         if (Date.now() > deadline) {
           return {
-            cause: `${component.name} was not ready after ${this.#options.startTimeout / 1000} s: ${answer}`,
+            cause: `${component.name} was not ready after ${this.#options.startTimeout / 1000} s: ${failure}`,
             nextStep: `see \`make logs C=${component.name}\`; on a slow machine raise BOX_START_TIMEOUT_SECONDS`,
           }
         }
         await sleep(probeInterval)
-        answer = await step()
+        failure = await this.#options.runProbe(probe)
       }
     }
     return undefined
   }
 
-  /** Follows a ready component. Resolves to undefined when its process has ended, to its last answer when it hangs. */
-  async #watch(supervised: Supervised, { ended }: Run): Promise<string | undefined> {
+  /** Probes a ready component. Resolves to undefined when its process exits, to the probe's failure when it hangs. */
+  async #watch(supervised: Supervised, { exited }: Run): Promise<string | undefined> {
     const { component } = supervised
     let failures = 0
     let failingSince = 0
     while (true) {
-      await sleep(this.#options.watchInterval, undefined, { signal: ended }).catch(() => {})
-      if (ended.aborted) return undefined
-      const answer = await this.#options.ask(component.probe)
-      if (ended.aborted) return undefined
-      if (answer === undefined) {
+      await sleep(this.#options.watchInterval, undefined, { signal: exited }).catch(() => {})
+      if (exited.aborted) return undefined
+      const failure = await this.#options.runProbe(component.probe)
+      if (exited.aborted) return undefined
+      if (failure === undefined) {
         failures = 0
-        if (supervised.status.state !== 'ready') this.#change(supervised, { state: 'ready' })
+        if (supervised.status.state !== 'ready') this.#update(supervised, { state: 'ready' })
         continue
       }
       failures++
-      const waits = component.after.some((name) => this.#all.get(name)?.status.state !== 'ready')
-      if (failures === 1 || waits) failingSince = Date.now()
-      if (failures < unreadyAfter) continue
-      if (Date.now() - failingSince >= this.#options.hangTimeout) return answer
-      if (supervised.status.message !== answer) {
-        this.#change(supervised, { state: 'unready', message: answer, nextStep: logHint(component.name) })
+      const isBlocked = component.dependsOn.some((name) => this.#all.get(name)?.status.state !== 'ready')
+      if (failures === 1 || isBlocked) failingSince = Date.now()
+      if (failures < failureThreshold) continue
+      if (Date.now() - failingSince >= this.#options.hangTimeout) return failure
+      if (supervised.status.message !== failure) {
+        this.#update(supervised, { state: 'unready', message: failure, nextStep: logHint(component.name) })
       }
     }
   }
 
-  async #diagnose(component: Component, end: End): Promise<{ message: string; nextStep: string }> {
+  /** Explains why a run ended: by the component's known failures, by common ones, or by the last line of its log. */
+  async #diagnose(component: Component, end: RunEnd): Promise<{ message: string; nextStep: string }> {
     const tail = end.logStart === undefined ? '' : await this.#readLog(component.name, end.logStart)
     for (const { pattern, cause, nextStep } of component.diagnoses) {
       if (pattern.test(tail)) return { message: cause, nextStep }
     }
     if (/address already in use/.test(tail.slice(-4096))) {
       return {
-        message: `${component.name} found its port taken`,
-        nextStep: '`make down` ends what is left of an earlier box',
+        message: `${component.name} cannot listen: its port is already in use inside the box`,
+        nextStep: 'run `make stop`, then `make up`, to start every component again',
       }
     }
     if (/no space left on device|ENOSPC/i.test(`${end.cause}\n${tail.slice(-4096)}`)) {
@@ -289,12 +287,12 @@ export class Supervisor {
     }
     const last = tail.trimEnd().split('\n').at(-1) ?? ''
     return {
-      message: last === '' ? end.cause : `${end.cause}; it last said: ${last.slice(0, 300)}`,
+      message: last === '' ? end.cause : `${end.cause}; its last log line: ${last.slice(0, 300)}`,
       nextStep: end.nextStep ?? logHint(component.name),
     }
   }
 
-  /** The end of a component's log, from byte `start` at most. */
+  /** Reads the end of a component's log, but nothing before byte `start`. */
   async #readLog(name: string, start: number): Promise<string> {
     const file = await open(this.#logPath(name)).catch(() => undefined)
     if (file === undefined) return ''
@@ -318,15 +316,16 @@ export class Supervisor {
     return openSync(path, 'a')
   }
 
-  #change(supervised: Supervised, change: Partial<ComponentStatus>): void {
+  /** Changes a component's status; without a new message, the old one is removed. */
+  #update(supervised: Supervised, change: Partial<ComponentStatus>): void {
     const { message: _message, nextStep: _nextStep, ...kept } = supervised.status
     supervised.status = { ...kept, ...change }
     this.#options.onChange([...this.#all.values()].map(({ status }) => status))
   }
 }
 
-/** Writes a file unless it is there with this content, and never half: a full disk leaves the old one. */
-async function writeWhole(path: string, content: string): Promise<void> {
+/** Writes a file atomically unless it has this content: on a full disk, the old file stays intact. */
+async function writeIfChanged(path: string, content: string): Promise<void> {
   if ((await readFile(path, 'utf8').catch(() => undefined)) === content) return
   await mkdir(dirname(path), { recursive: true })
   await writeFile(`${path}.new`, content)

@@ -6,13 +6,13 @@ import { removeMountPoints } from '../node/node.ts'
 import { boxPaths } from '../state-directory.ts'
 
 /**
- * Removes what outlives the box's processes: its cgroups, and the empty directories it mounted its own over.
- * Processes, mounts, interfaces and packet rules went with the namespaces.
+ * Removes the remains that outlive the box's processes: its cgroups, and the empty directories that it created as
+ * mount points. The kernel removes mounts, interfaces and packet rules together with the namespaces.
  */
 export async function sweep(config: BoxConfig): Promise<void> {
   await removeCgroups(cgroupRoot(config))
   await rm(boxPaths(config).run, { recursive: true, force: true })
-  // Removing a directory takes away what another box has mounted there in its own namespace.
+  // Removing a mount point would unmount it in the namespaces of other boxes.
   if ((await findCgroups(CGROUP_PREFIX)).length > 0) return
   await restoreControllers()
   await removeMountPoints()

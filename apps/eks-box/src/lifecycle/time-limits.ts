@@ -2,28 +2,27 @@ import type { BoxConfig } from 'shared/box'
 
 /** The box's time limits in milliseconds. */
 export interface TimeLimits {
-  /** From a component's start to its first answer. */
+  /** From a component's start until it is ready. */
   componentStart: number
-  /** From the first failing probe of a component that was ready until it is started again. */
+  /** From the first failed probe of a ready component until it is restarted. */
   componentHang: number
-  /** From a component's stop signal until it is killed. */
+  /** From a component's stop signal until SIGKILL. */
   componentStop: number
-  /** From the order to stop until the host process kills every process of the box. */
+  /** From the stop command until the host process kills every process of the box. */
   allStop: number
-  /** From the order to stop until `make down` gives up on the host process. */
+  /** From the stop command until `make down` kills the host process. */
   boxStop: number
   /** From `make up` until every component is ready. */
   boxStart: number
 }
 
 /**
- * Derives every time limit of the box from `startTimeoutSeconds`, so that one setting fits them all to a slow
- * machine. The longest chain of components that wait for each other has four links: etcd, kube-apiserver,
- * kubelet, metrics-server.
+ * Derives every time limit of the box from `startTimeoutSeconds`, so that one setting adapts them to a slow machine.
+ * The longest dependency chain has four components: etcd, kube-apiserver, kubelet, metrics-server.
  */
 export function timeLimits({ startTimeoutSeconds }: Pick<BoxConfig, 'startTimeoutSeconds'>): TimeLimits {
   const componentStart = startTimeoutSeconds * 1000
-  // A short patience with starts is no reason to kill a database that is still writing.
+  // A short start timeout must not kill a database that is still writing.
   const boxStop = Math.max(componentStart, 120_000)
   return {
     componentStart,

@@ -1,4 +1,4 @@
-/** Against the kernel itself, with a cgroup and a record of the test's own. */
+/** Tests against the real kernel, with a cgroup and a record file of their own. */
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,16 +7,16 @@ import { createCgroups, findCgroups, listCgroups, removeCgroups, restoreControll
 
 const read = (...path: string[]) => readFileSync(join(...path), 'utf8').trim()
 
-// Beside hierarchies of version 1, machines often have one of version 2 with the controllers left over.
+// Machines with cgroup v1 often mount v2 as well, with the controllers that v1 does not use.
 const mountPoint = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find((directory) => {
   const controllers = join(directory, 'cgroup.controllers')
   return existsSync(controllers) && read(controllers).split(' ').includes('hugetlb')
 })
 const skip =
   (process.getuid?.() !== 0 && 'needs root') ||
-  (mountPoint === undefined && 'needs cgroup version 2 with the controller hugetlb')
+  (mountPoint === undefined && 'needs cgroup v2 with the controller hugetlb')
 
-t.test('cgroup version 2', { skip }, async (t) => {
+t.test('cgroup v2', { skip }, async (t) => {
   const subtree = () => read(mountPoint ?? '', 'cgroup.subtree_control')
   const root = `/box-test-${process.pid}`
   const directory = join(mountPoint ?? '', root)
@@ -27,7 +27,7 @@ t.test('cgroup version 2', { skip }, async (t) => {
     await restoreControllers(cgroupfs)
   })
 
-  t.test('the box gets every controller, and the root is as before when it is gone', async (t) => {
+  t.test('the box gets every controller, and the root is restored afterwards', async (t) => {
     await createCgroups(root, cgroupfs)
     t.equal(read(directory, 'cgroup.controllers'), read(mountPoint ?? '', 'cgroup.controllers'))
     t.equal(read(directory, 'cgroup.subtree_control'), read(directory, 'cgroup.controllers'))
@@ -40,9 +40,9 @@ t.test('cgroup version 2', { skip }, async (t) => {
     t.notOk(existsSync(cgroupfs.record))
   })
 
-  t.test('a box that was killed is forgotten only when the root is as before', async (t) => {
+  t.test('the root is restored even after a box that was killed', async (t) => {
     await createCgroups(root, cgroupfs)
-    // The next start finds the cgroups of the killed one and all controllers enabled.
+    // The next start finds the record of the killed box, and all controllers enabled.
     await removeCgroups(root, cgroupfs)
     await createCgroups(root, cgroupfs)
     await removeCgroups(root, cgroupfs)
@@ -50,10 +50,10 @@ t.test('cgroup version 2', { skip }, async (t) => {
     t.equal(subtree(), before)
   })
 
-  t.test('a controller that somebody else uses stays', async (t) => {
+  t.test('a controller that another cgroup uses stays enabled', async (t) => {
     await createCgroups(root, cgroupfs)
     const all = subtree()
-    // The box's own cgroup, left as it is, stands for the other user.
+    // The box's own cgroup, which still exists, stands in for the other one.
     await restoreControllers(cgroupfs)
     t.equal(subtree(), all)
     t.notOk(existsSync(cgroupfs.record))
@@ -66,25 +66,25 @@ t.test('cgroup version 2', { skip }, async (t) => {
     )
   })
 
-  t.test('a refused controller is named with the reason when the kubelet needs it', async (t) => {
+  t.test('a refused controller that the kubelet requires is an error', async (t) => {
     await createCgroups(root, cgroupfs)
     writeFileSync(join(directory, 'cgroup.subtree_control'), '-hugetlb')
-    const inhabitant = spawn('sleep', ['60'])
+    const occupant = spawn('sleep', ['60'])
     t.teardown(async () => {
-      inhabitant.kill('SIGKILL')
-      await new Promise((resolve) => inhabitant.once('exit', resolve))
+      occupant.kill('SIGKILL')
+      await new Promise((resolve) => occupant.once('exit', resolve))
       await removeCgroups(root, cgroupfs)
     })
-    writeFileSync(join(directory, 'cgroup.procs'), String(inhabitant.pid))
+    writeFileSync(join(directory, 'cgroup.procs'), String(occupant.pid))
     await t.rejects(createCgroups(root, cgroupfs), {
       message:
-        "the kernel refuses the box's pods the cgroup controllers hugetlb (EBUSY), without which the kubelet does not start",
+        'the kubelet cannot start: the kernel refuses to enable its cgroup controllers hugetlb (EBUSY)',
       nextStep: /move the processes in .*cgroup.procs/,
     })
   })
 })
 
-t.test('hierarchies of version 1 are found by their file of processes', async (t) => {
+t.test('hierarchies of cgroup v1 are recognised by their file cgroup.procs', async (t) => {
   const mountPoint = t.testdir({ cpu: { 'cgroup.procs': '' }, memory: { 'cgroup.procs': '' }, other: {} })
   const cgroupfs = { mountPoint, record: join(mountPoint, 'record') }
   await createCgroups('/box', cgroupfs)

@@ -3,12 +3,12 @@ import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises
 import { join } from 'node:path'
 import { ActionableError } from 'shared/errors'
 
-/** Where the cgroups are mounted, and where the box remembers what it changed at their root. */
+/** The mounted cgroup file system, and the record of what the box changed at its root. */
 export interface Cgroupfs {
   mountPoint: string
   /**
-   * File with the controllers that the root did not pass on before the first box started. It is for all boxes of
-   * the machine, and lies where a reboot removes it, as a reboot undoes the change.
+   * File with the controllers that were disabled in the root's `cgroup.subtree_control` before the first box started.
+   * All boxes of the machine share it. It is on a tmpfs, because a reboot undoes the change as well.
    */
   record: string
 }
@@ -16,19 +16,18 @@ export interface Cgroupfs {
 const machine: Cgroupfs = { mountPoint: '/sys/fs/cgroup', record: '/run/eks-box-controllers' }
 
 /**
- * With cgroup version 2, the kubelet does not start unless its cgroup has these, as far as the kernel has them
- * (`getSupportedUnifiedControllers` in Kubernetes 1.35, pkg/kubelet/cm).
+ * Controllers that the kubelet requires in its cgroup v2, if the kernel has them (`getSupportedUnifiedControllers` in
+ * Kubernetes 1.35, pkg/kubelet/cm).
  */
-const neededByKubelet = ['cpu', 'cpuset', 'hugetlb', 'memory', 'pids']
+const requiredByKubelet = ['cpu', 'cpuset', 'hugetlb', 'memory', 'pids']
 
-/** Whether `directory` is a cgroup of version 2, which chooses the controllers that its children get. */
-function choosesControllers(directory: string): boolean {
+function isCgroupV2(directory: string): boolean {
   return existsSync(join(directory, 'cgroup.controllers'))
 }
 
-/** The cgroup hierarchies of this machine: one per controller with version 1, a single one with version 2. */
+/** The cgroup hierarchies of this machine: one per controller with v1, a single one with v2. */
 async function hierarchies({ mountPoint }: Cgroupfs): Promise<string[]> {
-  if (choosesControllers(mountPoint)) return [mountPoint]
+  if (isCgroupV2(mountPoint)) return [mountPoint]
   const names = await readdir(mountPoint)
   return names.map((name) => join(mountPoint, name)).filter((path) => existsSync(join(path, 'cgroup.procs')))
 }
@@ -41,8 +40,11 @@ async function readControllers(
   return text.trim().split(' ').filter(Boolean)
 }
 
-/** The error code with which the kernel refuses the change; undefined when it made it. */
-async function change(directory: string, controller: `${'+' | '-'}${string}`): Promise<string | undefined> {
+/** Enables or disables a controller for the children of `directory`; returns the error code if the kernel refuses. */
+async function switchController(
+  directory: string,
+  controller: `${'+' | '-'}${string}`,
+): Promise<string | undefined> {
   try {
     await writeFile(join(directory, 'cgroup.subtree_control'), controller)
     return undefined
@@ -54,85 +56,88 @@ async function change(directory: string, controller: `${'+' | '-'}${string}`): P
 }
 
 /**
- * Gives the children of `directory` all its controllers. One by one, since the kernel refuses a whole list for one
- * controller in it.
+ * Enables every available controller for the children of `directory`. It enables them one by one, because the kernel
+ * rejects a list as a whole if it refuses one controller.
  *
- * @returns the controllers that the kernel refused, with its error codes.
+ * @returns the refused controllers with the kernel's error codes.
  */
 async function enableControllers(directory: string): Promise<Map<string, string>> {
   const refused = new Map<string, string>()
   for (const controller of await readControllers(directory, 'controllers')) {
-    const code = await change(directory, `+${controller}`)
+    const code = await switchController(directory, `+${controller}`)
     if (code !== undefined) refused.set(controller, code)
   }
   return refused
 }
 
 /**
- * Makes the cgroup `root` (such as `/eks-box-default`) that the kubelet puts its pods below. With cgroup version 2
- * it also makes the root of the hierarchy pass its controllers on: systemd leaves off those that no unit uses.
+ * Creates the cgroup `root` (such as `/eks-box-default`), below which the kubelet creates those of pods. With cgroup
+ * v2, it also enables every controller at the root of the hierarchy, because systemd enables only those that a unit
+ * uses.
  *
- * @throws ActionableError when the kernel refuses the cgroup, or a controller that the kubelet needs.
+ * @throws ActionableError when the kernel refuses the cgroup or a controller that the kubelet requires.
  */
 export async function createCgroups(root: string, cgroupfs = machine): Promise<void> {
   for (const hierarchy of await hierarchies(cgroupfs)) {
     const directory = join(hierarchy, root)
     await mkdir(directory, { recursive: true }).catch((cause: NodeJS.ErrnoException) => {
       throw new ActionableError(
-        `the cgroup ${directory} cannot be made (${cause.code})`,
+        `the cgroup ${directory} cannot be created (${cause.code})`,
         `the box needs a writable ${cgroupfs.mountPoint}: run it outside a container, or in a privileged one`,
         { cause },
       )
     })
     if (hierarchy !== cgroupfs.mountPoint) continue
-    await rememberControllers(cgroupfs)
+    await recordControllers(cgroupfs)
     const refused = new Map([
       ...(await enableControllers(hierarchy)),
       ...(await enableControllers(directory)),
     ])
     const available = await readControllers(hierarchy, 'controllers')
     const enabled = await readControllers(directory, 'subtree_control')
-    const missing = neededByKubelet.filter((name) => available.includes(name) && !enabled.includes(name))
+    const missing = requiredByKubelet.filter((name) => available.includes(name) && !enabled.includes(name))
     if (missing.length === 0) continue
-    const reasons = missing.map((name) => `${name} (${refused.get(name) ?? 'taken back'})`).join(', ')
+    const reasons = missing.map((name) => `${name} (${refused.get(name) ?? 'disabled again'})`).join(', ')
     throw new ActionableError(
-      `the kernel refuses the box's pods the cgroup controllers ${reasons}, without which the kubelet does not start`,
+      `the kubelet cannot start: the kernel refuses to enable its cgroup controllers ${reasons}`,
       [...refused.values()].includes('EBUSY')
-        ? `move the processes in ${join(hierarchy, 'cgroup.procs')} to a cgroup below it: with processes of its own, the root of a container passes no controllers on`
+        ? `move the processes in ${join(hierarchy, 'cgroup.procs')} to a child cgroup: in a container, a cgroup that contains processes cannot enable controllers for its children`
         : `run the box outside a container, or in a privileged one whose ${cgroupfs.mountPoint} is writable`,
     )
   }
 }
 
-/** Writes down what the root does not pass on, unless a box that runs, or was killed, has done so. */
-async function rememberControllers({ mountPoint, record }: Cgroupfs): Promise<void> {
-  const passedOn = await readControllers(mountPoint, 'subtree_control')
-  const others = (await readControllers(mountPoint, 'controllers')).filter((name) => !passedOn.includes(name))
-  await writeFile(record, others.join(' '), { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+/** Records the disabled controllers of the root, unless another box or a killed one has already done so. */
+async function recordControllers({ mountPoint, record }: Cgroupfs): Promise<void> {
+  const enabled = await readControllers(mountPoint, 'subtree_control')
+  const disabled = (await readControllers(mountPoint, 'controllers')).filter(
+    (name) => !enabled.includes(name),
+  )
+  await writeFile(record, disabled.join(' '), { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error
   })
 }
 
 /**
- * Makes the root of the hierarchy pass on what it did before the first box started; to be called when the last
- * one is gone. What runc switched on for the box's containers goes with it; a controller that others have come to
- * use meanwhile stays, because the kernel does not take it from them.
+ * Disables the controllers at the root that were disabled before the first box started, including those that runc
+ * enabled. Call it after the last box is gone. A controller that another cgroup uses by now stays enabled, because the
+ * kernel refuses to disable it.
  */
 export async function restoreControllers({ mountPoint, record }: Cgroupfs = machine): Promise<void> {
   if (!existsSync(record)) return
   for (const controller of (await readFile(record, 'utf8')).split(' ').filter(Boolean)) {
-    const code = await change(mountPoint, `-${controller}`)
+    const code = await switchController(mountPoint, `-${controller}`)
     if (code !== undefined && code !== 'EBUSY') {
       throw new ActionableError(
-        `the cgroup controller ${controller} cannot be switched off again in ${mountPoint} (${code})`,
-        `once ${mountPoint} is writable, run \`make down\` again`,
+        `the cgroup controller ${controller} cannot be disabled again in ${mountPoint} (${code})`,
+        `make ${mountPoint} writable, then run \`make down\` again`,
       )
     }
   }
   await rm(record, { force: true })
 }
 
-/** The cgroups below and including `root` that exist, deepest first. */
+/** Lists the cgroup `root` and those below it, deepest first. */
 export async function listCgroups(root: string, cgroupfs = machine): Promise<string[]> {
   const found: string[] = []
   const visit = async (directory: string): Promise<void> => {
@@ -148,13 +153,13 @@ export async function listCgroups(root: string, cgroupfs = machine): Promise<str
   return found
 }
 
-/** Names of the cgroups below the root of any hierarchy that start with `prefix`. */
+/** Names of the top-level cgroups that start with `prefix`, in any hierarchy. */
 export async function findCgroups(prefix: string, cgroupfs = machine): Promise<string[]> {
   const names = await Promise.all((await hierarchies(cgroupfs)).map((hierarchy) => readdir(hierarchy)))
   return [...new Set(names.flat())].filter((name) => name.startsWith(prefix))
 }
 
-/** Removes the cgroup `root` and all below it; the kernel refuses while a process is left in one. */
+/** Removes the cgroup `root` and those below it. The kernel refuses while one of them contains a process. */
 export async function removeCgroups(root: string, cgroupfs = machine): Promise<void> {
   for (const directory of await listCgroups(root, cgroupfs)) await rmdir(directory)
 }

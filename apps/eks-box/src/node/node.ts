@@ -7,8 +7,8 @@ import { NODE_IP, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
 
 /**
- * Directories that a node's programs write to, whatever their settings say: libcni keeps results in the first,
- * the kubelet empties `device-plugins` in the second. The box mounts its own directories over them.
+ * Directories that a node's programs use regardless of their settings: libcni caches results in the first, and the
+ * kubelet empties `device-plugins` in the second. The box mounts its own directories over them.
  */
 export const MOUNT_POINTS = ['/var/lib/cni', '/var/lib/kubelet'] as const
 
@@ -16,8 +16,8 @@ const mountPointMarker = '.eks-box'
 
 /**
  * The sysctls that the kubelet sets, with its values (setupKernelTunables in Kubernetes'
- * pkg/kubelet/cm/container_manager_linux.go). No namespace has its own copy of them. In the box, files with these
- * values lie over them: the kubelet finds what it wants and leaves the machine's settings alone.
+ * pkg/kubelet/cm/container_manager_linux.go). They are not namespaced, so the box mounts files with these values over
+ * them: the kubelet finds the values it expects and does not change the machine's.
  */
 export const KUBELET_SYSCTLS: Readonly<Record<string, number>> = {
   'vm/overcommit_memory': 1,
@@ -29,13 +29,12 @@ export const KUBELET_SYSCTLS: Readonly<Record<string, number>> = {
 }
 
 /**
- * Makes this process's own mount and network namespaces into a node: private run-time directories,
- * the node's address, and a way to Service addresses. Runs inside the namespaces, so nothing of it
- * exists for the rest of the machine.
+ * Sets up the node in this process's mount and network namespaces: private run-time directories, the node's address
+ * and a route to Service addresses. The rest of the machine sees none of it.
  */
 export async function prepareNode(config: BoxConfig): Promise<void> {
   const paths = boxPaths(config)
-  // Sockets, pod network names and addresses of a former life mean nothing after a restart.
+  // Sockets, network namespaces and addresses of pods do not survive a restart.
   await rm(paths.run, { recursive: true, force: true })
   const varLog = join(paths.logs, 'var-log')
   const varLibCni = join(paths.run, 'cni')
@@ -45,7 +44,7 @@ export async function prepareNode(config: BoxConfig): Promise<void> {
     await mkdir(directory, { recursive: true })
   }
   await execa('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'eks-box', '/run'])
-  // The machine's would keep the shared memory of a database that was killed.
+  // In the machine's /dev/shm, the shared memory of a killed database would stay behind.
   await execa('mount', ['-t', 'tmpfs', '-o', 'mode=1777', 'eks-box', '/dev/shm'])
   await execa('mount', ['--bind', varLog, '/var/log'])
   await execa('mount', ['--bind', varLibCni, '/var/lib/cni'])
@@ -57,19 +56,19 @@ export async function prepareNode(config: BoxConfig): Promise<void> {
     await writeFile(file, `${value}\n`)
     await execa('mount', ['--bind', file, setting])
   }
-  // Pods may ask for mount propagation, which needs shared mounts, as systemd makes them on a real node. They are
-  // shared within the box only: its mount namespace is cut off from the machine's.
+  // Mount propagation into pods needs shared mounts, which systemd provides on a real node. They are shared within the
+  // box only, because `unshare` makes its mount namespace private.
   await execa('mount', ['--make-rshared', '/'])
 
   await execa('ip', ['link', 'set', 'lo', 'up'])
   await execa('ip', ['address', 'add', `${NODE_IP}/32`, 'dev', 'lo'])
-  // A host process looks up a route before kube-proxy's rules see its packet.
+  // Packets of host processes need a route before kube-proxy's rules apply to them.
   await execa('ip', ['route', 'add', SERVICE_CIDR, 'dev', 'lo', 'src', NODE_IP])
   await writeFile('/proc/sys/net/ipv4/ip_forward', '1')
 }
 
-/** Makes the directories to mount over that this machine lacks, and marks them as made by a box. */
-export async function makeMountPoints(directories: readonly string[] = MOUNT_POINTS): Promise<void> {
+/** Creates missing mount points, and marks them as created by a box. */
+export async function createMountPoints(directories: readonly string[] = MOUNT_POINTS): Promise<void> {
   for (const directory of directories) {
     if (existsSync(directory)) continue
     await mkdir(directory, { recursive: true })
@@ -77,7 +76,7 @@ export async function makeMountPoints(directories: readonly string[] = MOUNT_POI
   }
 }
 
-/** Removes the directories that `makeMountPoints` made, unless another program has begun to use them since. */
+/** Removes the mount points that `createMountPoints` created, unless another program uses them by now. */
 export async function removeMountPoints(directories: readonly string[] = MOUNT_POINTS): Promise<void> {
   for (const directory of directories) {
     if (!existsSync(join(directory, mountPointMarker))) continue

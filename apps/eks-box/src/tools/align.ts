@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { reportFailure } from 'shared/errors'
-import { TOOL_NAMES, type Tool } from '../tools.ts'
+import { TOOL_NAMES, type Tool } from 'shared/tools'
 
 const directory = join(import.meta.dirname, '..', '..', 'tools')
 const workspace = join(directory, 'aligned.work')

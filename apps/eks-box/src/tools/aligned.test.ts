@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { toolModule } from 'shared/tools'
 import t from 'tap'
-import { toolModule } from '../tools.ts'
 import { alignedTools } from './align.ts'
 
 /** The version of each module that a go.mod requires. */

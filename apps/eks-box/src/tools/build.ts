@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import type { BoxConfig } from 'shared/box'
 import { ActionableError } from 'shared/errors'
-import { TOOLS, type Tool, toolDirectory } from '../tools.ts'
+import { TOOLS, type Tool, toolDirectory } from 'shared/tools'
 import { installWithGo } from './go.ts'
 import { installWithPip } from './pip.ts'
 

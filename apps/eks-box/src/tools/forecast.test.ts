@@ -1,5 +1,5 @@
+import { TOOLS } from 'shared/tools'
 import t from 'tap'
-import { TOOLS } from '../tools.ts'
 import { Forecast, formatLeft } from './forecast.ts'
 
 const { kubernetes, helm, aws } = TOOLS

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { TOOLS, type Tool } from '../tools.ts'
+import { TOOLS, type Tool } from 'shared/tools'
 
 /** How many measured seconds of work it takes until the speed seen outweighs the speed expected. */
 const confidence = 60

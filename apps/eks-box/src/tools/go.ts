@@ -14,7 +14,7 @@ import {
   pauseArchivePath,
   type Tool,
   toolModule,
-} from '../tools.ts'
+} from 'shared/tools'
 
 /** Go names a program after its package; these packages have a name that says too little. */
 const renamed: Record<string, Program> = { server: 'etcd', cmd: 'docker-compose' }

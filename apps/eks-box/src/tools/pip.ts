@@ -2,7 +2,7 @@ import { readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { ActionableError } from 'shared/errors'
-import { TOOLS, type Tool, toolModule } from '../tools.ts'
+import { TOOLS, type Tool, toolModule } from 'shared/tools'
 
 /**
  * Installs a tool's programs with pip, into a Python environment of their own.

@@ -2,8 +2,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { delimiter, join } from 'node:path'
 import { Listr } from 'listr2'
 import { readBoxConfig } from 'shared/box'
+import { builtProgram, programPath, type Tool } from 'shared/tools'
 import t, { type Test } from 'tap'
-import { builtProgram, programPath, type Tool } from '../tools.ts'
 import { prepareTasks } from './prepare.ts'
 
 /** Stands in for Go: compiles in no time, what it was called with is in the file `calls`. */

@@ -1,7 +1,7 @@
 import type { ListrTask } from 'listr2'
 import type { BoxConfig } from 'shared/box'
+import { missingTools, TOOLS, type Tool } from 'shared/tools'
 import { installPackages, missingPackages, type Package } from '../packages.ts'
-import { missingTools, TOOLS, type Tool } from '../tools.ts'
 import { buildTool } from './build.ts'
 import { Forecast, formatLeft } from './forecast.ts'
 import { downloadModules } from './go.ts'

@@ -1,8 +1,8 @@
 import { mkdirSync, readdirSync, statSync, utimesSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { readBoxConfig } from 'shared/box'
+import { toolDirectory } from 'shared/tools'
 import t, { type Test } from 'tap'
-import { toolDirectory } from '../tools.ts'
 import { markUsed, removeUnused } from './unused.ts'
 
 const day = 24 * 60 * 60 * 1000

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { readdir, rm, stat, utimes } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
-import { TOOL_NAMES, type Tool, toolDirectory } from '../tools.ts'
+import { TOOL_NAMES, type Tool, toolDirectory } from 'shared/tools'
 
 const day = 24 * 60 * 60 * 1000
 

@@ -1,4 +1,4 @@
-/** How a value was come by: fresh from the cache, stale while a new one is fetched, or fetched for this call. */
+/** Source of a value: fresh from the cache, stale while it is reloaded, or loaded for this call. */
 export type CacheOutcome = 'hit' | 'stale' | 'miss'
 
 export interface Cached<T> {
@@ -8,35 +8,35 @@ export interface Cached<T> {
   age: number
 }
 
-/** A read-through cache of JSON values. Every caller gets a copy of its own. */
+/** A read-through cache of JSON values. Every caller gets its own copy. */
 export interface Cache {
   /**
-   * The value under `key`. Within `freshMs` of loading it is served as it is; for `staleMs` longer it is served
-   * while one load in the background replaces it; else the caller waits for the load. However many ask for a key
-   * at once, one load runs, so whoever asks for a key gives the same freshness and load. A load that fails is not
-   * kept: those who wait get the error, those who get a stale value do not notice.
+   * Returns the value of `key`. For `freshMs` after loading, the value is returned without a load. For another
+   * `staleMs`, it is returned while one load in the background replaces it. Otherwise the caller waits for the load.
+   * Concurrent callers share one load, so all callers of a key must pass the same freshness and load. A failed load is
+   * not cached: callers that wait get the error, callers that get a stale value do not.
    *
-   * @throws what `load` throws, nothing else: a shared store that fails is only slower.
+   * @throws only errors of `load`; if the shared store fails, values are loaded instead
    */
   get<T>(
     key: string,
     freshness: { freshMs: number; staleMs: number },
     load: () => Promise<T>,
   ): Promise<Cached<T>>
-  /** Forgets a value, here and in the shared store. A load that is under way, in any process, is not kept. */
+  /** Deletes a value, here and in the shared store. The result of a load in progress, in any process, is not cached. */
   delete(key: string): Promise<void>
-  /** Lets loads under way end, then lets go of the shared store. */
+  /** Waits for the loads in progress, then disconnects from the shared store. */
   close(): Promise<void>
 }
 
-/** What the cache tells of itself; the service makes metrics and log lines of it. */
+/** Events of the cache, for metrics and log lines. */
 export interface CacheEvents {
   onOutcome(outcome: CacheOutcome): void
   /**
-   * The shared store failed: values come from elsewhere, slower. Told once per outage, not once per call. The
-   * message holds no credentials.
+   * The shared store failed, so values are loaded instead. Called once per outage, not once per call. The message
+   * contains no credentials.
    */
   onStoreDown(error: Error): void
-  /** The shared store is in use: told after the start, and after every outage. */
+  /** The shared store works: called after the start and after every outage. */
   onStoreUp(): void
 }

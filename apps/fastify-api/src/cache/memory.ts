@@ -3,13 +3,13 @@ import type { Cache, CacheEvents } from './cache.ts'
 import { readThrough, type Store } from './read-through.ts'
 
 export interface MemoryCacheOptions {
-  /** Most memory that cached values take, in bytes; the values used least recently make room. */
+  /** Most memory for cached values, in bytes; the least recently used values are removed first. */
   maxBytes: number
-  /** The clock, in milliseconds since the epoch; `Date.now` unless told. */
+  /** The clock, in milliseconds since the epoch; `Date.now` by default. */
   now?: () => number
 }
 
-/** A cache of this process alone. */
+/** A cache in the memory of this process. */
 export function memoryCache(
   { maxBytes, now = Date.now }: MemoryCacheOptions,
   events: Pick<CacheEvents, 'onOutcome'>,
@@ -17,15 +17,15 @@ export function memoryCache(
   return readThrough(memoryStore(maxBytes), events, now)
 }
 
-/** V8 keeps a character in one byte or in two; no text takes more than two. */
+/** V8 stores a character in one or two bytes. */
 const BYTES_PER_CHARACTER = 2
 
-/** What an entry takes besides its characters, in bytes: two string headers and the list's bookkeeping; measured. */
+/** Measured overhead of an entry, in bytes: two string headers and the entry in the list. */
 const BYTES_PER_ENTRY = 160
 
 /**
- * Texts in memory. They are not removed when their time is over, which the reader can tell, but when room is
- * needed: the bound holds either way.
+ * Stores texts in memory. Expired texts are removed only when their memory is needed; readers check the age of an
+ * entry, and the memory limit holds in any case.
  */
 export function memoryStore(maxBytes: number): Store & { clear(): void } {
   const texts = new LRUCache<string, string>({

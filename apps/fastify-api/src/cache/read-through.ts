@@ -1,37 +1,37 @@
 import type { Cache, Cached, CacheEvents, CacheOutcome } from './cache.ts'
 
-/** Where texts are kept. Never fails: a store that cannot be asked has nothing. */
+/** Stores texts. It never fails: an unavailable store is an empty one. */
 export interface Store {
   read(key: string): Promise<Slot>
-  /** Forgets the text. Where processes share the store, slots they have read before keep nothing any more. */
+  /** Deletes the text. Slots that any process read before can no longer be replaced. */
   delete(key: string): Promise<void>
   close(): Promise<void>
 }
 
-/** What a store had under a key when it was read. */
+/** The content of a key when it was read. */
 export interface Slot {
-  /** Empty where there was nothing. */
+  /** Empty if there was no text. */
   text: string
-  /** Puts `text` in its place, to be kept for `keepMs` milliseconds if there is room. */
+  /** Replaces the text, for `keepMs` milliseconds at most. */
   replace(text: string, keepMs: number): Promise<void>
 }
 
-/** What is kept. It says when it was loaded, so that the reader judges how fresh it is. */
+/** The stored JSON. It contains the time of loading, so that readers can check its age. */
 interface Entry {
   /** Milliseconds since the epoch. */
   loadedAt: number
-  /** Absent for `undefined`, which is a value too: that there is nothing. */
+  /** Absent for `undefined`, which is cached as well. */
   value?: unknown
 }
 
 interface Reading {
   slot: Slot
-  /** The load that ran when reading began: it may have ended since, too late for its value to be read. */
+  /** The load in progress when reading began. It may have ended since, too late for its value to be read. */
   underWay: Promise<string> | undefined
 }
 
 /**
- * What all caches have in common: one load at a time for a key, freshness, replacement in the background.
+ * The logic of all caches: one load at a time for each key, freshness, reload in the background.
  *
  * @param now - the clock, in milliseconds since the epoch
  */
@@ -51,7 +51,7 @@ export function readThrough(
   const ageOf = ({ loadedAt }: Entry) => now() - loadedAt
 
   function cached<T>(entry: Entry, outcome: CacheOutcome): Cached<T> {
-    // The clock of the process that loaded the value may be ahead of this one.
+    // The clock of the process that loaded the value may be ahead.
     return { value: entry.value as T, outcome, age: Math.max(0, Math.floor(ageOf(entry) / 1_000)) }
   }
 
@@ -98,7 +98,7 @@ export function readThrough(
   }
 }
 
-/** What already runs for the key, else what `start` begins. `isCurrent` turns false when the key is deleted. */
+/** Returns the running call for the key, or starts one. `isCurrent` is false once the key has been deleted. */
 function shared<T>(
   running: Map<string, Promise<T>>,
   key: string,
@@ -114,7 +114,7 @@ function shared<T>(
   return started
 }
 
-/** What is under the key of a shared store may be anybody's: all but an entry counts as nothing. */
+/** Other programs may write to the shared store: anything but an entry is ignored. */
 function parseEntry(text: string): Entry | undefined {
   try {
     const parsed: Partial<Entry> | null = JSON.parse(text)

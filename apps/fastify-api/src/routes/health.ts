@@ -1,9 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { HttpProblem, problems } from '../plugins/errors.ts'
-import { serveUnderPressure } from '../plugins/pressure.ts'
+import { serveUnderPressure } from '../plugins/external/pressure.ts'
+import { HttpProblem } from '../problems/http-problem.ts'
+import { problems } from '../problems/problem.ts'
 
-/** The probes: no line in the log while they are well, no place in the metrics, an answer under pressure. */
+/** The probes. They are not logged while they succeed, not counted, and answered under pressure. */
 const health: FastifyPluginAsyncTypebox = async (app) => {
   const probe = {
     logLevel: 'warn',
@@ -17,7 +18,7 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         tags: ['service'],
         operationId: 'isAlive',
-        summary: 'Whether the process works',
+        summary: 'Check that the process is alive',
         response: { 200: Type.Object({ status: Type.Literal('alive') }), ...problems(400) },
       },
     },
@@ -31,7 +32,7 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         tags: ['service'],
         operationId: 'isReady',
-        summary: 'Whether requests should be sent here',
+        summary: 'Check that the process is ready for requests',
         response: {
           200: Type.Object({ status: Type.Literal('ready') }),
           ...problems(400, 503),

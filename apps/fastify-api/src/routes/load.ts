@@ -3,21 +3,21 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Config } from '../config.ts'
-import { HttpProblem, problems } from '../plugins/errors.ts'
+import { HttpProblem } from '../problems/http-problem.ts'
+import { problems } from '../problems/problem.ts'
 
-/** Largest payload to order, in bytes: a page with its pictures. */
+/** Largest payload, in bytes: a web page with images. */
 const MAX_PAYLOAD_BYTES = 1024 * 1024
 
-/** Statuses whose answers have no body (RFC 9110). */
+/** Statuses of answers without a body (RFC 9110). */
 const WITHOUT_BODY = [204, 205, 304]
 
 /**
- * Keeps this thread busy until it has used `ms` milliseconds of CPU time; returns the milliseconds it used.
+ * Keeps this thread busy for `ms` milliseconds of CPU time; returns the milliseconds used.
  *
- * CPU time, not the clock's: a pod that the kernel throttles does the whole work and takes longer, as real
- * work would, so that load in the test is load for the autoscaler. The thread's, not the process's: garbage
- * collection and compilation on other threads are not this request's work. Synchronous: nothing else runs on
- * the thread meanwhile that could be charged to it.
+ * It measures CPU time instead of wall time, so that a throttled pod does the same work but takes longer, as with real
+ * work, and the autoscaler sees the load. It measures the thread instead of the process, because other threads collect
+ * garbage and compile for other requests. It is synchronous, so that nothing else on the thread is counted.
  */
 function burnCpu(ms: number): number {
   const start = process.threadCpuUsage()
@@ -29,7 +29,7 @@ function burnCpu(ms: number): number {
   return usedMs
 }
 
-/** What could be read can be nested too deeply to be written: V8 reads JSON without recursion, and writes it with. */
+/** Serialises a body, which may be nested too deeply: V8 parses JSON iteratively, but serialises it recursively. */
 function toJson(body: unknown): string {
   try {
     return JSON.stringify(body)
@@ -38,17 +38,16 @@ function toJson(body: unknown): string {
   }
 }
 
-/** Load to order: CPU time, waiting, size, status; each bounded. */
+/** Load on demand: CPU time, waiting, size, status. Each has a limit. */
 const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config }) => {
   if (!config.LOAD_ENDPOINTS_ENABLED) return
   const responses = problems(400, 429, 503)
   const maxWorkMs = Math.floor(config.LOAD_MAX_MS / 10)
   const closed = { additionalProperties: false }
 
-  // Work is done in order of arrival, one piece in a turn of the event loop. Done on arrival, all work that
-  // is waiting would share one turn; and as Node accepts one connection in a turn, a pod at its CPU limit with
-  // forty busy clients left its probes waiting for more than 15 s. This way a turn is one piece, under a limit
-  // of 200m up to five times its `ms`.
+  // Requests are processed in order of arrival, one in each turn of the event loop. Otherwise all waiting work would
+  // share one turn, and Node accepts only one connection in a turn: in a pod at its CPU limit with forty clients, probes
+  // waited for more than 15 s. Now a turn is one request: at a limit of 200m, up to five times its `ms`.
   let turn = Promise.resolve()
   const nextTurn = () => {
     turn = turn.then(() => setImmediate())
@@ -69,7 +68,9 @@ const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
         response: {
           200: Type.Object({
             cpuMs: Type.Number({ description: 'CPU time used.' }),
-            wallMs: Type.Number({ description: 'Time passed; well above cpuMs, the pod was throttled.' }),
+            wallMs: Type.Number({
+              description: 'Wall time. If it is well above cpuMs, the pod was throttled.',
+            }),
           }),
           ...responses,
         },
@@ -97,7 +98,7 @@ const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
               minimum: 0,
               maximum: config.LOAD_MAX_MS,
               description:
-                'Wait up to so many milliseconds longer, at random; never longer in all than ms may be.',
+                'Most additional milliseconds, chosen at random. The sum is limited to the maximum of ms.',
             }),
           },
           closed,
@@ -119,11 +120,11 @@ const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
       schema: {
         tags: ['load'],
         operationId: 'payload',
-        summary: 'Answer with so many bytes',
+        summary: 'Answer with a number of bytes',
         params: Type.Object({ bytes: Type.Integer({ minimum: 0, maximum: MAX_PAYLOAD_BYTES }) }),
         response: {
           200: {
-            description: 'So many bytes.',
+            description: 'The requested number of bytes.',
             content: {
               'application/octet-stream': {
                 schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }),
@@ -144,15 +145,14 @@ const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
       schema: {
         tags: ['load'],
         operationId: 'status',
-        summary: 'Answer with this status',
+        summary: 'Answer with a status',
         params: Type.Object({ code: Type.Integer({ minimum: 200, maximum: 599 }) }),
         response: {
           ...Object.fromEntries(
-            WITHOUT_BODY.map((status) => [status, { description: 'As asked for.', type: 'null' }]),
+            WITHOUT_BODY.map((status) => [status, { description: 'The requested status.', type: 'null' }]),
           ),
           default: {
-            description:
-              'The status that was asked for; as a problem where it was not understood or not granted.',
+            description: 'The requested status, or a problem if the request was refused.',
             content: {
               'application/json': {
                 schema: Type.Unsafe<{ status: number } | undefined>(Type.Object({ status: Type.Integer() })),
@@ -175,14 +175,14 @@ const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
       schema: {
         tags: ['load'],
         operationId: 'echo',
-        summary: 'Answer with the JSON that was sent',
+        summary: 'Answer with the JSON of the request',
         body: Type.Unknown(),
         response: { 200: Type.Unknown(), ...problems(400, 413, 415, 422, 429, 503) },
       },
     },
     async ({ body }, reply) => {
-      if (body === undefined) throw new HttpProblem(400, 'There is no body to answer with')
-      // As text: a JSON string would otherwise be sent without its quotes.
+      if (body === undefined) throw new HttpProblem(400, 'The request has no body: send JSON')
+      // Serialised here, because Fastify would send a JSON string without its quotes.
       return reply.type('application/json; charset=utf-8').send(toJson(body))
     },
   )

@@ -3,16 +3,16 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import packageJson from '../../package.json' with { type: 'json' }
 import type { Config } from '../config.ts'
-import { problems } from '../plugins/errors.ts'
+import { problems } from '../problems/problem.ts'
 
 const Identity = Type.Object({
   name: Type.String(),
   version: Type.String(),
-  commit: Type.String({ description: 'That the running build was made from.' }),
-  hostname: Type.String({ description: 'In Kubernetes, the name of the pod that answered.' }),
+  commit: Type.String({ description: 'Commit of the running build.' }),
+  hostname: Type.String({ description: 'Host name; in Kubernetes, the name of the pod that answered.' }),
 })
 
-/** Says who answers. */
+/** Identifies the service and the process. */
 const root: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config }) => {
   const identity = {
     name: packageJson.name,
@@ -27,7 +27,7 @@ const root: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
       schema: {
         tags: ['service'],
         operationId: 'identify',
-        summary: 'Who answers',
+        summary: 'Identify the service',
         response: { 200: Identity, ...problems(400, 429, 503) },
       },
     },

@@ -1,7 +1,7 @@
 /** The task list as clients see it: the same whatever keeps the tasks. */
 import t, { type Test } from 'tap'
-import type { Task } from '../tasks/repository.ts'
-import { migrate } from '../tasks/schema.ts'
+import { migrate } from '../postgres/migrations.ts'
+import type { Task } from '../tasks/task.ts'
 import { build, metric, problem } from '../testing/app.ts'
 import { startPostgres } from '../testing/postgres-server.ts'
 

@@ -1,23 +1,18 @@
-import { createHash } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { HttpProblem, problems, reference } from '../plugins/errors.ts'
-import {
-  IdempotencyKeyReused,
-  NewTask,
-  type Position,
-  StoreUnavailable,
-  Task,
-  TaskChange,
-  TaskId,
-  TaskSummary,
-  UUID,
-} from '../tasks/repository.ts'
+import { containsTag, matchesAny } from '../http/entity-tags.ts'
+import { HttpProblem } from '../problems/http-problem.ts'
+import { problems, reference } from '../problems/problem.ts'
+import { fromCursor, toCursor } from '../tasks/cursor.ts'
+import { NewTask, Task, TaskChange, TaskId, TaskSummary } from '../tasks/http-schemas.ts'
+import { IdempotencyKeyReused, idempotencyOf } from '../tasks/idempotency.ts'
+import { StoreUnavailable } from '../tasks/repository.ts'
+import type { Task as StoredTask } from '../tasks/task.ts'
 
-/** Seconds after which a client may try again: a database that restarts is back by then. */
+/** Seconds after which a client may retry; a restarting database is usually back by then. */
 const RETRY_AFTER_SECONDS = '2'
 
-/** How long a summary is served as it is, and how long then while a new one is counted, in milliseconds. */
+/** How long a summary is fresh, and how much longer it is served while a new one is counted, in milliseconds. */
 const SUMMARY_FRESHNESS = { freshMs: 2_000, staleMs: 30_000 }
 const SUMMARY_KEY = 'tasks-summary'
 
@@ -26,45 +21,14 @@ const IfMatch = Type.Object({
   'if-match': Type.Optional(
     Type.String({
       maxLength: 1_000,
-      description: 'ETags of which the task must have one, or *. Without it the request is refused with 428.',
+      description:
+        'ETags, one of which must be that of the task, or *. Requests without it are refused with 428.',
     }),
   ),
 })
 const IdParams = Type.Object({ id: TaskId })
 
-const etag = ({ version }: Task) => `"${version}"`
-
-/** Whether `header` (If-Match, If-None-Match) is `*`: any version will do. It is not a member of a list of tags. */
-const isAny = (header: string) => header.trim() === '*'
-
-/** An entity tag, with the mark of a weak one apart. A comma or `W/` may also be part of its quoted text. */
-const ENTITY_TAG = /(W\/)?("[^"]*")/g
-
-/** Whether the list names this entity tag; with `weak`, a tag that is marked as weak counts too (RFC 9110, 8.8.3.2). */
-function names(list: string, tag: string, { weak }: { weak: boolean }): boolean {
-  return [...list.matchAll(ENTITY_TAG)].some(([, mark, text]) => text === tag && (weak || mark === undefined))
-}
-
-/** The place behind which the next page begins, as a text that clients hand back as they got it. */
-const toCursor = ({ createdAt, id }: Position) => Buffer.from(`${createdAt} ${id}`).toString('base64url')
-
-const CURSOR = new RegExp(`^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z) (${UUID})$`)
-
-function fromCursor(cursor: string): Position {
-  const [, createdAt, id] = CURSOR.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
-  if (createdAt === undefined || id === undefined || !isTime(createdAt)) {
-    throw new HttpProblem(400, 'cursor is none that this service has given: begin without one', {
-      type: 'invalid-cursor',
-    })
-  }
-  return { createdAt, id }
-}
-
-/** Whether the day exists: JavaScript reads 31 February as 3 March, and PostgreSQL has no year 0. */
-function isTime(text: string): boolean {
-  const time = new Date(text)
-  return !Number.isNaN(time.valueOf()) && time.toISOString() === text && !text.startsWith('0000')
-}
+const etag = ({ version }: StoredTask) => `"${version}"`
 
 /** The task list. */
 const tasks: FastifyPluginAsyncTypebox = async (app) => {
@@ -72,13 +36,13 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
 
   app.setErrorHandler((error) => {
     if (error instanceof IdempotencyKeyReused) {
-      throw new HttpProblem(422, 'This Idempotency-Key was used for another task: use a new one', {
+      throw new HttpProblem(422, 'This Idempotency-Key was used for a different task: use a new key', {
         type: 'idempotency-key-reused',
         cause: error,
       })
     }
     if (error instanceof StoreUnavailable) {
-      throw new HttpProblem(503, 'The tasks cannot be reached now: try again', {
+      throw new HttpProblem(503, 'The task store is unavailable: try again later', {
         type: 'store-unavailable',
         headers: { 'retry-after': RETRY_AFTER_SECONDS },
         cause: error,
@@ -95,13 +59,13 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         tags: ['tasks'],
         operationId: 'createTask',
-        summary: 'Add a task',
+        summary: 'Create a task',
         headers: Type.Object({
           'idempotency-key': Type.Optional(
             Type.String({
               pattern: '^[\\x21-\\x7e]{1,255}$',
               description:
-                'However often a request with the same key is sent within a day, there is one task.',
+                'Requests with the same key create one task, however often they are sent within a day.',
             }),
           ),
         }),
@@ -111,8 +75,8 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
             description: 'The task.',
             headers: {
               etag: ETag,
-              location: Type.String({ description: 'Where the task is.' }),
-              'idempotency-replayed': Type.String({ description: 'Present when the task was there before.' }),
+              location: Type.String({ description: 'URL of the task.' }),
+              'idempotency-replayed': Type.String({ description: 'Present when the task already existed.' }),
             },
             content: { 'application/json': { schema: reference(Task) } },
           },
@@ -122,13 +86,9 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
     },
     async ({ body, headers }, reply) => {
       const key = headers['idempotency-key']
-      // In one order, whatever order the client sent them in.
-      const { title, notes, status } = body
-      const fingerprint = () =>
-        createHash('sha256').update(JSON.stringify({ title, notes, status })).digest('hex')
       const { task, replayed } = await app.tasks.create(
         body,
-        key === undefined ? undefined : { key, fingerprint: fingerprint() },
+        key === undefined ? undefined : idempotencyOf(key, body),
       )
       if (replayed) reply.header('idempotency-replayed', 'true')
       else await changed()
@@ -145,7 +105,7 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         tags: ['tasks'],
         operationId: 'listTasks',
-        summary: 'Tasks, newest first',
+        summary: 'List tasks, newest first',
         querystring: Type.Object(
           {
             status: Type.Optional(Task.properties.status),
@@ -154,12 +114,12 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
                 minLength: 1,
                 maxLength: 200,
                 pattern: '^[^\\u0000]+$',
-                description: 'Text that the title contains, in upper or lower case.',
+                description: 'Text that the title contains, ignoring case.',
               }),
             ),
-            limit: Type.Integer({ default: 20, minimum: 1, maximum: 100, description: 'Length of a page.' }),
+            limit: Type.Integer({ default: 20, minimum: 1, maximum: 100, description: 'Page size.' }),
             cursor: Type.Optional(
-              Type.String({ maxLength: 200, description: 'nextCursor of the page before.' }),
+              Type.String({ maxLength: 200, description: 'nextCursor of the previous page.' }),
             ),
           },
           { additionalProperties: false },
@@ -168,7 +128,7 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
           200: Type.Object({
             items: Type.Array(reference(Task)),
             nextCursor: Type.Optional(
-              Type.String({ description: 'For the next page; absent on the last one.' }),
+              Type.String({ description: 'Cursor of the next page; absent on the last one.' }),
             ),
           }),
           ...problems(400, 429, 503),
@@ -189,11 +149,11 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         tags: ['tasks'],
         operationId: 'summarizeTasks',
-        summary: 'How many tasks there are',
-        description: 'Counted every few seconds at most: Cache-Status (RFC 9211) and Age tell how old it is.',
+        summary: 'Count tasks',
+        description: 'Counted every few seconds at most. Cache-Status (RFC 9211) and Age show how old it is.',
         response: {
           200: {
-            description: 'Numbers of tasks.',
+            description: 'Number of tasks, by status.',
             headers: {
               'cache-status': Type.String({ description: 'Whether it came from the cache.' }),
               age: Type.Integer({ description: 'Seconds since it was counted.' }),
@@ -219,11 +179,11 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         tags: ['tasks'],
         operationId: 'readTask',
-        summary: 'One task',
+        summary: 'Get a task',
         params: IdParams,
         headers: Type.Object({
           'if-none-match': Type.Optional(
-            Type.String({ maxLength: 1_000, description: 'ETags of what the client has.' }),
+            Type.String({ maxLength: 1_000, description: 'ETags of the versions that the client has.' }),
           ),
         }),
         response: {
@@ -234,7 +194,7 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
           },
           304: Type.Unsafe<undefined>({
             type: 'null',
-            description: 'The client has it.',
+            description: 'The client has the current version.',
             headers: { etag: ETag },
           }),
           ...problems(400, 404, 429, 503),
@@ -244,33 +204,34 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
     async ({ params, headers }, reply) => {
       const task = found(await app.tasks.get(params.id), params.id)
       const tag = etag(task)
-      // To be kept, but asked about each time.
+      // Clients may store it, but must revalidate it each time.
       reply.headers({ etag: tag, 'cache-control': 'private, no-cache' })
       const known = headers['if-none-match']
-      if (known === undefined || !(isAny(known) || names(known, tag, { weak: true }))) return reply.send(task)
-      // Not `null`, which would be serialised, and a 304 would state the length of that text.
+      if (known === undefined || !(matchesAny(known) || containsTag(known, tag, { weak: true })))
+        return reply.send(task)
+      // Not `null`: it would be serialised, and the 304 would have the content-length of that text.
       return reply.code(304).send(undefined)
     },
   )
 
-  /** Applies `write` to the version of the task that the client has seen; to any version if that is `*`. */
+  /** Calls `write` if the task has a version that If-Match lists, or any version if it is `*`. */
   async function onMatch<Result>(
     id: string,
     ifMatch: string | undefined,
     write: (version: number | undefined) => Promise<Result | 'missing' | 'changed'>,
   ): Promise<Result> {
     if (ifMatch === undefined) {
-      throw new HttpProblem(428, 'If-Match is missing: send the ETag of the version that you have seen')
+      throw new HttpProblem(428, 'If-Match is missing: send the ETag of the version that you have read')
     }
-    const writeIfNamed = async () => {
+    const writeIfListed = async () => {
       const task = found(await app.tasks.get(id), id)
       // A weak tag never matches here (RFC 9110, 13.1.1).
-      return names(ifMatch, etag(task), { weak: false }) ? write(task.version) : 'changed'
+      return containsTag(ifMatch, etag(task), { weak: false }) ? write(task.version) : 'changed'
     }
-    const result = isAny(ifMatch) ? await write(undefined) : await writeIfNamed()
+    const result = matchesAny(ifMatch) ? await write(undefined) : await writeIfListed()
     if (result === 'missing') throw notFound(id)
     if (result === 'changed') {
-      throw new HttpProblem(412, 'The task has changed since: read it again, and decide anew')
+      throw new HttpProblem(412, 'The task has changed: read it again, then retry')
     }
     await changed()
     return result as Result
@@ -283,13 +244,13 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
         tags: ['tasks'],
         operationId: 'updateTask',
         summary: 'Change a task',
-        description: 'Of several changes to the same version one is made, the others are refused with 412.',
+        description: 'Of concurrent changes to one version, one succeeds; the others are refused with 412.',
         params: IdParams,
         headers: IfMatch,
         body: reference(TaskChange),
         response: {
           200: {
-            description: 'The task as it is now.',
+            description: 'The changed task.',
             headers: { etag: ETag },
             content: { 'application/json': { schema: reference(Task) } },
           },
@@ -309,11 +270,11 @@ const tasks: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         tags: ['tasks'],
         operationId: 'deleteTask',
-        summary: 'Remove a task',
+        summary: 'Delete a task',
         params: IdParams,
         headers: IfMatch,
         response: {
-          204: Type.Null({ description: 'It is gone.' }),
+          204: Type.Null({ description: 'The task is deleted.' }),
           ...problems(400, 404, 412, 428, 429, 503),
         },
       },
@@ -329,7 +290,7 @@ function notFound(id: string): HttpProblem {
   return new HttpProblem(404, `There is no task ${id}`, { type: 'task-not-found' })
 }
 
-function found(task: Task | undefined, id: string): Task {
+function found(task: StoredTask | undefined, id: string): StoredTask {
   if (task === undefined) throw notFound(id)
   return task
 }

@@ -1,25 +1,18 @@
 import { randomUUID } from 'node:crypto'
-import {
-  type Idempotency,
-  IdempotencyKeyReused,
-  type NewTask,
-  type Position,
-  TASK_DEFAULTS,
-  type Task,
-  type TaskQuery,
-  type TaskRepository,
-} from './repository.ts'
+import { checkRepetition, type Idempotency } from './idempotency.ts'
+import type { TaskQuery, TaskRepository } from './repository.ts'
+import { type NewTask, type Position, TASK_DEFAULTS, type Task } from './task.ts'
 
 /**
- * Most tasks, and most idempotency keys, that are kept: clients that only ever create must not use up the pod's
- * memory. An ordinary task takes about 0.5 kB; at its longest, in two-byte characters, 8.5 kB, so 85 MB for all.
+ * Most tasks, and most idempotency keys, that are kept, so that clients cannot fill the pod's memory. A typical task
+ * takes about 0.5 kB, the longest one 8.5 kB: at most 85 MB in all.
  */
 const CAPACITY = 10_000
 
 /**
- * Keeps tasks in this process: they are gone when it ends, and no other replica sees them. For a first look and
- * for load tests of the service alone. The oldest task, and the oldest idempotency key whatever its age, make
- * room for a new one when there are `capacity` of them.
+ * Stores tasks in this process: they are lost when it ends, and other replicas do not see them. For a first try and
+ * for load tests without a database. At `capacity`, a new task replaces the oldest task, and a new idempotency key
+ * replaces the oldest key.
  */
 export function memoryTaskRepository(capacity = CAPACITY): TaskRepository {
   const byId = new Map<string, Task>()
@@ -54,16 +47,14 @@ export function memoryTaskRepository(capacity = CAPACITY): TaskRepository {
 
   return {
     async create(newTask, idempotency) {
-      const former = idempotency && creations.get(idempotency.key)
-      if (former === undefined) {
+      const first = idempotency && creations.get(idempotency.key)
+      if (idempotency === undefined || first === undefined) {
         const task = add(newTask)
         if (idempotency !== undefined) remember(idempotency, task)
         return { task, replayed: false }
       }
-      if (former.fingerprint !== idempotency?.fingerprint) {
-        throw new IdempotencyKeyReused('the idempotency key came with another request before')
-      }
-      return { task: former.task, replayed: true }
+      checkRepetition(first, idempotency)
+      return { task: first.task, replayed: true }
     },
 
     async get(id) {
@@ -122,7 +113,7 @@ export function memoryTaskRepository(capacity = CAPACITY): TaskRepository {
   }
 }
 
-/** How many of `sorted` are older than `position`, found by halving. */
+/** How many of `sorted` are older than `position`, by binary search. */
 function countBefore(sorted: readonly Position[], position: Position): number {
   let low = 0
   let high = sorted.length
@@ -135,7 +126,7 @@ function countBefore(sorted: readonly Position[], position: Position): number {
   return low
 }
 
-/** ISO 8601 times of one form, and ids in lower case, sort as text. */
+/** ISO 8601 times of one format and lower-case ids sort as text. */
 function isBefore(a: Position, b: Position): boolean {
   return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.id < b.id)
 }

@@ -4,10 +4,10 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import t, { type Test } from 'tap'
+import { migrate } from '../postgres/migrations.ts'
 import { startPostgres } from '../testing/postgres-server.ts'
 import { type PostgresOptions, postgresTaskRepository } from './postgres.ts'
 import { StoreUnavailable, type TaskRepository } from './repository.ts'
-import { migrate } from './schema.ts'
 
 /** Longer than any test takes on a busy machine: time is not what these tests are about. */
 const PATIENCE_MS = 300_000

@@ -1,20 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { type ConnectionOptions, Connections, type PoolState, type Query } from './postgres-connections.ts'
-import {
-  IDEMPOTENCY_HOURS,
-  type Idempotency,
-  IdempotencyKeyReused,
-  type NewTask,
-  TASK_DEFAULTS,
-  type Task,
-  type TaskQuery,
-  type TaskRepository,
-  type TaskSummary,
-} from './repository.ts'
+import { type ConnectionOptions, Connections, type PoolState, type Query } from '../postgres/connections.ts'
+import { checkRepetition, IDEMPOTENCY_HOURS, type Idempotency } from './idempotency.ts'
+import type { TaskQuery, TaskRepository } from './repository.ts'
+import { type NewTask, TASK_DEFAULTS, type Task, type TaskSummary } from './task.ts'
 
 /**
- * Together shorter than a client, or the balancer before it, waits. Retries bridge a restart of a connection or a
- * pooler; a failover takes longer, and then the client knows best whether to wait.
+ * Together shorter than a client or its load balancer waits. Retries bridge a lost connection or the restart of a
+ * pooler. A failover takes longer; then the client decides whether to wait.
  */
 const DEFAULTS = {
   connectTimeoutMs: 2_000,
@@ -39,22 +31,22 @@ interface Row {
   updated_at: Date
 }
 
-/** By name, so that a new column does not change an answer. */
+/** Named, so that a new column does not change an answer. */
 const COLUMNS = 'id, title, notes, status, version, created_at, updated_at'
 
-/** Creating once removes so many keys that are too old, if there are as many: they become fewer, job or no job. */
+/** Each creation with a key removes up to this many expired keys, so that no clean-up job is needed. */
 const EXPIRED_PER_CREATE = 2
 
 /**
- * Keeps tasks in PostgreSQL, 13 or later, with the schema that `migrate.ts` makes.
+ * Stores tasks in PostgreSQL 13 or later, with the schema that `migrate.ts` creates.
  *
- * Every statement is a transaction of its own, and every call bears repetition, so a call whose connection is
- * lost is repeated for a second or two even when it had been sent, without doing anything twice: a new task's id
- * is chosen here, an idempotency key is unique, a change leaves its own id in the row. What is left is a task
- * that somebody else removes in between: a repeated creation makes it again.
+ * Every statement is its own transaction and every call is idempotent, so a call that loses its connection is retried
+ * even after the statement was sent: the service chooses the id of a new task, idempotency keys are unique, and a
+ * change stores its own id in the row. One case remains: if another client removes a new task between two attempts,
+ * the retry creates it again.
  *
- * Throws `StoreUnavailable` when no connection can be had, the connection is lost for longer, or the server is
- * out of resources, takes longer than the statement timeout (57014) or waits too long for a lock (55P03).
+ * Throws `StoreUnavailable` when there is no connection, or when the server is out of resources, exceeds the statement
+ * timeout (57014) or waits too long for a lock (55P03).
  */
 export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRepository {
   const connections = new Connections({ ...DEFAULTS, ...options })
@@ -101,7 +93,7 @@ export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRe
         })
         if (removed.length > 0) return 'removed'
         if ((await get(query, id)) !== undefined) return 'changed'
-        // It was there to be removed as far as anyone can tell, and it is gone as was asked for.
+        // The earlier attempt may have removed it; either way it is gone, as requested.
         return repeated ? 'removed' : 'missing'
       })
     },
@@ -120,7 +112,7 @@ export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRe
       return summary
     },
 
-    // Names the table: a server without the schema cannot serve either.
+    // Names the table, because a database without the schema cannot serve either.
     check: () => connections.check((query) => query({ text: 'SELECT FROM tasks LIMIT 0' })),
 
     close: () => connections.close(),
@@ -130,8 +122,8 @@ export function postgresTaskRepository(options: PostgresOptions): PostgresTaskRe
 }
 
 async function create(query: Query, id: string, task: NewTask): Promise<{ task: Task; replayed: boolean }> {
-  // A conflict is with the same call's earlier attempt; the update changes nothing, it makes the row return. So
-  // there always is one.
+  // A conflict can only be with an earlier attempt of this call. The update changes nothing, but returns the row, so
+  // there is always one.
   const [row] = (await query<Row>({
     text: `
       INSERT INTO tasks (id, title, notes, status) VALUES ($1, $2, $3, $4)
@@ -148,9 +140,9 @@ async function createOnce(
   task: NewTask,
   { key, fingerprint }: Idempotency,
 ): Promise<{ task: Task; replayed: boolean }> {
-  // One statement: key and task are kept together or not at all. Who comes second with a key waits in the first
-  // INSERT for the first to commit. Expired keys go after that, and none that another statement holds, so that
-  // no two statements wait for each other.
+  // One statement stores both key and task, or neither. A second request with the key waits in the first INSERT until
+  // the first one has committed. Expired keys are deleted afterwards, skipping locked rows, so that no two statements
+  // wait for each other.
   const [created] = await query<Row>({
     text: `
       WITH claimed AS (
@@ -174,18 +166,16 @@ async function createOnce(
   })
   if (created !== undefined) return { task: toTask(created), replayed: false }
 
-  const [former] = await query<Row & { fingerprint: string }>({
+  const [first] = await query<Row & { fingerprint: string }>({
     text: `
       SELECT fingerprint, task_id AS id, title, notes, status, 1 AS version, created_at, created_at AS updated_at
       FROM idempotency_keys WHERE key = $1`,
     values: [key],
   })
-  // It expired between the two statements: now it is a new key.
-  if (former === undefined) return createOnce(query, id, task, { key, fingerprint })
-  if (former.fingerprint !== fingerprint) {
-    throw new IdempotencyKeyReused('the idempotency key came with another request before')
-  }
-  return { task: toTask(former), replayed: former.id !== id }
+  // The key expired between the two statements, so it is new again.
+  if (first === undefined) return createOnce(query, id, task, { key, fingerprint })
+  checkRepetition(first, { fingerprint })
+  return { task: toTask(first), replayed: first.id !== id }
 }
 
 async function get(query: Query, id: string): Promise<Task | undefined> {
@@ -200,7 +190,7 @@ async function list(
   query: Query,
   { status, title, limit, after }: TaskQuery,
 ): Promise<{ tasks: Task[]; more: boolean }> {
-  // PostgreSQL's text cannot hold NUL, so no title contains it.
+  // PostgreSQL cannot store NUL, so no title contains it.
   if (title?.includes('\0')) return { tasks: [], more: false }
 
   const values: unknown[] = []
@@ -215,7 +205,7 @@ async function list(
   }
   const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`
 
-  // One row more than requested shows that there is a next page.
+  // One row more than requested shows whether there is a next page.
   const rows = await query<Row>({
     text: `
       SELECT ${COLUMNS} FROM tasks ${where}
@@ -225,7 +215,7 @@ async function list(
   return { tasks: rows.slice(0, limit).map(toTask), more: rows.length > limit }
 }
 
-/** A LIKE pattern for titles with this text, in which no character has a meaning of its own. */
+/** A LIKE pattern that matches titles with this text; wildcards in the text are escaped. */
 function containing(text: string): string {
   return `%${text.replace(/[\\%_]/g, '\\$&')}%`
 }

@@ -1,11 +1,13 @@
 /** What every store of tasks does: the same for memory and for PostgreSQL. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { migrate } from '../postgres/migrations.ts'
 import { startPostgres } from '../testing/postgres-server.ts'
+import { IdempotencyKeyReused } from './idempotency.ts'
 import { memoryTaskRepository } from './memory.ts'
 import { postgresTaskRepository } from './postgres.ts'
-import { IdempotencyKeyReused, type NewTask, type Task, type TaskRepository } from './repository.ts'
-import { migrate } from './schema.ts'
+import type { TaskRepository } from './repository.ts'
+import type { NewTask, Task } from './task.ts'
 
 const UNKNOWN_ID = '00000000-0000-4000-8000-000000000000'
 

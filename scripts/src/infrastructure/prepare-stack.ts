@@ -1,0 +1,198 @@
+/** Initialises stacks: where their files, modules, providers and states are. */
+import { existsSync, readdirSync } from 'node:fs'
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { delimiter, dirname, join } from 'node:path'
+import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { awsEnvironment, type BoxConfig } from 'shared/box'
+import { type Environment, REPOSITORY_ROOT } from 'shared/environment'
+import { ActionableError } from 'shared/errors'
+import { builtProgram } from 'shared/tools'
+import { needsCredentials, readRegion } from './aws.ts'
+import { canReachRegistry, chooseModules, type ModuleSource, writeManifest } from './modules.ts'
+import { mirrorConfig, providerMirror } from './providers.ts'
+import { follow, run, STACKS, type Stack, type StackName } from './terraform.ts'
+
+const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
+
+/**
+ * Initialises a stack: for AWS in the repository, for the box in a copy beside its state. The copy keeps the box's
+ * lock file, with the checksums of the stand-ins, out of the repository.
+ *
+ * @throws ActionableError when modules, providers, credentials or the state are not available.
+ */
+export async function prepareStack(name: StackName, environment: Environment): Promise<Stack> {
+  const { box } = environment
+  if (!stacksOf(environment).includes(name)) {
+    throw new ActionableError(
+      `the stack ${name} is not part of ${environment.name}`,
+      `choose STACK from ${stacksOf(environment).join(', ')}`,
+    )
+  }
+  const isLocal = environment.name === 'local'
+  const base = join(box.stateDir, 'terraform')
+  const directory = isLocal ? join(base, 'infrastructure-hcl', name) : join(root, name)
+  const dataDirectory = join(directory, '.terraform', environment.name)
+  const stack: Stack = {
+    name,
+    environment,
+    directory,
+    dataDirectory,
+    variables: {
+      TF_DATA_DIR: dataDirectory,
+      TF_IN_AUTOMATION: 'true',
+      TF_INPUT: 'false',
+      CHECKPOINT_DISABLE: 'true',
+      ...(isLocal ? { ...awsEnvironment(box), PATH: pathWithAws(box) } : {}),
+    },
+    options: variableFiles(name, environment.name).map((file) => `-var-file=${file}`),
+  }
+  const backend: string[] = []
+  let clusterState: object
+  if (isLocal) {
+    clusterState = { backend: 'local', config: { path: statePath(box, 'cluster') } }
+  } else {
+    const bucket = await stateBucket(environment)
+    const key = (other: StackName) => `${environment.name}/${other}.tfstate`
+    backend.push(
+      `-backend-config=${join(root, 'environments', environment.name, 'backend.hcl')}`,
+      `-backend-config=bucket=${bucket.name}`,
+      `-backend-config=key=${key(name)}`,
+    )
+    clusterState = {
+      backend: 's3',
+      config: { bucket: bucket.name, key: key('cluster'), region: bucket.region },
+    }
+  }
+  if (name === 'platform') stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
+
+  const choose = () =>
+    chooseModules({
+      mirror: environment.mirrors.modules,
+      standIns: join(root, 'tests', 'stand-ins'),
+      isLocal,
+      canReachRegistry,
+    })
+  let modules: ModuleSource
+  if (isLocal) {
+    await copyStack(name, base)
+    modules = await keepOrChooseModules(directory, statePath(box, name), choose)
+    await writeFile(
+      join(directory, 'backend_override.tf'),
+      `terraform {\n  backend "local" {\n    path = "${statePath(box, name)}"\n  }\n}\n`,
+    )
+  } else modules = await choose()
+  if (modules.kind !== 'registry') {
+    await writeManifest(directory, dataDirectory, modules, builtProgram(box, 'terraform-config-inspect'))
+  }
+  const { providers } = environment.mirrors
+  const offline = modules.kind !== 'registry' || providers !== undefined
+  const mirror = offline ? providerMirror(providers) : undefined
+  if (mirror !== undefined) {
+    const file = join(dataDirectory, 'mirror.tfrc')
+    await mkdir(dataDirectory, { recursive: true })
+    await writeFile(file, mirrorConfig(mirror))
+    stack.variables['TF_CLI_CONFIG_FILE'] = file
+  }
+  // CI refuses providers that the committed lock file lacks, instead of adding them to it.
+  const lock = !isLocal && environment.isCi ? ['-lockfile=readonly'] : []
+  await run(stack, ['init', '-no-color', '-reconfigure', ...lock, ...backend])
+  return stack
+}
+
+/** The platform stack's provider gets its token from the AWS CLI; in the box, from the box's own. */
+function pathWithAws(box: BoxConfig): string {
+  return [dirname(builtProgram(box, 'aws')), process.env['PATH']].join(delimiter)
+}
+
+/**
+ * Chooses where the box's copy of a stack takes its modules from. A stack with resources keeps its source, because the
+ * modules of another source create different resources. Otherwise `choose` decides; if its choice differs from the last
+ * one, Terraform's files go too, because init would keep the former modules and providers.
+ */
+async function keepOrChooseModules(
+  directory: string,
+  state: string,
+  choose: () => Promise<ModuleSource>,
+): Promise<ModuleSource> {
+  const record = join(directory, '.terraform', 'modules-from.json')
+  const previous = existsSync(record) ? await readFile(record, 'utf8') : undefined
+  if (previous !== undefined && (await hasResources(state))) return JSON.parse(previous) as ModuleSource
+  const chosen = await choose()
+  if (previous === JSON.stringify(chosen)) return chosen
+  for (const stale of ['.terraform', '.terraform.lock.hcl']) {
+    await rm(join(directory, stale), { recursive: true, force: true })
+  }
+  await mkdir(join(directory, '.terraform'), { recursive: true })
+  await writeFile(record, JSON.stringify(chosen))
+  return chosen
+}
+
+async function hasResources(state: string): Promise<boolean> {
+  if (!existsSync(state)) return false
+  const { resources } = JSON.parse(await readFile(state, 'utf8')) as { resources: unknown[] }
+  return resources.length > 0
+}
+
+/** The files with a stack's variables. The cluster's network has its own file, because it exists already. */
+function variableFiles(name: StackName, network: string, environment = network): string[] {
+  const own = join(root, 'environments', environment, `${name}.tfvars`)
+  return name === 'cluster' ? [join(root, 'environments', network, 'network.tfvars'), own] : [own]
+}
+
+/**
+ * Plans an environment's cluster stack against the box's AWS, with an empty state and the box's network. This shows
+ * what the environment would create, without an AWS account.
+ *
+ * @param local - the box's environment
+ * @param planned - the name of the environment to plan
+ * @returns the plan as `terraform show -json` prints it
+ * @throws ActionableError when planning fails
+ */
+export async function planFromEmptyState(local: Environment, planned: string): Promise<string> {
+  const stack = await prepareStack('cluster', local)
+  const file = join(stack.dataDirectory, `${planned}-from-empty-state`)
+  const options = variableFiles('cluster', local.name, planned).map((name) => `-var-file=${name}`)
+  await follow(stack, ['plan', `-out=${file}`, `-state=${file}.tfstate`, ...options], () => {})
+  return run(stack, ['show', '-json', file])
+}
+
+/** An environment's stacks in the order of application. Bootstrap is applied once, by hand. */
+export function stacksOf({ name }: Environment): StackName[] {
+  const files = readdirSync(join(root, 'environments', name))
+  return STACKS.filter((stack) => files.includes(`${stack}.tfvars`))
+}
+
+/** Whether a stack was ever applied in the box. */
+export function hasLocalState({ name: environment, box }: Environment, name: StackName): boolean {
+  return environment === 'local' && existsSync(statePath(box, name))
+}
+
+/** The box's state file of a stack. */
+export function statePath(box: BoxConfig, name: StackName): string {
+  return join(box.stateDir, 'terraform', `${name}.tfstate`)
+}
+
+async function copyStack(name: StackName, base: string): Promise<void> {
+  for (const part of [join('infrastructure-hcl', name), join('helm', 'karpenter-nodes')]) {
+    const [from, to] = [join(REPOSITORY_ROOT, part), join(base, part)]
+    if (!existsSync(from)) continue
+    await mkdir(to, { recursive: true })
+    const stale = readdirSync(to).filter((entry) => !['.terraform', '.terraform.lock.hcl'].includes(entry))
+    for (const entry of stale) await rm(join(to, entry), { recursive: true })
+    await cp(from, to, {
+      recursive: true,
+      filter: (path) => !/\.terraform|tests/.test(path.slice(from.length)),
+    })
+  }
+}
+
+/** The state bucket that the bootstrap stack created, named after the account and the region. */
+async function stateBucket(environment: Environment): Promise<{ name: string; region: string }> {
+  const region = await readRegion(environment, 'backend.hcl')
+  try {
+    const { Account } = await new STSClient({ region }).send(new GetCallerIdentityCommand({}))
+    return { name: `fastify-eks-state-${Account}-${region}`, region }
+  } catch (cause) {
+    throw needsCredentials(environment, cause)
+  }
+}

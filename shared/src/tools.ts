@@ -1,0 +1,165 @@
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { BoxConfig } from './box.ts'
+import { REPOSITORY_ROOT } from './environment.ts'
+import { ActionableError } from './errors.ts'
+
+interface ToolModule {
+  /** Programs the module installs, under the names they have afterwards. */
+  programs: readonly string[]
+  /** What installs it: Go from its modules, or pip from wheels into a Python environment of its own. */
+  installer: 'go' | 'pip'
+  /** `make up` builds the first kind; a step of `make test` builds those of the second kind that it runs. */
+  neededBy: 'up' | 'test'
+  /** Seconds a cold build took on 2 cores, in the order of this list and with downloads. */
+  coldSeconds: number
+  /** Packages that such a build compiled; those that an earlier tool had compiled are not counted. */
+  packages?: number
+}
+
+/** The tool modules below `tools/`, in the order they are built. */
+export const TOOLS = {
+  kubernetes: {
+    programs: [
+      'kube-apiserver',
+      'kube-controller-manager',
+      'kube-proxy',
+      'kube-scheduler',
+      'kubeadm',
+      'kubectl',
+      'kubelet',
+    ],
+    installer: 'go',
+    neededBy: 'up',
+    coldSeconds: 415,
+    packages: 2767,
+  },
+  'metrics-server': {
+    programs: ['metrics-server'],
+    installer: 'go',
+    neededBy: 'up',
+    coldSeconds: 200,
+    packages: 1100,
+  },
+  coredns: { programs: ['coredns'], installer: 'go', neededBy: 'up', coldSeconds: 15, packages: 102 },
+  etcd: { programs: ['etcd'], installer: 'go', neededBy: 'up', coldSeconds: 10, packages: 98 },
+  registry: { programs: ['registry'], installer: 'go', neededBy: 'up', coldSeconds: 20, packages: 160 },
+  helm: { programs: ['helm'], installer: 'go', neededBy: 'up', coldSeconds: 30, packages: 383 },
+  k6: { programs: ['k6'], installer: 'go', neededBy: 'up', coldSeconds: 45, packages: 285 },
+  'terraform-config-inspect': {
+    programs: ['terraform-config-inspect'],
+    installer: 'go',
+    neededBy: 'up',
+    coldSeconds: 5,
+    packages: 37,
+  },
+  aws: { programs: ['aws', 'moto_server'], installer: 'pip', neededBy: 'up', coldSeconds: 100 },
+  pause: { programs: ['pause'], installer: 'go', neededBy: 'up', coldSeconds: 1, packages: 1 },
+  tflint: { programs: ['tflint'], installer: 'go', neededBy: 'test', coldSeconds: 160, packages: 600 },
+  compose: {
+    programs: ['docker-compose'],
+    installer: 'go',
+    neededBy: 'test',
+    coldSeconds: 30,
+    packages: 430,
+  },
+  actionlint: { programs: ['actionlint'], installer: 'go', neededBy: 'test', coldSeconds: 5, packages: 15 },
+  kubeconform: { programs: ['kubeconform'], installer: 'go', neededBy: 'test', coldSeconds: 5, packages: 29 },
+  checkov: { programs: ['checkov'], installer: 'pip', neededBy: 'test', coldSeconds: 60 },
+  schemathesis: { programs: ['schemathesis'], installer: 'pip', neededBy: 'test', coldSeconds: 20 },
+  zizmor: { programs: ['zizmor'], installer: 'pip', neededBy: 'test', coldSeconds: 5 },
+} as const satisfies Record<string, ToolModule>
+
+export type Tool = keyof typeof TOOLS
+export type Program = (typeof TOOLS)[Tool]['programs'][number]
+
+export const TOOL_NAMES = Object.keys(TOOLS) as Tool[]
+
+/** The tools of the main job: the box, and what applies, deploys to and loads it. */
+export const UP_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy === 'up')
+
+/** How many packages a cold build of `tool` compiles; 0 when Go does not build it. */
+export function packagesExpected(tool: Tool): number {
+  const module: ToolModule = TOOLS[tool]
+  return module.packages ?? 0
+}
+
+/** Directory of a tool module: its go.mod and go.sum, or its requirements.txt, are the pin. */
+export function toolModule(tool: Tool): string {
+  return join(REPOSITORY_ROOT, 'apps', 'eks-box', 'tools', tool)
+}
+
+/** The version of the Go module `path` that a tool's go.mod pins, such as `v1.35.4`. */
+export function pinnedVersion(tool: Tool, path: string): string {
+  const lines = readFileSync(join(toolModule(tool), 'go.mod'), 'utf8').split('\n')
+  const pin = lines
+    .map((line) => line.trim().replace('require ', '').split(' '))
+    .find(([name]) => name === path)
+  if (pin?.[1] === undefined) throw new TypeError(`tools/${tool}/go.mod pins no ${path}`)
+  return pin[1]
+}
+
+/** The version of Kubernetes the box runs, such as `v1.35.4`. */
+export function kubernetesVersion(): string {
+  return pinnedVersion('kubernetes', 'k8s.io/kubernetes')
+}
+
+/** Directory the programs of `tool` are installed in; its name changes with the pin. */
+export function toolDirectory(config: BoxConfig, tool: Tool): string {
+  const pin = createHash('sha256')
+  for (const file of ['go.mod', 'go.sum', 'main.go', 'requirements.txt']) {
+    const path = join(toolModule(tool), file)
+    if (existsSync(path)) pin.update(readFileSync(path))
+  }
+  return join(config.cacheDir, 'tools', `${tool}-${pin.digest('hex').slice(0, 12)}`)
+}
+
+/** The tool module that builds `program`. */
+function toolOf(program: Program): Tool {
+  const tool = TOOL_NAMES.find((name) => (TOOLS[name].programs as readonly string[]).includes(program))
+  if (tool === undefined) throw new TypeError(`no tool module builds ${program}`)
+  return tool
+}
+
+/** Absolute path of a pinned program, built or not. */
+export function programPath(config: BoxConfig, program: Program): string {
+  return join(toolDirectory(config, toolOf(program)), program)
+}
+
+/**
+ * Absolute path of a pinned program that is about to be run.
+ *
+ * @throws ActionableError when it is not built at its present pin.
+ */
+export function builtProgram(config: BoxConfig, program: Program): string {
+  const path = programPath(config, program)
+  if (existsSync(path)) return path
+  throw new ActionableError(
+    `${program} is not built at the version that this checkout pins`,
+    `build it with \`make tools TOOL=${toolOf(program)}\``,
+  )
+}
+
+/** The Python of the environment that holds the AWS CLI, boto3 and the AWS emulator. */
+export function awsPythonPath(config: BoxConfig): string {
+  return join(toolDirectory(config, 'aws'), 'venv', 'bin', 'python3')
+}
+
+/** Kubernetes' own OpenAPI document, kept beside the programs it describes. */
+export function openApiPath(config: BoxConfig): string {
+  return join(toolDirectory(config, 'kubernetes'), 'swagger.json')
+}
+
+/** Those of `tools` that are not built at their present pin. */
+export function missingTools(config: BoxConfig, tools: readonly Tool[] = TOOL_NAMES): Tool[] {
+  return tools.filter((tool) => !existsSync(toolDirectory(config, tool)))
+}
+
+/** Name of the image every pod's sandbox runs; containerd imports it from a file and never pulls it. */
+export const PAUSE_IMAGE = 'eks-box.local/pause:1'
+
+/** The file that holds `PAUSE_IMAGE`. */
+export function pauseArchivePath(config: BoxConfig): string {
+  return join(toolDirectory(config, 'pause'), 'pause.tar')
+}
