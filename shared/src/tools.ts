@@ -43,7 +43,7 @@ export const TOOLS = {
     packages: 1100,
   },
   coredns: { programs: ['coredns'], installer: 'go', neededBy: 'up', coldSeconds: 15, packages: 102 },
-  etcd: { programs: ['etcd'], installer: 'go', neededBy: 'up', coldSeconds: 10, packages: 98 },
+  etcd: { programs: ['etcd'], installer: 'go', neededBy: 'up', coldSeconds: 25, packages: 277 },
   registry: { programs: ['registry'], installer: 'go', neededBy: 'up', coldSeconds: 20, packages: 160 },
   helm: { programs: ['helm'], installer: 'go', neededBy: 'up', coldSeconds: 30, packages: 383 },
   k6: { programs: ['k6'], installer: 'go', neededBy: 'up', coldSeconds: 45, packages: 285 },
