@@ -151,7 +151,7 @@ fix: node_modules
 tools: node_modules
 	@$(BOX) tools $(TOOL)
 
-# Remove intermediate build results, about 4 GB, and tools that nothing has used for two weeks
+# Remove intermediate build results, about 4.5 GB, and tools that nothing has used for two weeks
 .PHONY: prune
 prune: node_modules
 	@$(BOX) prune

@@ -28,10 +28,10 @@ export interface BoxConfig {
 }
 
 /**
- * Free disk space required, in GiB and with room to spare: to build every tool once (modules, intermediate files,
- * programs), and to run a box (images, etcd data, logs).
+ * Free disk space required, in GiB and with room to spare: to build the tools of `make up` once (modules, intermediate
+ * files, programs), and to run a box (images, etcd data, logs).
  */
-export const DISK_NEEDED = { build: 15, run: 3 } as const
+export const DISK_NEEDED = { build: 10, run: 3 } as const
 
 /** Default for `BOX_STATE_DIR`, the parent of the boxes' state directories. Removed with the last box. */
 export const DEFAULT_STATE_ROOT = '/var/lib/eks-box'

@@ -83,9 +83,12 @@ async function prepare(
   if (tasks.length > 0) {
     try {
       await perform(tasks)
-    } finally {
-      await handOverTools(config, process.env)
+    } catch (error) {
+      // What is still ending may remove files meanwhile; the cause of the failure matters more.
+      await handOverTools(config, process.env).catch(() => {})
+      throw error
     }
+    await handOverTools(config, process.env)
     for (const name of await removeUnused(config)) console.log(`removed ${name}, unused for two weeks`)
   }
   await markUsed(config, tools)
