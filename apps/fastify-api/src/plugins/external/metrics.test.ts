@@ -20,3 +20,12 @@ t.test('fastify-metrics keeps timers in the field that the service replaces', as
   await app.ready()
   t.notOk(Reflect.get(app.metrics, FIELD) instanceof WeakMap)
 })
+
+t.test('a timer without labels observes as well', async (t) => {
+  const { app } = await build(t)
+  await app.ready()
+  const histogram = new app.metrics.client.Histogram({ name: 'a', help: 'a', registers: [] })
+  t.type(histogram.startTimer()(), 'number')
+  const { values } = await histogram.get()
+  t.match(values.at(-1), { metricName: 'a_count', value: 1 })
+})

@@ -41,11 +41,11 @@ async function describe(routes: readonly RouteOptions[], schemas: Record<string,
     }),
     refResolver: { buildLocalReference: ({ $id }) => String($id) },
   })
-  // Nothing is validated or serialised here.
-  app.setValidatorCompiler(() => () => true)
+  // This app serves no requests, so it needs no validators, serialisers and handlers.
+  app.setValidatorCompiler(() => Boolean)
   app.setSerializerCompiler(() => String)
   for (const schema of Object.values(schemas)) app.addSchema(schema)
-  for (const { method, url, schema = {} } of routes) app.route({ method, url, schema, handler: () => {} })
+  for (const { method, url, schema = {} } of routes) app.route({ method, url, schema, handler: Boolean })
   await app.ready()
   return JSON.stringify(app.swagger())
 }
