@@ -62,7 +62,7 @@ const steps: readonly Step[] = [
       'typecheck',
       'test',
       '--output-logs=errors-only',
-      '--concurrency=1',
+      '--concurrency=2',
       '--continue',
     ],
     environment: pinned,
