@@ -35,7 +35,7 @@ async function fuzz(): Promise<void> {
   await migrate(database, 10_000)
   const service = await start(
     { teardown },
-    // Waiting and burning CPU time to order find nothing.
+    // Waiting and burning CPU time find no faults.
     { DATABASE_URL: database, LOAD_MAX_MS: '20', LOG_REQUESTS_PER_SECOND: '0' },
   )
 

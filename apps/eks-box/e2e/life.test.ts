@@ -27,7 +27,7 @@ for (const listener of listeners) listener.close()
 const environment: Record<string, string> = {
   BOX_NAME: 'e2e',
   ENV: 'local',
-  // Not the one of whoever runs this.
+  // Not the region of the caller's shell.
   KUBECONFIG: '',
   ...Object.fromEntries(
     Object.values(portVariables).map((variable, index) => [variable, freePorts[index] ?? '']),
@@ -310,7 +310,7 @@ await t.test('without a valid signature AWS refuses, and a web page gets nowhere
   t.match(await refused(guessed, 'ec2', 'describe-vpcs'), /\(AuthFailure\)/)
   t.match(await refused(guessed, 'eks', 'list-clusters'), /\(InvalidSignatureException\)/)
   const token = await refused({}, 'eks', 'describe-cluster', '--name', 'none')
-  t.match(token, /\(ResourceNotFoundException\)/, 'the right key is only told that there is none')
+  t.match(token, /\(ResourceNotFoundException\)/, 'the right key learns that there is no such cluster')
   const endpoint = awsEnvironment(config)['AWS_ENDPOINT_URL']
   const form = { 'content-type': 'application/x-www-form-urlencoded' }
   const unsigned = await fetch(`${endpoint}/`, { method: 'POST', headers: form, body: 'Action=ListUsers' })
@@ -720,7 +720,7 @@ await t.test(
     const driver = driveVolume('data', VolumeId)
     const logGroupName = `/aws/eks/${CLUSTER_NAME}/cluster`
     const afterLogGroup = async (line: string) => {
-      // EKS delivers logs after the cluster is gone, and that creates the group anew.
+      // EKS delivers logs after the cluster is gone, and that recreates the group.
       if (/aws_cloudwatch_log_group\.this\S*: Destruction complete/.test(line)) {
         await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
       }

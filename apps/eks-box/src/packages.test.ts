@@ -134,6 +134,6 @@ t.test('without root the one command to copy is given', async (t) => {
   t.strictSame(calls(), [])
 })
 
-t.test('a system without apt-get is told the names', async (t) => {
+t.test('a system without apt-get gets the names of the packages', async (t) => {
   await t.rejects(installPackages(wanted, { PATH: t.testdir() }), { message: /lacks quux-tools, quuz/ })
 })

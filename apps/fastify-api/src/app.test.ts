@@ -75,7 +75,7 @@ for (const [what, status, request] of refusals) {
   })
 }
 
-t.test('problems can be told apart by their type', async (t) => {
+t.test('each kind of problem has its own type', async (t) => {
   const { app } = await build(t)
   const post = { method: 'POST', url: '/api/v1/tasks' } as const
   const absent = '/api/v1/tasks/00000000-0000-4000-8000-000000000000'
@@ -119,7 +119,7 @@ t.test('what the router refuses is answered, logged and counted like every other
   t.equal(await metric(app, series), 1)
 })
 
-t.test('an unexpected error is told to the log, not to the client', async (t) => {
+t.test('an unexpected error is logged, but not sent to the client', async (t) => {
   const { app, lines } = await build(t)
   app.get('/broken', async () => {
     throw Object.assign(new Error('the table is gone'), { password: 'hunter2' })
@@ -142,7 +142,7 @@ t.test('an unexpected error is told to the log, not to the client', async (t) =>
   t.match(problem(t, await app.inject('/unheard-of')), { title: 'Error', status: 599 })
 })
 
-t.test('a request is one line in the log, under the id the client is told', async (t) => {
+t.test('a request is one line in the log, with the id that the client receives', async (t) => {
   const { app, lines } = await build(t)
   const given = await app.inject({ url: '/?token=secret', headers: { 'x-request-id': 'abc-1' } })
   t.equal(given.headers['x-request-id'], 'abc-1')
@@ -318,7 +318,7 @@ t.test('what decides a browser is said on every answer', async (t) => {
 })
 
 t.test(
-  'a client that asks too often is told to wait; by the address that a trusted proxy names',
+  'a client that exceeds the rate limit has to wait; the address is the one that a trusted proxy reports',
   async (t) => {
     const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '2', TRUSTED_PROXY_HOPS: '1' })
     const ask = (client: string, url = '/') => app.inject({ url, headers: { 'x-forwarded-for': client } })

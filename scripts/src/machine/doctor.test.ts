@@ -21,7 +21,7 @@ t.test('a program that is new enough needs nothing', async (t) => {
   t.strictSame(judge(go, 'go version go1.27.0 linux/amd64'), { subject: 'Go', found: '1.27.0' })
 })
 
-t.test('a missing and an outdated program are told apart, both with the remedy', async (t) => {
+t.test('a missing program and an outdated one are reported differently, both with the remedy', async (t) => {
   t.strictSame(judge(go, undefined), { subject: 'Go', found: 'missing', remedy: 'install Go' })
   t.strictSame(judge(go, 'go version go1.21.0 linux/amd64'), {
     subject: 'Go',

@@ -23,9 +23,9 @@ export interface RedisConnectionOptions {
   commandTimeoutMs: number
   /** Proves that a new connection is of use; it is not used before, and not at all when this fails or is late. */
   probe(client: RedisClient): Promise<unknown>
-  /** Redis cannot be used: told once per outage, before anything is asked to go on without it. */
+  /** Redis is unavailable. Called once per outage, before any operation continues without it. */
   onDown(error: Error): void
-  /** Redis can be used: told after the start, and after every outage. */
+  /** Redis is available. Called after the start and after each outage. */
   onUp(): void
 }
 

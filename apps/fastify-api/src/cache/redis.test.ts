@@ -37,7 +37,7 @@ async function connectedPod(t: Test, redis: RedisServer, options: Partial<RedisC
 /** Something that listens where a Redis should, and what it does with connections. */
 async function listen(t: Test, onConnection: (socket: Socket) => void): Promise<number> {
   const server = createServer((socket) => {
-    // Whoever connected may be gone before it is answered.
+    // The client may have disconnected before the answer.
     socket.on('error', () => {})
     onConnection(socket)
   }).listen(0, '127.0.0.1')
@@ -122,35 +122,38 @@ t.test('what others have put under a key is no value, and makes room for one', a
   t.strictSame(observer.story, ['up'], 'that is no outage')
 })
 
-t.test('killed under use: every get answers; back again: shared again; each told once', async (t) => {
-  const redis = await server(t)
-  const { cache, observer } = await connectedPod(t, redis)
-  let asking = true
-  let answers = 0
-  const client = async (): Promise<void> => {
-    while (asking) {
-      const { value } = await cache.get(`${answers % 100}`, FRESHNESS, loading('value'))
-      if (value !== 'value') throw new Error(`${value} was never loaded`)
-      answers++
-      await new Promise(setImmediate)
+t.test(
+  'every get answers while Redis is down; the cache is shared again afterwards; each change is reported once',
+  async (t) => {
+    const redis = await server(t)
+    const { cache, observer } = await connectedPod(t, redis)
+    let asking = true
+    let answers = 0
+    const client = async (): Promise<void> => {
+      while (asking) {
+        const { value } = await cache.get(`${answers % 100}`, FRESHNESS, loading('value'))
+        if (value !== 'value') throw new Error(`${value} was never loaded`)
+        answers++
+        await new Promise(setImmediate)
+      }
     }
-  }
-  const clients = Promise.all(Array.from({ length: 50 }, client))
-  const down = once(observer, 'down')
-  await redis.kill()
-  await down
-  const up = once(observer, 'up')
-  await redis.start()
-  await up
-  asking = false
-  await clients
-  t.equal(observer.outcomes.length, answers)
-  t.match(observer.story, ['up', /^Redis at 127\.0\.0\.1:\d+: ./, 'up'])
-  t.equal(observer.story.length, 3)
-  await cache.get('after', FRESHNESS, loading('value'))
-  const other = await connectedPod(t, redis)
-  t.equal(await outcome(other.cache, 'after'), 'hit value')
-})
+    const clients = Promise.all(Array.from({ length: 50 }, client))
+    const down = once(observer, 'down')
+    await redis.kill()
+    await down
+    const up = once(observer, 'up')
+    await redis.start()
+    await up
+    asking = false
+    await clients
+    t.equal(observer.outcomes.length, answers)
+    t.match(observer.story, ['up', /^Redis at 127\.0\.0\.1:\d+: ./, 'up'])
+    t.equal(observer.story.length, 3)
+    await cache.get('after', FRESHNESS, loading('value'))
+    const other = await connectedPod(t, redis)
+    t.equal(await outcome(other.cache, 'after'), 'hit value')
+  },
+)
 
 t.test('while it is down, the database is asked once per key, not once per request', async (t) => {
   const redis = await server(t)
@@ -253,21 +256,24 @@ t.test('a Redis that is full from the start is not used until it has room', asyn
   t.match(observer.story, [/OOM/, 'up'])
 })
 
-t.test('absent from the start: told once, everything works; used as soon as it is there', async (t) => {
-  const redis = await server(t)
-  await redis.kill()
-  const { cache, observer } = pod(t, redis.url)
-  const down = once(observer, 'down')
-  t.equal(await outcome(cache, 'key'), 'miss value', 'nobody waits for a connection')
-  await down
-  t.equal(await outcome(cache, 'later'), 'miss value')
-  const up = once(observer, 'up')
-  await redis.start()
-  await up
-  t.match(observer.story, [/ECONNREFUSED/, 'up'])
-  t.equal(observer.story.length, 2)
-  t.equal(await outcome(cache, 'later'), 'miss value', 'the shared one is asked now')
-})
+t.test(
+  'without Redis at the start everything works, with one report; Redis is used as soon as it is available',
+  async (t) => {
+    const redis = await server(t)
+    await redis.kill()
+    const { cache, observer } = pod(t, redis.url)
+    const down = once(observer, 'down')
+    t.equal(await outcome(cache, 'key'), 'miss value', 'nobody waits for a connection')
+    await down
+    t.equal(await outcome(cache, 'later'), 'miss value')
+    const up = once(observer, 'up')
+    await redis.start()
+    await up
+    t.match(observer.story, [/ECONNREFUSED/, 'up'])
+    t.equal(observer.story.length, 2)
+    t.equal(await outcome(cache, 'later'), 'miss value', 'the shared one is asked now')
+  },
+)
 
 t.test('a host all of whose addresses refuse: the error says so', async (t) => {
   const redis = await server(t)
@@ -334,7 +340,7 @@ t.test('a password is in no error', async (t) => {
   }
 })
 
-t.test('an outage is told once, however often connecting fails', async (t) => {
+t.test('an outage is reported once, however often connecting fails', async (t) => {
   let attempts = 0
   const third = Promise.withResolvers<void>()
   const port = await listen(t, (socket) => {
@@ -346,12 +352,12 @@ t.test('an outage is told once, however often connecting fails', async (t) => {
   t.equal(observer.story.length, 1)
 })
 
-t.test('once it is closed nothing is told any more', async (t) => {
+t.test('a closed cache reports nothing', async (t) => {
   const redis = await server(t)
   const connected = await connectedPod(t, redis)
   const connecting = pod(t, redis.url)
   await Promise.all([connected.cache.close(), connecting.cache.close()])
-  // Whoever began later is told later.
+  // Later starts are reported later.
   await connectedPod(t, redis)
   await redis.kill()
   const refused = pod(t, redis.url)

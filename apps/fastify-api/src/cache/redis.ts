@@ -13,9 +13,9 @@ export interface RedisCacheOptions {
   ca?: string | undefined
   /** Most memory that cached values take here while Redis is down, in bytes. */
   maxBytes: number
-  /** Milliseconds to wait for an answer of Redis; 200 unless told: many times what it takes in the same region. */
+  /** Milliseconds to wait for an answer of Redis; 200 by default: many times what it takes in the same region. */
   commandTimeoutMs?: number
-  /** The clock, in milliseconds since the epoch; `Date.now` unless told. */
+  /** The clock, in milliseconds since the epoch; `Date.now` by default. */
   now?: () => number
 }
 

@@ -95,7 +95,7 @@ t.test('when the answer to a call is lost, the call is repeated and nothing is d
     const { task, replayed } = await store.create({ title: 'Plants' })
     t.equal(replayed, false)
     t.strictSame((await store.list({ limit: 10 })).tasks, [task])
-    t.equal(lost.length, 1, 'the loss is told')
+    t.equal(lost.length, 1, 'the loss is reported')
   })
 
   t.test('create with an idempotency key', async (t) => {
@@ -325,7 +325,7 @@ t.test('idempotency keys that are too old', async (t) => {
   })
 })
 
-t.test('the pool tells of its connections', async (t) => {
+t.test('the pool reports its connections', async (t) => {
   const url = await database()
   const store = open(t, { ...PATIENT, url, poolSize: 1 })
   t.strictSame(store.pool(), { total: 0, idle: 0, waiting: 0 })

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { CacheEvents, CacheOutcome } from '../cache/cache.ts'
 
-/** Remembers what a cache tells of itself; emits `up` and `down`, so that a test can wait for them. */
+/** Records the state changes of a cache; emits `up` and `down`, so that a test can wait for them. */
 export class Observer extends EventEmitter<{ up: []; down: [] }> implements CacheEvents {
   readonly outcomes: CacheOutcome[] = []
   /** Messages of outages and `up`, in the order in which they came. */

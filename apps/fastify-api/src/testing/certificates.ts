@@ -10,7 +10,7 @@ export interface Certificate {
   key: string
 }
 
-/** A certificate authority that nobody trusts unless told to; gone with the test. By the command `openssl`. */
+/** A certificate authority that is trusted only where a test configures it; gone with the test. By the command `openssl`. */
 export class Authority {
   readonly #folder = mkdtempSync(join(tmpdir(), 'authority-'))
   /** Its own certificate. */

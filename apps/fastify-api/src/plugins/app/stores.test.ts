@@ -7,7 +7,7 @@ import { RedisServer } from '../../testing/redis-server.ts'
 
 const task = { method: 'POST', url: '/api/v1/tasks', payload: { title: 'a task' } } as const
 
-/** Asks again and again: what is told in the background is told soon. */
+/** Polls, because background work reports after a while. */
 async function until(condition: () => unknown): Promise<void> {
   while (!(await condition())) await setTimeout(20)
 }
@@ -82,10 +82,10 @@ t.test('a shared cache that goes away costs nothing but time', async (t) => {
   for (let count = 0; count < 20; count++) t.equal((await summary()).statusCode, 200)
   await until(async () => (await metric(app, 'cache_store_up')) === 0)
   // On a busy machine there may have been outages before: in each there is one line, and one when it is over.
-  const told = lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the shared cache'))
-  t.match(told.at(-1), /^the shared cache does not answer/)
+  const reports = lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the shared cache'))
+  t.match(reports.at(-1), /^the shared cache does not answer/)
   t.ok(
-    told.every((msg, index) => msg !== told[index + 1]),
+    reports.every((msg, index) => msg !== reports[index + 1]),
     'one line an outage',
   )
 
