@@ -17,7 +17,6 @@ import {
 
 /** The release's namespace. */
 export const NAMESPACE = SERVICE
-const namespace = NAMESPACE
 
 const selector = `app.kubernetes.io/instance=${SERVICE}`
 const migrationSelector = `app.kubernetes.io/name=${SERVICE}-migration,${selector}`
@@ -97,7 +96,7 @@ export class Release {
     this.rolloutTimeout = rolloutTimeout
     this.#access = [
       ...(access.from === 'box' ? ['--kubeconfig', access.kubeconfig] : ['--kube-context', access.context]),
-      ...['--namespace', namespace],
+      ...['--namespace', NAMESPACE],
     ]
     const kubeConfig = loadKubeConfig(access)
     this.core = kubeConfig.makeApiClient(CoreV1Api)
@@ -124,7 +123,7 @@ export class Release {
     if (/release: not found/.test(all)) return []
     throw new ActionableError(
       `the release's history cannot be read: ${helmCause(all)}`,
-      `once the cluster answers, see \`helm history ${SERVICE} --namespace ${namespace}\``,
+      `once the cluster answers, see \`helm history ${SERVICE} --namespace ${NAMESPACE}\``,
     )
   }
 
@@ -139,7 +138,7 @@ export class Release {
     if (failed) {
       throw new ActionableError(
         `the previous revision could not be restored: ${helmCause(all)}`,
-        `see \`helm history ${SERVICE} --namespace ${namespace}\` and \`kubectl get events --namespace ${namespace}\``,
+        `see \`helm history ${SERVICE} --namespace ${NAMESPACE}\` and \`kubectl get events --namespace ${NAMESPACE}\``,
       )
     }
     return revision === undefined
@@ -149,12 +148,18 @@ export class Release {
 
   /** The generation of the Deployment, which changes with its specification. */
   async generation(): Promise<number | undefined> {
-    const { items } = await this.apps.listNamespacedDeployment({ namespace, labelSelector: selector })
+    const { items } = await this.apps.listNamespacedDeployment({
+      namespace: NAMESPACE,
+      labelSelector: selector,
+    })
     return items[0]?.metadata?.generation
   }
 
   async migrationPods(): Promise<V1Pod[]> {
-    const { items } = await this.core.listNamespacedPod({ namespace, labelSelector: migrationSelector })
+    const { items } = await this.core.listNamespacedPod({
+      namespace: NAMESPACE,
+      labelSelector: migrationSelector,
+    })
     return items
   }
 
@@ -174,14 +179,17 @@ export class Release {
     const migration = diagnoseMigration(await this.migrationPods(), earlierMigrationPods)
     if (migration.pending) return migration.diagnosis === undefined ? [] : [migration.diagnosis]
     const { items: deployments } = await this.apps.listNamespacedDeployment({
-      namespace,
+      namespace: NAMESPACE,
       labelSelector: selector,
     })
-    const { items: sets } = await this.apps.listNamespacedReplicaSet({ namespace, labelSelector: selector })
+    const { items: sets } = await this.apps.listNamespacedReplicaSet({
+      namespace: NAMESPACE,
+      labelSelector: selector,
+    })
     const current = deployments[0] && currentReplicaSet(deployments[0], sets)
     if (current === undefined) return []
     const { items: pods } = await this.core.listNamespacedPod({
-      namespace,
+      namespace: NAMESPACE,
       labelSelector: `${selector},pod-template-hash=${current.metadata?.labels?.['pod-template-hash']}`,
     })
     return [diagnoseReplicaSet(current) ?? [], ...pods.map((pod) => diagnosePod(pod) ?? [])]
@@ -213,7 +221,7 @@ export class Release {
         group: 'external-secrets.io',
         version: 'v1',
         plural: 'externalsecrets',
-        namespace,
+        namespace: NAMESPACE,
         name: SERVICE,
       })
     } catch (failure) {

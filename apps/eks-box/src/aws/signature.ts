@@ -192,7 +192,7 @@ export async function checkSignature(
   )
 }
 
-/** The payload hash, or a placeholder for an unsigned body, that the signature covers. */
+/** The payload hash that the signature covers; AWS defines a fixed text for a body that is not signed. */
 function payloadHash(request: AwsRequest, { service, signedHeaders, lifetime }: Signature): string {
   const declared = request.headers['x-amz-content-sha256']
   // Presigned URLs of S3 do not sign the body.
