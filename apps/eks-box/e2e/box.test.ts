@@ -1,0 +1,388 @@
+/**
+ * A box from its first start to its removal, with the service in it: each step through the commands that the README
+ * names, beside whatever else runs on this machine.
+ */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
+import { kubeconfigPath } from 'shared/box'
+import { programPath } from 'shared/tools'
+import t from 'tap'
+import { COMPONENT_NAMES, type ComponentName } from '../src/components/component.ts'
+import { cgroupRoot } from '../src/components/kubelet.ts'
+import { runningBox } from '../src/lifecycle/box.ts'
+import { traces } from './machine.ts'
+import { operate, repository } from './operator.ts'
+
+const minute = 60_000
+
+const { environment, config, make, kubectl } = await operate('e2e', 24_600)
+const results = t.testdir()
+
+/** Runs a load test and returns its report. The caller checks the results. */
+async function load(scenario: string, args: string[], extra: Record<string, string> = {}) {
+  const file = join(results, `${scenario}-${Date.now()}.json`)
+  const { all } = await execa('node', ['loadtest/src/run.ts', scenario, '--summary', file, ...args], {
+    cwd: repository,
+    env: { ...environment, ...extra },
+    all: true,
+    reject: false,
+  })
+  if (!existsSync(file)) throw new Error(`the load test wrote no report:\n${all}`)
+  return { said: all, ...JSON.parse(readFileSync(file, 'utf8')) }
+}
+
+async function statusOf(name: ComponentName) {
+  return (await runningBox(config))?.components.find((component) => component.name === name)
+}
+
+/** Kills a component the hardest way, or makes it hang, and waits until the box has brought it back. */
+async function killAndRecover(name: ComponentName, signal: 'KILL' | 'STOP' = 'KILL'): Promise<void> {
+  const before = await statusOf(name)
+  if (before?.pid === undefined) throw new Error(`${name} is not running`)
+  await execa('node', ['apps/eks-box/src/cli.ts', 'exec', 'kill', `-${signal}`, String(before.pid)], {
+    cwd: repository,
+    env: environment,
+  })
+  const deadline = Date.now() + 3 * minute
+  for (;;) {
+    const now = await statusOf(name)
+    if (now?.state === 'ready' && now.restarts > before.restarts) return
+    if (Date.now() > deadline) throw new Error(`${name} did not come back: ${JSON.stringify(now)}`)
+    await sleep(200)
+  }
+}
+
+const inService = ['--namespace=fastify-app']
+const ofRelease = ['--selector', 'app.kubernetes.io/instance=fastify-app']
+
+/** Waits until every pod that the Deployment wants is there and ready, and no other. */
+async function settled(): Promise<void> {
+  await kubectl(...inService, 'rollout', 'status', 'deployment/fastify-app', '--timeout=120s')
+}
+
+async function serves(): Promise<boolean> {
+  const response = await fetch(`http://127.0.0.1:${config.ports.service}/readyz`).catch(() => undefined)
+  return response?.status === 200
+}
+
+await make('down')
+// As the plugin of a graphics card leaves it for a kubelet of the machine's own, which the box must not disturb.
+const plugins = '/var/lib/kubelet/device-plugins'
+const madeKubelet = mkdirSync(plugins, { recursive: true })
+const socket = join(plugins, 'e2e.sock')
+writeFileSync(socket, '')
+const before = await traces(config.name, config.stateDir, cgroupRoot(config))
+t.teardown(async () => {
+  // `make down` removes the logs, which explain a failure.
+  if (!t.passing()) await make('logs-export')
+  await make('down')
+  rmSync(madeKubelet ?? socket, { recursive: true, force: true })
+})
+
+await t.test('an interrupted start leaves nothing running, and the next one recovers', async (t) => {
+  for (const moment of [/Start box/, /[1-5] of 14 ready/, /([6-9]|1[0-3]) of 14 ready/]) {
+    const up = execa('node', ['apps/eks-box/src/cli.ts', 'up'], {
+      cwd: repository,
+      env: environment,
+      reject: false,
+      all: true,
+    })
+    // Once, as a person would: a second signal may meet a process that is on its way out.
+    let interrupted = false
+    for await (const line of up.iterable({ from: 'all' })) {
+      if (interrupted || !moment.test(line)) continue
+      interrupted = true
+      up.kill('SIGINT')
+    }
+    const { exitCode, all } = await up
+    t.equal(exitCode, 1)
+    t.match(all, /error: interrupted while the box was starting\n next: run `make up` again/)
+    t.equal(await runningBox(config), undefined)
+    const left = await traces(config.name, config.stateDir, cgroupRoot(config))
+    t.strictSame(left, before, `interrupted at ${moment}`)
+  }
+  await make('box')
+  t.match(await make('status'), /box e2e: ready/)
+})
+
+await t.test('starting a running box does no work and says so', async (t) => {
+  t.match(await make('box'), /box e2e is up: nothing to build/)
+})
+
+await t.test(
+  'the node is one that pods with mount propagation can run on, and its kubelet has not used the machine’s directories',
+  async (t) => {
+    t.equal(await make('exec', { CMD: 'findmnt --noheadings --output PROPAGATION /' }), 'shared')
+    const now = await traces(config.name, config.stateDir, cgroupRoot(config))
+    t.strictSame(now.sysctls, before.sysctls)
+    t.ok(existsSync(socket))
+  },
+)
+
+await t.test('the service is built, pushed and rolled out under its production name', async (t) => {
+  await make('apply')
+  await make('build')
+  await make('push')
+  await make('deploy')
+  t.match(
+    await kubectl('--namespace=fastify-app', 'get', 'deployment/fastify-app', '-o=jsonpath={..image}'),
+    /^\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com\/fastify-app[:@]/,
+  )
+  t.ok(await serves())
+  const { stdout } = await execa(programPath(config, 'helm'), [
+    ...['test', 'fastify-app', '--namespace', 'fastify-app', '--kubeconfig', kubeconfigPath(config)],
+  ])
+  t.match(stdout, /Phase:\s+Succeeded/, "the chart's own test")
+})
+
+await t.test('the API server takes the charts with the values of every environment and case', async (t) => {
+  const { stdout } = await execa(
+    'node',
+    ['scripts/src/charts/dry-run-charts.ts', '--kubeconfig', kubeconfigPath(config)],
+    { cwd: repository, env: { KUBECTL: programPath(config, 'kubectl'), HELM: programPath(config, 'helm') } },
+  )
+  for (const name of ['values-prod', 'ci/database', 'karpenter-nodes']) t.match(stdout, name)
+})
+
+await t.test('pods resolve names, and logs and exec reach them', async (t) => {
+  const pod = await kubectl('--namespace=fastify-app', 'get', 'pods', '-o=jsonpath={.items[0].metadata.name}')
+  const lookUp = "require('dns').lookup('fastify-app.fastify-app.svc.cluster.local',(e,a)=>console.log(e??a))"
+  t.match(
+    await kubectl('--namespace=fastify-app', 'exec', pod, '--', 'node', '-e', lookUp),
+    /^172\.20\.\d+\.\d+$/,
+  )
+  t.match(await kubectl('--namespace=fastify-app', 'logs', pod), /"msg"/)
+  const { optionalDependencies } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'))
+  t.equal(
+    await kubectl('--namespace=fastify-app', 'exec', pod, '--', 'node', '--version'),
+    `v${optionalDependencies[`node-linux-${process.arch}`]}`,
+    'the image holds the pinned Node',
+  )
+  await t.rejects(kubectl('--namespace=fastify-app', 'exec', pod, '--', '/bin/sh', '-c', 'true'), {
+    message: /no such file or directory/,
+  })
+})
+
+await t.test(
+  'load makes the HPA scale from 2 replicas to at least 4 and back, without a failed request',
+  async (t) => {
+    const { summary, said } = await load('scaling', ['--until-scaled-down'], { HOLD: '45s' })
+    t.comment(said)
+    t.equal(summary.failed, 0)
+    t.equal(summary.replicas.from, 2)
+    t.ok(summary.replicas.max >= 4, `${summary.replicas.max} replicas at the peak`)
+    t.type(summary.replicas.backSecond, 'number', 'back at 2')
+  },
+)
+
+await t.test('no request is lost while pods come and go for every reason there is', async (t) => {
+  const steady = load('steady', [], { RATE: '65', DURATION: '240s' })
+  const names = async () =>
+    (await kubectl(...inService, 'get', 'pods', ...ofRelease, '-o=jsonpath={.items[*].metadata.name}')).split(
+      ' ',
+    )
+  await sleep(5000)
+
+  await kubectl(...inService, 'rollout', 'restart', 'deployment/fastify-app')
+  await settled()
+
+  const [first] = await names()
+  await kubectl(...inService, 'delete', 'pod', String(first), '--wait=false')
+  await settled()
+
+  const drained = await names()
+  const node = await kubectl('get', 'nodes', '-o=jsonpath={.items[0].metadata.name}')
+  const drain = execa(
+    programPath(config, 'kubectl'),
+    [
+      ...['--kubeconfig', kubeconfigPath(config), 'drain', node, `--pod-selector=${ofRelease[1]}`],
+      ...['--timeout=120s'],
+    ],
+    { all: true },
+  )
+  let refused = false
+  for await (const line of drain.iterable({ from: 'all' })) {
+    // The one node takes no pods now, so the first that was evicted has no successor, and the second must stay
+    // until the node takes pods again.
+    if (refused || !/violate the pod's disruption budget/.test(line)) continue
+    refused = true
+    await kubectl('uncordon', node)
+  }
+  await drain
+  t.ok(refused, 'the disruption budget holds the last pod back')
+  await settled()
+  const left = await names()
+  t.notOk(
+    left.some((name) => drained.includes(name)),
+    'and then it goes as well',
+  )
+
+  const said = await make('deploy', { IMAGE_TAG: 'no-such-tag' }, true)
+  t.match(said, /error: .*no-such-tag/)
+  t.match(said, /next: /)
+  await settled()
+
+  await kubectl(...inService, 'scale', 'deployment/fastify-app', '--replicas=4')
+  await kubectl(...inService, 'wait', 'deployment/fastify-app', '--for=jsonpath={.status.readyReplicas}=4')
+  await kubectl(
+    ...[...inService, 'wait', 'deployment/fastify-app', '--for=jsonpath={.status.replicas}=2'],
+    '--timeout=180s',
+  )
+
+  const { summary, said: report } = await steady
+  t.comment(report)
+  t.equal(summary.failed, 0)
+  t.ok(summary.requests >= 12_000, `${summary.requests} requests`)
+})
+
+await t.test('without its database or cache the service does all that needs neither', async (t) => {
+  const base = `http://127.0.0.1:${config.ports.service}`
+  const seen = { root: new Set<number>(), summary: new Set<number>(), tasks: new Set<string>() }
+  let asking = true
+  const client = async () => {
+    while (asking) {
+      seen.root.add((await fetch(base)).status)
+      const tasks = await fetch(`${base}/api/v1/tasks`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ title: 'while things fail' }),
+      })
+      const retry = tasks.headers.has('retry-after') ? ' with Retry-After' : ''
+      seen.tasks.add(`${tasks.status}${retry}`)
+      await sleep(20)
+    }
+  }
+  const clients = Promise.all([client(), client()])
+  await sleep(2000)
+  t.strictSame([...seen.tasks], ['201'], 'tasks are kept')
+
+  const summaries = (async () => {
+    for (let count = 0; count < 100; count++) {
+      seen.summary.add((await fetch(`${base}/api/v1/tasks/summary`)).status)
+      await sleep(50)
+    }
+  })()
+  await killAndRecover('redis')
+  await summaries
+  t.strictSame([...seen.summary], [200], 'without the cache a summary is slower, and that is all')
+  t.strictSame([...seen.tasks], ['201'])
+
+  await killAndRecover('postgres')
+  await sleep(5000)
+  asking = false
+  await clients
+  t.strictSame([...seen.root], [200])
+  t.strictSame(
+    [...seen.tasks].filter((answer) => answer !== '201'),
+    [...seen.tasks].filter((answer) => answer === '503 with Retry-After'),
+    'a route that needs the database asks to be tried again',
+  )
+  const after = await fetch(`${base}/api/v1/tasks?limit=1`)
+  t.equal(after.status, 200, 'and works again when the database is back')
+  t.equal(((await after.json()) as { items: unknown[] }).items.length, 1, 'with all that was kept')
+})
+
+await t.test('requests keep flowing while the control plane is killed part by part', async (t) => {
+  const steady = load('steady', ['--no-cluster'], { RATE: '40', DURATION: '60s' })
+  for (const name of ['etcd', 'kube-apiserver', 'kube-scheduler', 'kube-controller-manager'] as const) {
+    await killAndRecover(name)
+  }
+  const { summary } = await steady
+  t.equal(summary.failed, 0)
+  t.ok(summary.requests >= 2000, `${summary.requests} requests`)
+})
+
+await t.test('every other component comes back when it is killed', async (t) => {
+  const controlPlane = ['etcd', 'kube-apiserver', 'kube-scheduler', 'kube-controller-manager']
+  for (const name of COMPONENT_NAMES.filter((candidate) => !controlPlane.includes(candidate))) {
+    await killAndRecover(name)
+    t.ok(await serves(), `the service answers after ${name} was killed`)
+  }
+  t.match(await make('status'), /box e2e: ready/)
+  t.match(await make('plan'), /no changes/, 'the emulated AWS has forgotten nothing')
+})
+
+await t.test(
+  'a killed host process takes the whole box with it, and `up` brings all of it back',
+  async (t) => {
+    const box = await runningBox(config)
+    if (box === undefined) throw new Error('the box is not running')
+    process.kill(box.host.pid, 'SIGKILL')
+    while ((await traces(config.name, config.stateDir, cgroupRoot(config))).processes.length > 0)
+      await sleep(100)
+    await make('box')
+    const deadline = Date.now() + 3 * minute
+    while (!(await serves()) && Date.now() < deadline) await sleep(500)
+    t.ok(await serves(), 'the service is back without a new deployment')
+  },
+)
+
+await t.test('a component that hangs is started again', async (t) => {
+  await killAndRecover('kube-scheduler', 'STOP')
+  t.match(await make('box'), /box e2e is up: nothing to build/)
+})
+
+await t.test('a stopped box goes on where it was', async (t) => {
+  t.match(await make('stop'), /box e2e is stopped; `make up` starts it again with its data/)
+  const stopped = await traces(config.name, config.stateDir, cgroupRoot(config))
+  t.strictSame(stopped, before)
+  t.match(
+    await make('status', {}, true),
+    /error: box e2e is not running; its data is kept\n next: start it with `make up`/,
+  )
+  await make('box')
+  const deadline = Date.now() + 3 * minute
+  while (!(await serves()) && Date.now() < deadline) await sleep(500)
+  t.ok(await serves(), 'the service is back without a new deployment')
+})
+
+await t.test('one archive holds the logs, the status, and what the cluster says', async (t) => {
+  const archive = join(results, 'logs.tar.gz')
+  await make('logs-export', { OUT: archive })
+  const { stdout: names } = await execa('tar', ['--list', '--file', archive])
+  for (const name of ['status.json', 'logs/kubelet.log', 'logs/box.log', 'cluster/events.txt']) {
+    t.match(names, new RegExp(`^${name}$`, 'm'))
+  }
+  const pods = await execa('tar', ['--extract', '--to-stdout', '--file', archive, 'cluster/pods.txt'])
+  t.match(pods.stdout, /fastify-app/)
+  t.notMatch(names, /pki|credentials|kubeconfig/, 'and no secret')
+})
+
+await t.test('wrong input is one line with the cause and one with the next step', async (t) => {
+  const wrong: [target: string, input: Record<string, string>, cause: RegExp][] = [
+    ['deploy', { ENV: 'production' }, /error: ENV is "production", but there is no such environment/],
+    ['push', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
+    ['plan', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
+    ['plan', { STACK: 'everything' }, /error: STACK is "everything", but there is no such stack/],
+    ['apply', { ENV: 'prod', CI: '' }, /error: this would change production/],
+    ['destroy', { ENV: 'prod' }, /error: this would change production/],
+    ['deploy', { ENV: 'dev' }, /error: your kubeconfig has no context fastify-eks-dev/],
+    ['deploy', { ENV: 'prod', CI: '' }, /error: this would change production/],
+    ['up', { ENV: 'dev' }, /error: ENV=dev does not use the box, so nothing was started/],
+    ['box', { BOX_API_PORT: 'http' }, /error: BOX_API_PORT is "http", which is not a port number/],
+    ['box', { BOX_NAME: 'No Name' }, /error: BOX_NAME is "No Name", which is not a valid box name/],
+    ['loadtest', { BASE_URL: 'http://127.0.0.1:1' }, /error: http:\/\/127\.0\.0\.1:1 does not answer/],
+  ]
+  for (const [target, input, cause] of wrong) {
+    const said = await make(target, input, true)
+    t.match(said, cause)
+    t.match(said, /\n next: \S/)
+    t.notMatch(said, /\n {4}at /, 'no stack trace')
+  }
+})
+
+await t.test('a second box on the same ports is refused with the holder of the port', async (t) => {
+  const said = await make('box', { BOX_NAME: 'second' }, true)
+  t.match(said, /error: port \d+ of 127\.0\.0\.1 is in use by .*\n next: .*BOX_/)
+  await make('down', { BOX_NAME: 'second' })
+  await make('exec', { CMD: 'mountpoint /var/lib/cni' })
+})
+
+await t.test('down leaves nothing behind, and a second one has nothing to do', async (t) => {
+  t.match(await make('down'), /removed box e2e/)
+  t.strictSame(await traces(config.name, config.stateDir, cgroupRoot(config)), before)
+  t.notOk(existsSync(config.stateDir))
+  t.match(await make('down'), /there is no box e2e/)
+})

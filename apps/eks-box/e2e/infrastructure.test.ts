@@ -1,0 +1,403 @@
+/**
+ * The infrastructure of a box from the first apply to the last destroy, each step through the commands that the README
+ * names. Interruptions come at random moments. No pod runs here, so box.test.ts can run beside it.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
+import { awsEnvironment } from 'shared/box'
+import { programPath } from 'shared/tools'
+import t from 'tap'
+import { CLUSTER_NAME } from '../src/cluster.ts'
+import { operate, repository } from './operator.ts'
+
+const { environment, config, make, aws, kubectl } = await operate('e2e-infrastructure', 24700)
+const results = t.testdir()
+
+/** The environment of a session of a role. */
+async function assume(role: string): Promise<Record<string, string>> {
+  const { Role } = await aws('iam', 'get-role', '--role-name', role)
+  const { Credentials } = await aws(
+    ...['sts', 'assume-role', '--role-arn', Role.Arn, '--role-session-name', 'somebody'],
+  )
+  return {
+    AWS_ACCESS_KEY_ID: Credentials.AccessKeyId,
+    AWS_SECRET_ACCESS_KEY: Credentials.SecretAccessKey,
+    AWS_SESSION_TOKEN: Credentials.SessionToken,
+  }
+}
+
+/** A claim with its volume, as the EBS CSI driver would have provisioned it. */
+async function claimVolume(name: string): Promise<string> {
+  const tags = {
+    CSIVolumeName: name,
+    'ebs.csi.aws.com/cluster-name': CLUSTER_NAME,
+    'kubernetes.io/created-for/pvc/name': name,
+    'kubernetes.io/created-for/pvc/namespace': 'default',
+  }
+  const Tags = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }))
+  const { VolumeId } = await aws(
+    ...['ec2', 'create-volume', '--availability-zone', 'eu-central-1a', '--size', '1'],
+    ...['--tag-specifications', JSON.stringify([{ ResourceType: 'volume', Tags }])],
+  )
+  const size = { storage: '1Gi' }
+  const accessModes = ['ReadWriteOnce']
+  const objects = [
+    {
+      kind: 'PersistentVolume',
+      metadata: { name },
+      spec: {
+        capacity: size,
+        accessModes,
+        persistentVolumeReclaimPolicy: 'Delete',
+        csi: { driver: 'ebs.csi.aws.com', volumeHandle: VolumeId },
+        claimRef: { namespace: 'default', name },
+      },
+    },
+    {
+      kind: 'PersistentVolumeClaim',
+      metadata: { name, namespace: 'default' },
+      spec: { accessModes, volumeName: name, storageClassName: '', resources: { requests: size } },
+    },
+  ]
+  const list = {
+    apiVersion: 'v1',
+    kind: 'List',
+    items: objects.map((item) => ({ apiVersion: 'v1', ...item })),
+  }
+  const file = join(results, `${name}.json`)
+  writeFileSync(file, JSON.stringify(list))
+  await kubectl('apply', '--filename', file)
+  return VolumeId
+}
+
+/** Deletes a volume once its claim is gone, as the EBS CSI driver does. The box has none. */
+async function driveVolume(name: string, volumeId: string): Promise<void> {
+  // A driver asks again when the API server does not answer.
+  const claim = () => kubectl('get', 'persistentvolumeclaim', name, '--ignore-not-found').catch(String)
+  while ((await claim()) !== '') await sleep(1000)
+  // Long enough for somebody to wait for it.
+  await sleep(15_000)
+  await aws('ec2', 'delete-volume', '--volume-id', volumeId)
+}
+
+await make('down')
+t.teardown(async () => {
+  // `make down` removes the logs, which explain a failure.
+  if (!t.passing()) await make('logs-export')
+  await make('down')
+})
+
+await make('box')
+
+await t.test('nothing can be pushed before the infrastructure says where to', async (t) => {
+  t.match(
+    await make('push', {}, true),
+    /error: local has no image repository yet\n next: .*make apply ENV=local/,
+  )
+})
+
+await t.test('the infrastructure is applied, and then there is nothing to plan', async (t) => {
+  const applied = await make('apply')
+  t.match(applied, /^cluster \(local\): \d+ to add, 0 to change, 0 to replace, 0 to destroy$/m)
+  t.match(applied, /^applied cluster \(local\)/m)
+  t.match(await make('plan'), /^cluster \(local\): no changes$/m)
+  t.match(
+    await make('output'),
+    /ecr_repository_url\s+= "\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com\/fastify-app"/,
+  )
+})
+
+await t.test('what was applied is what it should be, by the word of AWS itself', async (t) => {
+  const repository = await aws('ecr', 'describe-repositories', '--query', 'repositories[0]')
+  t.match(repository, {
+    repositoryName: 'fastify-app',
+    imageTagMutability: 'IMMUTABLE',
+    imageScanningConfiguration: { scanOnPush: true },
+    encryptionConfiguration: { encryptionType: 'KMS' },
+  })
+  const cluster = await aws('eks', 'describe-cluster', '--name', CLUSTER_NAME, '--query', 'cluster')
+  t.match(cluster, {
+    status: 'ACTIVE',
+    resourcesVpcConfig: { endpointPrivateAccess: true, publicAccessCidrs: ['127.0.0.0/8'] },
+    accessConfig: { authenticationMode: 'API' },
+    encryptionConfig: [{ resources: ['secrets'] }],
+    upgradePolicy: { supportType: 'STANDARD' },
+  })
+  const template = await aws(
+    ...['ec2', 'describe-launch-template-versions', '--versions', '$Default'],
+    ...['--query', 'LaunchTemplateVersions[0].LaunchTemplateData'],
+  )
+  t.match(template, { MetadataOptions: { HttpTokens: 'required', HttpPutResponseHopLimit: 1 } })
+  const tagged = template.TagSpecifications.map(({ ResourceType }: { ResourceType: string }) => ResourceType)
+  t.strictSame(tagged.sort(), ['instance', 'network-interface', 'volume'], 'what it launches is tagged')
+  t.match(template, { BlockDeviceMappings: [{ Ebs: { Encrypted: true, VolumeType: 'gp3' } }] })
+  const discovery = ['--filters', `Name=tag:karpenter.sh/discovery,Values=${CLUSTER_NAME}`]
+  const groups = await aws(
+    'ec2',
+    'describe-security-groups',
+    ...discovery,
+    '--query',
+    'SecurityGroups[].GroupId',
+  )
+  t.equal(groups.length, 1, 'Karpenter finds exactly one security group')
+  const shared = ['--filters', `Name=tag-key,Values=kubernetes.io/cluster/${CLUSTER_NAME}`]
+  const subnets = await aws('ec2', 'describe-subnets', ...shared, '--query', 'Subnets[].Tags')
+  t.equal(subnets.length, 6, 'the subnets carry the cluster’s tag')
+  for (const tags of subnets) {
+    t.ok(
+      tags.some(({ Key }: { Key: string }) => Key === 'Name'),
+      'their owner’s tags are still there',
+    )
+  }
+  const entry = await aws('eks', 'list-pod-identity-associations', '--cluster-name', CLUSTER_NAME)
+  t.match(entry, { associations: [{ namespace: 'kube-system', serviceAccount: /karpenter|ebs-csi/ }] })
+})
+
+await t.test('without a valid signature AWS refuses, and a web page gets nowhere', async (t) => {
+  const refused = async (env: Record<string, string>, ...args: string[]) => {
+    const { failed, stderr } = await execa(programPath(config, 'aws'), args, {
+      env: { ...awsEnvironment(config), ...env },
+      reject: false,
+    })
+    t.ok(failed)
+    return stderr
+  }
+  const guessed = { AWS_SECRET_ACCESS_KEY: 'guessed' }
+  t.match(await refused(guessed, 'sts', 'get-caller-identity'), /\(SignatureDoesNotMatch\)/)
+  t.match(await refused(guessed, 'ec2', 'describe-vpcs'), /\(AuthFailure\)/)
+  t.match(await refused(guessed, 'eks', 'list-clusters'), /\(InvalidSignatureException\)/)
+  const token = await refused({}, 'eks', 'describe-cluster', '--name', 'none')
+  t.match(token, /\(ResourceNotFoundException\)/, 'the right key learns that there is no such cluster')
+  const endpoint = awsEnvironment(config)['AWS_ENDPOINT_URL']
+  const form = { 'content-type': 'application/x-www-form-urlencoded' }
+  const unsigned = await fetch(`${endpoint}/`, { method: 'POST', headers: form, body: 'Action=ListUsers' })
+  t.equal(unsigned.status, 403)
+  t.match(await unsigned.text(), /<Code>MissingAuthenticationToken</)
+  t.equal((await fetch(`${endpoint}/clusters`)).status, 403)
+  const page = await fetch(`${endpoint}/moto-api/reset`, {
+    method: 'POST',
+    headers: { origin: 'https://evil.example' },
+  })
+  t.equal(page.status, 403)
+  t.notOk(page.headers.has('access-control-allow-origin'))
+  t.match(await aws('eks', 'list-clusters', '--query', 'clusters'), [CLUSTER_NAME], 'and nothing is lost')
+})
+
+await t.test('AWS’s own tokens open the cluster, to each principal what its access entry says', async (t) => {
+  const kubeconfig = join(results, 'kubeconfig')
+  await aws('eks', 'update-kubeconfig', '--name', CLUSTER_NAME, '--kubeconfig', kubeconfig, '--output=json')
+  const as = async (role: string | undefined, ...args: string[]) => {
+    const session = role === undefined ? {} : await assume(role)
+    const { all } = await execa(programPath(config, 'kubectl'), ['--kubeconfig', kubeconfig, ...args], {
+      env: {
+        ...awsEnvironment(config),
+        ...session,
+        PATH: `${dirname(programPath(config, 'aws'))}:${process.env['PATH']}`,
+      },
+      all: true,
+      reject: false,
+    })
+    return all
+  }
+  t.equal(await as(undefined, 'auth', 'can-i', '*', '*'), 'yes', 'the operator administers')
+  t.equal(await as('fastify-eks-readonly', 'auth', 'can-i', 'list', 'pods', '--all-namespaces'), 'yes')
+  t.equal(await as('fastify-eks-readonly', 'auth', 'can-i', 'create', 'pods'), 'no')
+  t.equal(
+    await as('fastify-eks-readonly', 'auth', 'can-i', 'get', 'secrets'),
+    'no',
+    'to view is not to view secrets',
+  )
+  t.match(await as('fastify-eks-deploy', 'auth', 'whoami'), /fastify-app:deploy/)
+  await aws('iam', 'create-role', '--role-name', 'stranger', '--assume-role-policy-document', '{}')
+  t.match(await as('stranger', 'get', 'nodes'), /Unauthorized|must be logged in/)
+  const guessed = await execa(programPath(config, 'kubectl'), ['--kubeconfig', kubeconfig, 'get', 'nodes'], {
+    env: {
+      ...awsEnvironment(config),
+      AWS_SECRET_ACCESS_KEY: 'guessed',
+      PATH: `${dirname(programPath(config, 'aws'))}:${process.env['PATH']}`,
+    },
+    all: true,
+    reject: false,
+  })
+  t.match(guessed.all, /Unauthorized|must be logged in/, 'an access key id alone opens nothing')
+  await aws('iam', 'delete-role', '--role-name', 'stranger', '--output=json')
+})
+
+await t.test('a change is planned as a change, and wrong input changes nothing', async (t) => {
+  const wrong: [variable: string, value: string, cause: RegExp][] = [
+    ['kubernetes_version', '1.29', /EKS has no Kubernetes 1\.29 in standard support; it has 1\.\d+/],
+    ['vpc_id', 'vpc-0123456789abcdef0', /(no matching EC2 VPC|InvalidVpcID|does not exist|couldn't find)/],
+    [
+      'private_subnet_ids',
+      '["subnet-0123456789abcdef0","subnet-0123456789abcdef1"]',
+      /subnet-0123456789abcdef/,
+    ],
+  ]
+  for (const [variable, value, cause] of wrong) {
+    const said = await make('plan', { ARGS: `'-var=${variable}=${value}'` }, true)
+    t.match(said, cause)
+    t.match(said, /\n next: \S/)
+  }
+  const longer = { ARGS: '-var=log_retention_days=60' }
+  t.match(await make('plan', longer), /: 0 to add, 1 to change, 0 to replace, 0 to destroy/)
+  t.match(await make('apply', longer), /^applied cluster \(local\)/m)
+  t.match(await make('apply'), /0 to add, 1 to change/)
+})
+
+/**
+ * Runs a make target and interrupts it as Ctrl-C does, `wait` milliseconds after the first line that matches `moment`.
+ *
+ * @param onLine sees every line, before the interruption that it may cause.
+ * @returns what it printed; it may have ended first.
+ */
+async function interrupt(
+  target: string,
+  moment: RegExp,
+  wait: number,
+  onLine: (line: string) => Promise<void> = async () => {},
+): Promise<string> {
+  const running = execa('make', ['--no-print-directory', target], {
+    cwd: repository,
+    env: environment,
+    all: true,
+    reject: false,
+    detached: true,
+  })
+  let begun = false
+  for await (const line of running.iterable({ from: 'all' })) {
+    await onLine(line)
+    if (begun || !moment.test(line)) continue
+    begun = true
+    await sleep(wait)
+    // To make and all that it started, unless make has ended in the meantime.
+    if (existsSync(`/proc/${running.pid}`)) process.kill(-Number(running.pid), 'SIGINT')
+  }
+  return (await running).all
+}
+
+await t.test(
+  'destroy checks first what would stop it at its end, and touches no other cluster',
+  async (t) => {
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
+      config: { mediaType: 'application/vnd.docker.container.image.v1+json', size: 2, digest: 'sha256:0' },
+      layers: [],
+    }
+    await aws(
+      ...['ecr', 'put-image', '--repository-name', 'fastify-app', '--image-tag', 'kept'],
+      ...['--image-manifest', JSON.stringify(manifest)],
+    )
+    const protect = async (option: string) => {
+      await aws('eks', 'update-cluster-config', '--name', CLUSTER_NAME, option)
+      await aws('eks', 'wait', 'cluster-active', '--name', CLUSTER_NAME)
+    }
+    await make('apply', { ARGS: "'-var=images={force_delete=false}'" })
+    await protect('--deletion-protection')
+    const refused = await make('destroy', {}, true)
+    t.match(refused, /error: local cannot be destroyed: deletion protection of cluster \S+ is on; repository/)
+    t.match(refused, /holds images and images\.force_delete is false. Nothing was changed\n next: set /)
+    await protect('--no-deletion-protection')
+    await make('apply')
+
+    const other = join(results, 'other-cluster')
+    await aws('eks', 'update-kubeconfig', '--name', CLUSTER_NAME, '--kubeconfig', other, '--alias', 'other')
+    writeFileSync(other, readFileSync(other, 'utf8').replace(/server: .*/, 'server: https://192.0.2.1'))
+    t.match(
+      await make('destroy', { KUBECONFIG: other, KUBE_CONTEXT: 'other' }, true),
+      /error: KUBE_CONTEXT is "other", which leads to https:\/\/192\.0\.2\.1, not to local's cluster/,
+    )
+    t.match(await make('plan'), /no changes/)
+  },
+)
+
+await t.test(
+  'a destroy that is interrupted again and again goes on, and leaves nothing in AWS',
+  async (t) => {
+    await kubectl('create', 'ingress', 'shop', '--rule=shop.example/*=shop:80')
+    const VolumeId = await claimVolume('data')
+    const driver = driveVolume('data', VolumeId)
+    const logGroupName = `/aws/eks/${CLUSTER_NAME}/cluster`
+    const afterLogGroup = async (line: string) => {
+      // EKS delivers logs after the cluster is gone, and that recreates the group.
+      if (/aws_cloudwatch_log_group\.this\S*: Destruction complete/.test(line)) {
+        await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
+      }
+    }
+    let said = ''
+    for (const moment of [
+      /waiting for the deletion of .*volume/,
+      ...Array.from({ length: 4 }, () => /Destruction complete/),
+    ]) {
+      const wait = Math.round(Math.random() * 4000)
+      t.comment(`interrupted ${wait} ms after ${moment}`)
+      said += await interrupt('destroy', moment, wait, afterLogGroup)
+    }
+    said += await interrupt('destroy', /never/, 0, afterLogGroup)
+    await driver
+    for (const [what, happened] of [
+      ['what makes controllers keep objects in AWS is deleted', /deleted Ingress default\/shop/],
+      ['with the volumes of claims', /deleted PersistentVolumeClaim default\/data/],
+      ['and the log group that comes back', /removed log group \/aws\/eks\//],
+      ['in the end all is gone', /destroyed cluster \(local\)/],
+    ] as const) {
+      t.match(said, happened, what)
+    }
+    t.match(await make('destroy'), /there is nothing to destroy/)
+    const roles = await aws('iam', 'list-roles', '--query', 'Roles[].RoleName')
+    t.strictSame(
+      roles.sort(),
+      ['fastify-eks-deploy', 'fastify-eks-readonly'],
+      'only what was there before is there',
+    )
+    for (const [what, ...query] of [
+      ['clusters', 'eks', 'list-clusters', '--query', 'clusters'],
+      ['repositories', 'ecr', 'describe-repositories', '--query', 'repositories'],
+      ['volumes', 'ec2', 'describe-volumes', '--query', 'Volumes'],
+      ['log groups', 'logs', 'describe-log-groups', '--query', 'logGroups'],
+      ['load balancers', 'elbv2', 'describe-load-balancers', '--query', 'LoadBalancers'],
+    ] as const) {
+      t.strictSame(await aws(...query), [], what)
+    }
+    const groups = await aws(
+      ...['ec2', 'describe-security-groups', '--query', 'SecurityGroups[?GroupName!=`default`].GroupName'],
+    )
+    t.strictSame(groups, [], 'security groups')
+
+    // Minutes later, EKS may still deliver logs.
+    await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
+  },
+)
+
+await t.test('an apply that is interrupted again and again goes on', async (t) => {
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    const wait = attempt === 2 ? 400 : Math.round(Math.random() * 4000)
+    // Not before it has begun to create: that would test nothing. Once while it creates the cluster, which EKS
+    // goes on with.
+    const moment = attempt === 2 ? /aws_kms_key\.this\S*: Creation complete/ : /Creation complete/
+    let locked = attempt !== 1
+    const said = await interrupt('apply', moment, wait, async (line) => {
+      if (locked || !moment.test(line)) return
+      locked = true
+      const refused = await make('apply', { ARGS: '-lock-timeout=0s' }, true)
+      t.match(refused, /Error acquiring the state lock/, 'a second run waits its turn')
+      t.match(refused, /next: wait for the run that holds it/)
+    })
+    t.comment(`interrupted ${wait} ms after its first creation`)
+    t.match(said, /run the command again to continue|applied cluster|no changes/, 'it says what to do')
+  }
+  t.match(await make('apply'), /applied cluster|no changes/)
+
+  // As after an interruption between the request to create the cluster and the answer.
+  const cluster = 'module.eks.aws_eks_cluster.this[0]'
+  await execa('terraform', [
+    'state',
+    'rm',
+    `-state=${join(config.stateDir, 'terraform', 'cluster.tfstate')}`,
+    cluster,
+  ])
+  t.match(await make('apply'), /took over cluster/, 'a cluster that the state lost is not created again')
+  t.match(await make('plan'), /no changes/)
+})
