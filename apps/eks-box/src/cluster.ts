@@ -62,9 +62,18 @@ export const PORTS = {
   aws: 4566,
   moto: 4567,
   eksWebhooks: 4568,
+  /** As on EKS, where the webhook runs beside the API server, too. */
+  podIdentityWebhook: 23443,
+  podIdentityAgent: 80,
   postgres: 5432,
   redis: 6379,
 } as const
+
+/** The emulated AWS, as pods reach it. */
+export const AWS_ENDPOINT = `http://${NODE_IP}:${PORTS.aws}`
+
+/** Address of the pod identity agent on each node, which the AWS SDKs know (EKS user guide, EKS Pod Identity Agent). */
+export const AGENT_ADDRESS = '169.254.170.23'
 
 /** Admission plugins that EKS enables on every platform version (EKS user guide, platform versions). */
 export const ADMISSION_PLUGINS = [

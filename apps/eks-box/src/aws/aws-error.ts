@@ -25,6 +25,10 @@ export type Reason =
   | 'denied'
   /** The web identity token cannot be verified. */
   | 'identity'
+  /** The web identity token has expired. */
+  | 'identityExpired'
+  /** A parameter is missing or malformed. */
+  | 'invalid'
 
 /** An error with which AWS rejects a request. */
 export class AwsError extends Error {
@@ -53,6 +57,8 @@ const query: Readonly<Record<Reason, StatusAndCode>> = {
   skewed: [403, 'SignatureDoesNotMatch'],
   denied: [403, 'AccessDenied'],
   identity: [400, 'InvalidIdentityToken'],
+  identityExpired: [400, 'ExpiredTokenException'],
+  invalid: [400, 'ValidationError'],
 }
 
 /** The codes of EC2 (Amazon EC2 API Reference, "Error codes"). */
@@ -151,6 +157,7 @@ function inXml(status: number, error: string, requestId: string): AwsResponse {
   }
 }
 
-function escapeXml(text: string): string {
+/** Escapes text for the content of an XML element. */
+export function escapeXml(text: string): string {
   return text.replace(/[<>&]/g, (character) => `&#${character.charCodeAt(0)};`)
 }

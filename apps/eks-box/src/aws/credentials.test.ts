@@ -10,8 +10,9 @@ import { awsError } from './testing.ts'
 const keys = new AccountKeys(Buffer.alloc(32, 'credentials'))
 const user = 'arn:aws:iam::123456789012:user/operator'
 const role = 'arn:aws:iam::123456789012:role/deploy'
+const provider = 'arn:aws:iam::123456789012:oidc-provider/issuer.example'
 const issued =
-  '<Credentials><AccessKeyId>ASIAMADE</AccessKeyId><SecretAccessKey>guessable</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2026-01-31T12:00:00Z</Expiration></Credentials>'
+  '<Arn>arn:aws:sts::123456789012:assumed-role/deploy/one</Arn><AssumedRoleId>AROA:one</AssumedRoleId><Credentials><AccessKeyId>ASIAMADE</AccessKeyId><SecretAccessKey>guessable</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2026-01-31T12:00:00Z</Expiration></Credentials>'
 
 /** An emulator with a role and a user, whose key can be deactivated. */
 function fakeEmulator(_t: Test) {
@@ -21,7 +22,14 @@ function fakeEmulator(_t: Test) {
     GetCallerIdentity: () => `<Arn>${user}</Arn><Account>123456789012</Account><UserId>AIDA</UserId>`,
     ListAccessKeys: () =>
       `<member><AccessKeyId>AKIA</AccessKeyId><Status>${account.status}</Status></member>`,
-    GetRole: (parameters) => (parameters.get('RoleName') === 'deploy' ? `<Arn>${role}</Arn>` : undefined),
+    GetRole: (parameters) =>
+      parameters.get('RoleName') === 'deploy'
+        ? `<Arn>${role}</Arn><AssumeRolePolicyDocument>%7B%22Statement%22%3A%5B%5D%7D</AssumeRolePolicyDocument>`
+        : undefined,
+    GetOpenIDConnectProvider: (parameters) =>
+      parameters.get('OpenIDConnectProviderArn') === provider
+        ? '<ClientIDList><member>sts.amazonaws.com</member><member>other</member></ClientIDList>'
+        : undefined,
     GetUser: (parameters) => (parameters.get('UserName') === 'operator' ? `<Arn>${user}</Arn>` : undefined),
     CreateAccessKey: () => '<AccessKeyId>AKIANEW</AccessKeyId><SecretAccessKey>guessable</SecretAccessKey>',
     AssumeRole: () => issued,
@@ -66,7 +74,7 @@ function start(t: Test) {
       await credentials.forward({ method: 'POST', url: '/', headers, body }, authenticated)
     ).body.toString()
   }
-  return { account, call, by, principals, seen }
+  return { account, call, by, credentials, principals, seen }
 }
 
 t.test("a new access key gets a secret of this box, not the emulator's predictable one", async (t) => {
@@ -123,4 +131,28 @@ t.test('a principal is looked up by its complete ARN', async (t) => {
   ]) {
     t.notOk(await principals.exists(arn), arn)
   }
+})
+
+t.test('the box starts a session of a role by itself', async (t) => {
+  const { credentials, seen } = start(t)
+  const session = await credentials.startRoleSession(role, 'one', 900)
+  t.match(session, {
+    accessKeyId: 'ASIAMADE',
+    secretAccessKey: keys.secretOf('ASIAMADE'),
+    expiresAt: new Date(Date.UTC(2026, 0, 31, 12)),
+    arn: 'arn:aws:sts::123456789012:assumed-role/deploy/one',
+    assumedRoleId: 'AROA:one',
+  })
+  t.match(keys.session(session.sessionToken), { accessKeyId: 'ASIAMADE' })
+  t.match(seen.at(-1)?.body.toString(), /DurationSeconds=900/)
+})
+
+t.test('trust policies and audiences are read from IAM', async (t) => {
+  const { principals } = start(t)
+  t.equal(await principals.trustPolicy(role), '{"Statement":[]}')
+  t.equal(await principals.trustPolicy(role.replace('role/', 'role/path/')), undefined)
+  t.equal(await principals.trustPolicy(`${role}s`), undefined)
+  t.equal(await principals.trustPolicy(user), undefined)
+  t.strictSame(await principals.audiencesOf(provider), ['sts.amazonaws.com', 'other'])
+  t.equal(await principals.audiencesOf(`${provider}/other`), undefined)
 })

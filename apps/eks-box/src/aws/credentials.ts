@@ -3,12 +3,24 @@ import type { Authenticated } from './authentication.ts'
 import { AwsError } from './aws-error.ts'
 import { isChange } from './emulator.ts'
 import type { AccountKeys } from './keys.ts'
-import { type Backend, field, type Principals } from './principals.ts'
+import { type Backend, field, type Principals, queryRequest } from './principals.ts'
 import { type AwsRequest, type AwsResponse, operation, parameter } from './request.ts'
 import type { Signature } from './signature.ts'
 
 /** Default duration of a user's session, in seconds (AWS STS API Reference). */
 const sessionDuration = 12 * 3600
+
+/** A role's session, with its credentials. */
+export interface RoleSession {
+  accessKeyId: string
+  secretAccessKey: string
+  sessionToken: string
+  expiresAt: Date
+  /** ARN of the session. */
+  arn: string
+  /** Id of the role and name of the session. */
+  assumedRoleId: string
+}
 
 /**
  * Handles the operations that issue credentials. The emulator manages users, roles and access keys; this class replaces
@@ -35,6 +47,32 @@ export class Credentials {
       return await this.#dispatch(request, by)
     } finally {
       if (isChange(request)) this.#principals.forget()
+    }
+  }
+
+  /** Starts a session of a role, for a principal whose right to assume it has been verified. */
+  async startRoleSession(
+    roleArn: string,
+    sessionName: string,
+    durationSeconds: number,
+  ): Promise<RoleSession> {
+    const request = queryRequest('sts', {
+      Action: 'AssumeRole',
+      RoleArn: roleArn,
+      RoleSessionName: sessionName,
+      DurationSeconds: String(durationSeconds),
+    })
+    const { status, body } = await this.#issue(request)
+    this.#principals.forget()
+    const xml = body.toString()
+    if (status !== 200) throw new Error(`the emulator responded with ${status} to AssumeRole: ${xml}`)
+    return {
+      accessKeyId: field(xml, 'AccessKeyId'),
+      secretAccessKey: field(xml, 'SecretAccessKey'),
+      sessionToken: field(xml, 'SessionToken'),
+      expiresAt: new Date(field(xml, 'Expiration')),
+      arn: field(xml, 'Arn'),
+      assumedRoleId: field(xml, 'AssumedRoleId'),
     }
   }
 

@@ -1,6 +1,7 @@
 import { request as send } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
+import { NODE_IP } from '../cluster.ts'
 import { authenticate } from './authentication.ts'
 import type { Caller } from './caller.ts'
 import { createGateway, type GatewayOptions } from './gateway.ts'
@@ -30,6 +31,8 @@ async function startGateway(t: Test, changed: Partial<GatewayOptions> = {}) {
         /^(AKIAOPERATOR|ASIASESSION)$/.test(id) ? operator : undefined,
       ),
     eks: fake('eks'),
+    eksAuth: fake('eks-auth'),
+    webIdentity: fake('web identity'),
     emulator: fake('emulator'),
     ...changed,
   })
@@ -74,6 +77,9 @@ t.test('a signed request reaches the service that it is signed for', async (t) =
     const { text } = await call(await sign(request, { ...own, service }))
     t.equal(text, name === 'eks' ? 'eks' : 'emulator', name)
   }
+  const assume = plain('POST', '/clusters/one/assume-role-for-pod-identity', {}, '{}')
+  t.equal((await call(await sign(assume, { ...own, service: 'eks-auth' }))).text, 'eks-auth')
+  t.equal((await call(assume)).status, 403, 'not signed')
 })
 
 t.test('any other request is rejected with the error of its service', async (t) => {
@@ -166,14 +172,22 @@ t.test('a session token is valid only with its own access key', async (t) => {
   }
 })
 
-t.test('roles cannot be assumed with a token that the box cannot verify', async (t) => {
+t.test('only AssumeRoleWithWebIdentity is accepted unsigned', async (t) => {
   const { call, reached } = await startGateway(t)
-  for (const action of ['AssumeRoleWithWebIdentity', 'AssumeRoleWithSAML']) {
-    const { status, text } = await call(plain('POST', '/', form, `Action=${action}&RoleArn=any`))
-    t.equal(status, 400)
-    t.match(text, /<Code>InvalidIdentityToken</)
-  }
-  t.strictSame(reached, [])
+  const assume = (action: string) => call(plain('POST', '/', form, `Action=${action}&RoleArn=any`))
+  t.equal((await assume('AssumeRoleWithWebIdentity')).text, 'web identity')
+  t.match((await assume('AssumeRoleWithSAML')).text, /<Code>InvalidIdentityToken</)
+  t.match((await assume('AssumeRole')).text, /<Code>MissingAuthenticationToken</)
+  t.strictSame(reached, ['web identity /'])
+})
+
+t.test('pods reach the gateway by the address of their node', async (t) => {
+  const { call } = await startGateway(t)
+  const [request] = protocols['query'] ?? []
+  if (request === undefined) throw new TypeError('there is no such request')
+  const host = `${NODE_IP}:4566`
+  const fromPod = { ...request, headers: { ...request.headers, host } }
+  t.equal((await call(await sign(fromPod, { ...own, service: 'iam' }))).status, 200)
 })
 
 t.test('requests of web pages are rejected, even with a valid signature', async (t) => {

@@ -5,6 +5,7 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http'
+import { NODE_IP } from '../cluster.ts'
 import type { Authenticated } from './authentication.ts'
 import { AwsError, errorResponse } from './aws-error.ts'
 import { unavailable } from './emulator.ts'
@@ -18,6 +19,10 @@ export interface GatewayOptions {
   authenticate: (request: AwsRequest) => Promise<Authenticated>
   /** Handles requests that are signed for EKS. */
   eks: (request: AwsRequest, by: Authenticated) => Promise<AwsResponse>
+  /** Handles requests that are signed for EKS Auth. */
+  eksAuth: (request: AwsRequest) => Promise<AwsResponse>
+  /** Handles AssumeRoleWithWebIdentity, which is not signed: a token of an identity provider authenticates its caller. */
+  webIdentity: (request: AwsRequest) => Promise<AwsResponse>
   /** Handles all other requests. */
   emulator: (request: AwsRequest, by: Authenticated) => Promise<AwsResponse>
 }
@@ -48,17 +53,16 @@ export function createGateway(options: GatewayOptions): Server {
 async function dispatch(request: AwsRequest, options: GatewayOptions): Promise<AwsResponse> {
   let service: string | undefined
   try {
-    // AWS accepts these two operations unsigned, because a token of an identity provider authenticates the caller. The
-    // box cannot fetch the provider's keys.
-    if (/^AssumeRoleWith(WebIdentity|SAML)$/.test(operation(request) ?? '')) {
-      throw new AwsError(
-        'identity',
-        "Couldn't retrieve verification key from your identity provider: the box has no internet access",
-      )
+    // AWS accepts these two operations unsigned.
+    if (operation(request) === 'AssumeRoleWithWebIdentity') return await options.webIdentity(request)
+    if (operation(request) === 'AssumeRoleWithSAML') {
+      throw new AwsError('identity', 'The box does not support SAML: use AssumeRoleWithWebIdentity')
     }
     const by = await options.authenticate(request)
     service = by.signature.service
-    return await (service === 'eks' ? options.eks(request, by) : options.emulator(request, by))
+    if (service === 'eks') return await options.eks(request, by)
+    if (service === 'eks-auth') return await options.eksAuth(request)
+    return await options.emulator(request, by)
   } catch (error) {
     if (error instanceof AwsError) {
       return errorResponse(request, service ?? signedService(request.headers), error)
@@ -75,7 +79,9 @@ async function dispatch(request: AwsRequest, options: GatewayOptions): Promise<A
 function rejectionReason(url: string, headers: IncomingHttpHeaders): string | undefined {
   if (headers.origin !== undefined) return 'the emulated AWS does not accept requests from web pages'
   const host = headers.host?.replace(/:\d+$/, '') ?? ''
-  if (!/^(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?(localhost|amazonaws\.com))$/i.test(host)) {
+  const isOwn =
+    host === NODE_IP || /^(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?(localhost|amazonaws\.com))$/i.test(host)
+  if (!isOwn) {
     return `the host ${host} does not belong to the emulated AWS`
   }
   if (/^\/*(moto-api|latest\/(meta-data|api|dynamic))(\/|$)/i.test(plainPath(url))) {

@@ -1,7 +1,8 @@
 /**
- * The component `aws`: restores the emulated account, fills a new one, and serves AWS on one port and the API server's
- * webhooks on another.
+ * The component `aws`: restores the emulated account, fills a new one, and serves AWS, the API server's webhooks, and
+ * the pod identity agent.
  */
+import { createPublicKey } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,16 +15,29 @@ import {
 import { execa } from 'execa'
 import { ACCOUNT, operatorKeyPath, REGION, readBoxConfig } from 'shared/box'
 import { kubernetesVersion, pinnedVersion } from 'shared/tools'
-import { CLUSTER_NAME, NODE_NAME, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
+import {
+  AGENT_ADDRESS,
+  CLUSTER_NAME,
+  NODE_IP,
+  NODE_NAME,
+  oidcIssuer,
+  PORTS,
+  SERVICE_CIDR,
+} from '../cluster.ts'
 import { accountKeysPath, readConnections } from '../components/credentials.ts'
 import { kubectl } from '../components/kubectl.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
 import { EksException } from '../eks-api/exception.ts'
+import { findAssociation } from '../eks-api/pod-identity.ts'
 import { buildEksApi, callEksApi } from '../eks-api/server.ts'
 import { Store } from '../eks-api/store.ts'
 import { TOKEN_LIFETIME } from '../eks-api/token.ts'
 import { buildWebhooks } from '../eks-api/webhooks.ts'
 import { timeLimits } from '../lifecycle/time-limits.ts'
+import { buildAgent } from '../pod-identity/agent.ts'
+import { connectToApiServer, reviewToken, serviceAccountAnnotations } from '../pod-identity/api-server.ts'
+import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
+import { buildPodIdentityWebhook } from '../pod-identity/webhook.ts'
 import { boxPaths } from '../state-directory.ts'
 import { seedAccount } from './account.ts'
 import { type Authenticated, authenticate } from './authentication.ts'
@@ -34,6 +48,7 @@ import { createGateway } from './gateway.ts'
 import { readAccountKeys } from './keys.ts'
 import { Principals } from './principals.ts'
 import type { AwsRequest } from './request.ts'
+import { assumeRoleWithWebIdentity, type WebIdentityOptions } from './web-identity.ts'
 
 const config = readBoxConfig(process.env)
 const { data, pki } = boxPaths(config)
@@ -175,6 +190,7 @@ const eks = await buildEksApi(store, {
 })
 const webhooks = await buildWebhooks(store, {
   stsHosts: [
+    `${NODE_IP}:${PORTS.aws}`,
     `127.0.0.1:${config.ports.aws}`,
     `localhost:${config.ports.aws}`,
     `sts.${REGION}.amazonaws.com`,
@@ -184,12 +200,49 @@ const webhooks = await buildWebhooks(store, {
   verify: (request) => verify(request, TOKEN_LIFETIME),
   clusterRoleRules,
 })
-const gateway = createGateway({
-  authenticate: verifyAtGateway,
-  eks: (request, { caller }) => callEksApi(eks, request, caller),
-  emulator: (request, by) => credentials.forward(request, by),
+
+const apiServer = await connectToApiServer(config)
+const eksAuth = new EksAuth({
+  cluster: { name: CLUSTER_NAME, arn: `arn:aws:eks:${REGION}:${ACCOUNT}:cluster/${CLUSTER_NAME}` },
+  findAssociation: (account) => findAssociation(store.state, account),
+  reviewToken: (token) => reviewToken(apiServer, token, AUDIENCE),
+  principals,
+  credentials,
 })
-await new Promise<void>((resolve) => gateway.listen(PORTS.aws, '127.0.0.1', resolve))
+const agent = buildAgent({
+  isInstalled: () =>
+    store.state.addons.some(
+      ({ addonName, status }) => addonName === 'eks-pod-identity-agent' && status !== 'CREATING',
+    ),
+  assumeRole: (token) => eksAuth.assumeRole(CLUSTER_NAME, token),
+})
+const podIdentityWebhook = await buildPodIdentityWebhook({
+  tls: {
+    cert: readFileSync(join(pki, 'apiserver.crt'), 'utf8'),
+    key: readFileSync(join(pki, 'apiserver.key'), 'utf8'),
+  },
+  serviceAccount: async (namespace, serviceAccount) => ({
+    annotations: await serviceAccountAnnotations(apiServer, namespace, serviceAccount),
+    isAssociated: findAssociation(store.state, { namespace, serviceAccount }) !== undefined,
+  }),
+})
+const webIdentity: WebIdentityOptions = {
+  account: ACCOUNT,
+  issuers: new Map([[oidcIssuer(config), createPublicKey(readFileSync(join(pki, 'sa.pub')))]]),
+  principals,
+  credentials,
+}
+// The machine's port is forwarded to the loopback address, and pods reach only the node's.
+for (const host of ['127.0.0.1', NODE_IP]) {
+  const gateway = createGateway({
+    authenticate: verifyAtGateway,
+    eks: (request, { caller }) => callEksApi(eks, request, caller),
+    eksAuth: (request) => eksAuth.handle(request),
+    webIdentity: (request) => assumeRoleWithWebIdentity(request, webIdentity),
+    emulator: (request, by) => credentials.forward(request, by),
+  })
+  await new Promise<void>((resolve) => gateway.listen(PORTS.aws, host, resolve))
+}
 if (!existsSync(operatorKeyPath(config))) {
   await emulator.clear()
   principals.forget()
@@ -197,6 +250,8 @@ if (!existsSync(operatorKeyPath(config))) {
   await writeFile(`${operatorKeyPath(config)}.new`, JSON.stringify(key), { mode: 0o600 })
   await rename(`${operatorKeyPath(config)}.new`, operatorKeyPath(config))
 }
+await agent.listen({ port: PORTS.podIdentityAgent, host: AGENT_ADDRESS })
+await podIdentityWebhook.listen({ port: PORTS.podIdentityWebhook, host: '127.0.0.1' })
 // The component's probe is /healthz of the webhooks, so they must not listen before the account is complete.
 await webhooks.listen({ port: PORTS.eksWebhooks, host: '127.0.0.1' })
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(0))

@@ -7,7 +7,7 @@ export interface Backend {
   forward: (request: AwsRequest) => Promise<AwsResponse>
 }
 
-/** The users and roles of the emulated account. */
+/** The users, roles and identity providers of the emulated account. */
 export class Principals {
   readonly #emulator: Backend
   readonly #callers = new Map<string, Caller | undefined>()
@@ -60,6 +60,27 @@ export class Principals {
     return found !== undefined && field(found, 'Arn') === arn
   }
 
+  /** A role's trust policy, as JSON; undefined when the account has no role with this ARN. */
+  async trustPolicy(roleArn: string): Promise<string | undefined> {
+    const RoleName = /^arn:aws:iam::\d{12}:role\/(?:.*\/)?([^/]+)$/.exec(roleArn)?.[1]
+    if (RoleName === undefined) return undefined
+    const role = await this.#query('iam', { Action: 'GetRole', RoleName })
+    if (role === undefined || field(role, 'Arn') !== roleArn) return undefined
+    return decodeURIComponent(field(role, 'AssumeRolePolicyDocument'))
+  }
+
+  /** The audiences (client ids) of an OpenID Connect provider; undefined when the account does not have it. */
+  async audiencesOf(providerArn: string): Promise<string[] | undefined> {
+    const provider = await this.#query('iam', {
+      Action: 'GetOpenIDConnectProvider',
+      OpenIDConnectProviderArn: providerArn,
+    })
+    const list = /<ClientIDList>(.*?)<\/ClientIDList>/s.exec(provider ?? '')?.[1] ?? ''
+    return provider === undefined
+      ? undefined
+      : [...list.matchAll(/<member>([^<]*)<\/member>/g)].map(([, audience = '']) => audience)
+  }
+
   async #isActive(accessKeyId: string, userArn: string): Promise<boolean> {
     const UserName = userArn.split('/').at(-1) ?? ''
     const keys = await this.#query('iam', { Action: 'ListAccessKeys', UserName })
@@ -73,22 +94,31 @@ export class Principals {
   async #query(
     service: 'iam' | 'sts',
     parameters: Record<string, string>,
-    accessKeyId = 'box',
+    accessKeyId?: string,
   ): Promise<string | undefined> {
-    const Version = service === 'iam' ? '2010-05-08' : '2011-06-15'
-    const { status, body } = await this.#emulator.forward({
-      method: 'POST',
-      url: '/',
-      headers: {
-        host: `${service}.${REGION}.amazonaws.com`,
-        'content-type': 'application/x-www-form-urlencoded',
-        authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/${REGION}/${service}/aws4_request`,
-      },
-      body: Buffer.from(new URLSearchParams({ ...parameters, Version }).toString()),
-    })
+    const { status, body } = await this.#emulator.forward(queryRequest(service, parameters, accessKeyId))
     if (status === 404) return undefined
     if (status !== 200) throw new Error(`the emulator responded with ${status} to ${parameters['Action']}`)
     return body.toString()
+  }
+}
+
+/** A request of the box itself to IAM or STS, in the form that the emulator understands. */
+export function queryRequest(
+  service: 'iam' | 'sts',
+  parameters: Readonly<Record<string, string>>,
+  accessKeyId = 'box',
+): AwsRequest {
+  const Version = service === 'iam' ? '2010-05-08' : '2011-06-15'
+  return {
+    method: 'POST',
+    url: '/',
+    headers: {
+      host: `${service}.${REGION}.amazonaws.com`,
+      'content-type': 'application/x-www-form-urlencoded',
+      authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/${REGION}/${service}/aws4_request`,
+    },
+    body: Buffer.from(new URLSearchParams({ ...parameters, Version }).toString()),
   }
 }
 

@@ -9,6 +9,7 @@ import {
   DATABASE_HOST,
   DNS_SERVICE_IP,
   NODE_IP,
+  oidcIssuer,
   PORTS,
   SERVICE_CIDR,
 } from '../cluster.ts'
@@ -71,6 +72,15 @@ t.test('settings that EKS does not let users change have the values of EKS', asy
   t.notMatch(flags('kube-controller-manager'), '--horizontal-pod-autoscaler', 'HPA timing keeps its default')
   t.match(flags('metrics-server'), '--metric-resolution=15s')
 })
+
+t.test(
+  'tokens of service accounts have the issuer of the cluster, and are by default for the API server only',
+  async (t) => {
+    const apiserver = flags('kube-apiserver')
+    t.match(apiserver, `--service-account-issuer=${oidcIssuer(config)}`)
+    t.match(apiserver, '--api-audiences=https://kubernetes.default.svc')
+  },
+)
 
 t.test("pulls from ECR's host go to the box's registry, so image references match production", async (t) => {
   const hosts = named('containerd').files[join('/box/default/config/certs.d', ECR_REGISTRY, 'hosts.toml')]

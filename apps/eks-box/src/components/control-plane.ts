@@ -3,6 +3,7 @@ import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import { ADDONS_MANIFEST, ADMISSION_PLUGINS, NODE_IP, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
+import { webhookManifest } from '../pod-identity/webhook.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 import { kubectl } from './kubectl.ts'
@@ -33,6 +34,8 @@ export function apiserver(config: BoxConfig): Component {
       // Nothing resolves the node's name.
       '--kubelet-preferred-address-types=InternalIP',
       `--service-account-issuer=${oidcIssuer(config)}`,
+      // Tokens without a requested audience are for the API server only, so neither STS nor EKS Auth accepts them.
+      '--api-audiences=https://kubernetes.default.svc',
       `--service-account-jwks-uri=https://127.0.0.1:${config.ports.api}/openid/v1/jwks`,
       `--service-account-key-file=${at('sa.pub')}`,
       `--service-account-signing-key-file=${at('sa.key')}`,
@@ -84,7 +87,11 @@ export function apiserver(config: BoxConfig): Component {
     },
     probe: { kind: 'http', url: `https://127.0.0.1:${PORTS.apiserver}/readyz`, insecure: true },
     afterReady: [
-      kubectl(config, 'apply', '--server-side', '--force-conflicts', '--filename', ADDONS_MANIFEST),
+      kubectl(
+        config,
+        ...['apply', '--server-side', '--force-conflicts'],
+        ...['--filename', ADDONS_MANIFEST, '--filename', webhookManifest(config)],
+      ),
     ],
     diagnoses: [
       {

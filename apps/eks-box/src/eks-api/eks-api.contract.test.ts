@@ -22,6 +22,8 @@ t.test(
     const gateway = createGateway({
       authenticate: verifyToken,
       eks: (request, { caller }) => callEksApi(api.app, request, caller),
+      eksAuth: () => Promise.reject(new Error('there is no EKS Auth in this test')),
+      webIdentity: () => Promise.reject(new Error('there is no STS in this test')),
       emulator: () => Promise.reject(new Error('there is no emulator in this test')),
     })
     await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))

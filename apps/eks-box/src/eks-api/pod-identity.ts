@@ -46,7 +46,7 @@ export function podIdentity({ app, store, options }: Api): void {
     async ({ params, body }) => {
       await checkRoles(body)
       store.liveCluster(params.name)
-      const existing = findFor(store.state, body)
+      const existing = findAssociation(store.state, body)
       if (existing !== undefined && isRetry(existing, body)) return { association: toResponse(existing) }
       const association = createAssociation(store.state, options, body)
       return store.change((state) => {
@@ -125,7 +125,7 @@ export function createAssociation(
   input: Static<typeof CreatePodIdentityAssociation>,
   ownerArn?: string,
 ): PodIdentityAssociation {
-  const existing = findFor(state, input)
+  const existing = findAssociation(state, input)
   if (existing !== undefined) {
     throw new EksException(
       'ResourceInUseException',
@@ -156,7 +156,11 @@ export function createAssociation(
   }
 }
 
-function findFor(state: State, account: { namespace: string; serviceAccount: string }) {
+/** The association of a service account, if it has one. */
+export function findAssociation(
+  state: State,
+  account: { namespace: string; serviceAccount: string },
+): PodIdentityAssociation | undefined {
   return state.podIdentityAssociations.find(
     ({ namespace, serviceAccount }) =>
       namespace === account.namespace && serviceAccount === account.serviceAccount,

@@ -11,6 +11,7 @@ import { ensureCredentials } from '../components/credentials.ts'
 import { components } from '../components/index.ts'
 import { preparePostgres } from '../components/postgres-data.ts'
 import { prepareNode } from '../node/node.ts'
+import { writeWebhookManifest } from '../pod-identity/webhook.ts'
 import { boxPaths } from '../state-directory.ts'
 import { runProbe } from './probe.ts'
 import type { BoxPhase, BoxStatus, ComponentStatus } from './status.ts'
@@ -86,6 +87,7 @@ process.on('SIGINT', () => {})
 try {
   await prepareNode(config)
   await ensureCertificates(config)
+  await writeWebhookManifest(config)
   await ensureCredentials(config)
   await preparePostgres(config)
   await supervisor.start()

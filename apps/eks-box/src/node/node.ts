@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import type { BoxConfig } from 'shared/box'
-import { NODE_IP, SERVICE_CIDR } from '../cluster.ts'
+import { AGENT_ADDRESS, NODE_IP, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
 
 /**
@@ -29,7 +29,7 @@ export const KUBELET_SYSCTLS: Readonly<Record<string, number>> = {
 }
 
 /**
- * Sets up the node in this process's mount and network namespaces: private run-time directories, the node's address
+ * Sets up the node in this process's mount and network namespaces: private run-time directories, the node's addresses
  * and a route to Service addresses. The rest of the machine sees none of it.
  */
 export async function prepareNode(config: BoxConfig): Promise<void> {
@@ -62,6 +62,8 @@ export async function prepareNode(config: BoxConfig): Promise<void> {
 
   await execa('ip', ['link', 'set', 'lo', 'up'])
   await execa('ip', ['address', 'add', `${NODE_IP}/32`, 'dev', 'lo'])
+  // Pods send packets for this link-local address along their default route, to the node.
+  await execa('ip', ['address', 'add', `${AGENT_ADDRESS}/32`, 'dev', 'lo'])
   // Packets of host processes need a route before kube-proxy's rules apply to them.
   await execa('ip', ['route', 'add', SERVICE_CIDR, 'dev', 'lo', 'src', NODE_IP])
   await writeFile('/proc/sys/net/ipv4/ip_forward', '1')
