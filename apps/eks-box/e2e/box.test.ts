@@ -5,10 +5,12 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { build } from 'esbuild'
 import { execa } from 'execa'
-import { kubeconfigPath } from 'shared/box'
+import { ACCOUNT, kubeconfigPath } from 'shared/box'
 import { programPath } from 'shared/tools'
 import t from 'tap'
+import { CLUSTER_NAME, oidcIssuer } from '../src/cluster.ts'
 import { COMPONENT_NAMES, type ComponentName } from '../src/components/component.ts'
 import { cgroupRoot } from '../src/components/kubelet.ts'
 import { runningBox } from '../src/lifecycle/box.ts'
@@ -17,7 +19,7 @@ import { operate, repository } from './operator.ts'
 
 const minute = 60_000
 
-const { environment, config, make, kubectl } = await operate('e2e', 24_600)
+const { environment, config, make, aws, kubectl } = await operate('e2e', 24_600)
 const results = t.testdir()
 
 /** Runs a load test and returns its report. The caller checks the results. */
@@ -164,6 +166,108 @@ await t.test('pods resolve names, and logs and exec reach them', async (t) => {
     message: /no such file or directory/,
   })
 })
+
+await t.test(
+  "pods get the credentials of their service account's role by an association or an annotation",
+  async (t) => {
+    const namespace = 'pod-identity'
+    const cluster = ['--cluster-name', CLUSTER_NAME]
+    const issuer = oidcIssuer(config).replace('https://', '')
+    const provider = `arn:aws:iam::${ACCOUNT}:oidc-provider/${issuer}`
+    const trust = (serviceAccount: string) => ({
+      Effect: 'Allow',
+      Principal: { Federated: provider },
+      Action: 'sts:AssumeRoleWithWebIdentity',
+      Condition: {
+        StringEquals: {
+          [`${issuer}:sub`]: `system:serviceaccount:${namespace}:${serviceAccount}`,
+          [`${issuer}:aud`]: 'sts.amazonaws.com',
+        },
+      },
+    })
+    const agent = {
+      Effect: 'Allow',
+      Principal: { Service: 'pods.eks.amazonaws.com' },
+      Action: ['sts:AssumeRole', 'sts:TagSession'],
+    }
+    const role = (name: string) => `arn:aws:iam::${ACCOUNT}:role/e2e-${name}`
+    for (const [name, Statement] of Object.entries({ associated: agent, annotated: trust('annotated') })) {
+      const policy = JSON.stringify({ Version: '2012-10-17', Statement })
+      await aws('iam', 'create-role', '--role-name', `e2e-${name}`, '--assume-role-policy-document', policy)
+    }
+    const { association } = await aws(
+      ...['eks', 'create-pod-identity-association', ...cluster, '--namespace', namespace],
+      ...['--service-account', 'associated', '--role-arn', role('associated')],
+    )
+
+    const script = join(results, 'caller-identity.cjs')
+    await build({
+      entryPoints: [join(import.meta.dirname, 'pods', 'caller-identity.ts')],
+      bundle: true,
+      minify: true,
+      platform: 'node',
+      format: 'cjs',
+      outfile: script,
+    })
+    const image = await kubectl(...inService, 'get', 'deployment/fastify-app', '-o=jsonpath={..image}')
+    await kubectl('create', 'namespace', namespace)
+    const inNamespace = ['--namespace', namespace]
+    await kubectl(...inNamespace, 'create', 'configmap', 'script', `--from-file=${script}`)
+    const accounts: Record<string, object> = {
+      associated: {},
+      annotated: { 'eks.amazonaws.com/role-arn': role('annotated') },
+      untrusted: { 'eks.amazonaws.com/role-arn': role('annotated') },
+      neither: {},
+    }
+    const items = Object.entries(accounts).flatMap(([name, annotations]) => [
+      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace, annotations } },
+      {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name, namespace },
+        spec: {
+          serviceAccountName: name,
+          restartPolicy: 'Never',
+          containers: [
+            {
+              name: 'app',
+              image,
+              command: ['node', '/script/caller-identity.cjs'],
+              volumeMounts: [{ name: 'script', mountPath: '/script' }],
+            },
+          ],
+          volumes: [{ name: 'script', configMap: { name: 'script' } }],
+        },
+      },
+    ])
+    const manifest = join(results, 'pods.json')
+    writeFileSync(manifest, JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
+    await kubectl('create', '--filename', manifest)
+    await kubectl(
+      ...[...inNamespace, 'wait', 'pods', '--all', '--for=jsonpath={.status.phase}=Succeeded'],
+      '--timeout=120s',
+    )
+    const session = (name: string) => `^arn:aws:sts::${ACCOUNT}:assumed-role/e2e-${name}/`
+    const expected = {
+      associated: new RegExp(`${session('associated')}eks-fastify-ek-associated-[0-9a-f-]{36}$`, 'm'),
+      annotated: new RegExp(session('annotated'), 'm'),
+      untrusted: /AccessDenied.*Not authorized to perform sts:AssumeRoleWithWebIdentity/,
+      neither: /CredentialsProviderError: Could not load credentials from any providers/,
+    }
+    for (const [name, output] of Object.entries(expected)) {
+      t.match(await kubectl(...inNamespace, 'logs', name), output, name)
+    }
+
+    await kubectl('delete', 'namespace', namespace, '--wait=false')
+    await aws(
+      ...['eks', 'delete-pod-identity-association', ...cluster],
+      ...['--association-id', association.associationId],
+    )
+    for (const name of ['associated', 'annotated']) {
+      await aws('iam', 'delete-role', '--role-name', `e2e-${name}`)
+    }
+  },
+)
 
 await t.test(
   'load makes the HPA scale from 2 replicas to at least 4 and back, without a failed request',
