@@ -13,7 +13,10 @@ const Name = Type.Object({ name: Type.String() })
 const OneOrMore = Type.Union([Type.Array(Type.String()), Type.String()])
 const AddonPath = Type.Object({ name: Type.String(), addon: Type.String() })
 
-/** Add-ons. The API only records them: the box runs their programs anyway, or not at all. */
+/**
+ * Add-ons. The API only records them: the box runs their programs anyway, or not at all. Only the pod identity agent
+ * depends on its add-on.
+ */
 export function addons({ app, store, options }: Api): void {
   const { cluster: box, account, region } = options
 

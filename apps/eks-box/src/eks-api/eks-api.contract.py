@@ -1,5 +1,5 @@
-"""Calls every operation of the box's EKS API with boto3, and checks each response against botocore's model of EKS:
-it may contain only members, types and errors that EKS has. Prints the called operations."""
+"""Calls every operation of the box's EKS API and EKS Auth with boto3, and checks each response against botocore's model
+of the service: it may contain only members, types and errors that the service has. Prints the called operations."""
 
 import json
 import sys
@@ -21,6 +21,7 @@ JSON_TYPES = {
 
 called = set()
 eks = boto3.client("eks")
+auth = boto3.client("eks-auth")
 
 
 def role(name):
@@ -162,7 +163,14 @@ def pod_identity():
     assert eks.describe_pod_identity_association(**association)["association"]["roleArn"] == role("other")
     listed = all_pages("list_pod_identity_associations", "associations", clusterName=NAME, namespace="apps")
     assert [item["associationId"] for item in listed] == [created["associationId"]]
+    assumed = auth.assume_role_for_pod_identity(clusterName=NAME, token="token.of.api")
+    assert assumed["podIdentityAssociation"]["associationId"] == created["associationId"]
+    assert assumed["credentials"]["expiration"].year >= 2024
+    assume = auth.assume_role_for_pod_identity
+    refused("InvalidTokenException", assume, clusterName=NAME, token="another.token.x")
+    refused("ResourceNotFoundException", assume, clusterName="other", token="token.of.api")
     eks.delete_pod_identity_association(**association)
+    refused("ResourceNotFoundException", assume, clusterName=NAME, token="token.of.api")
     refused("ResourceNotFoundException", eks.describe_pod_identity_association, **association)
 
 
@@ -212,6 +220,7 @@ def unknown():
 PARTS = {"cluster": [cluster], "rest": [access, addons, pod_identity, node_group, tags, unknown, delete_cluster]}
 
 eks.meta.events.register("after-call.eks", check_response)
+auth.meta.events.register("after-call.eks-auth", check_response)
 for part in PARTS[sys.argv[1]]:
     part()
 print(json.dumps(sorted(called)))

@@ -5,6 +5,8 @@ import { execa } from 'execa'
 import t from 'tap'
 import { parse } from 'yaml'
 import { createGateway } from '../aws/gateway.ts'
+import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
+import { findAssociation } from './pod-identity.ts'
 import { callEksApi } from './server.ts'
 import { keys, name, startApi, verifyToken } from './testing.ts'
 import { buildWebhooks } from './webhooks.ts'
@@ -19,10 +21,28 @@ t.test(
   },
   async (t) => {
     const api = await startApi(t)
+    const trust = { Effect: 'Allow', Principal: { Service: AUDIENCE }, Action: 'sts:*' }
+    const eksAuth = new EksAuth({
+      cluster: { name, arn: `arn:aws:eks:eu-central-1:123456789012:cluster/${name}` },
+      findAssociation: (account) => findAssociation(api.store.state, account),
+      reviewToken: async (token) =>
+        token === 'token.of.api' ? { username: 'system:serviceaccount:apps:api' } : undefined,
+      principals: { trustPolicy: async () => JSON.stringify({ Statement: trust }) },
+      credentials: {
+        startRoleSession: async (roleArn, sessionName) => ({
+          accessKeyId: 'ASIAMADE',
+          secretAccessKey: 'secret',
+          sessionToken: 'session',
+          expiresAt: new Date(),
+          arn: roleArn.replace(':iam:', ':sts:'),
+          assumedRoleId: `AROA:${sessionName}`,
+        }),
+      },
+    })
     const gateway = createGateway({
       authenticate: verifyToken,
       eks: (request, { caller }) => callEksApi(api.app, request, caller),
-      eksAuth: () => Promise.reject(new Error('there is no EKS Auth in this test')),
+      eksAuth: (request) => eksAuth.handle(request),
       webIdentity: () => Promise.reject(new Error('there is no STS in this test')),
       emulator: () => Promise.reject(new Error('there is no emulator in this test')),
     })
@@ -96,6 +116,7 @@ t.test(
       [
         'AssociateAccessPolicy',
         'AssociateEncryptionConfig',
+        'AssumeRoleForPodIdentity',
         'CreateAccessEntry',
         'CreateAddon',
         'CreateCluster',

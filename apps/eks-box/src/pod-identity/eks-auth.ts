@@ -10,7 +10,6 @@ import type { TokenUser } from './api-server.ts'
 const statuses = {
   AccessDeniedException: 400,
   ExpiredTokenException: 400,
-  InternalServerException: 500,
   InvalidParameterException: 400,
   InvalidTokenException: 400,
   ResourceNotFoundException: 404,
