@@ -4,6 +4,7 @@ import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
 import type { BoxConfig } from 'shared/box'
+import { buildahCommand } from 'shared/buildah'
 import { ActionableError } from 'shared/errors'
 import {
   kubernetesVersion,
@@ -156,12 +157,12 @@ async function copyOpenApi(config: BoxConfig, directory: string): Promise<void> 
 
 async function archivePauseImage(config: BoxConfig, directory: string): Promise<void> {
   const storage = join(directory, 'storage')
-  const options = ['--root', storage, '--runroot', join(storage, 'run'), '--storage-driver', 'vfs']
+  const [env, ...buildah] = buildahCommand(storage)
   const buildFile = join(directory, 'Containerfile')
   await writeFile(buildFile, 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n')
-  await execa('buildah', [...options, 'bud', '--tag', PAUSE_IMAGE, '--file', buildFile, directory])
+  await execa(env, [...buildah, 'bud', '--tag', PAUSE_IMAGE, '--file', buildFile, directory])
   const archive = `docker-archive:${join(directory, basename(pauseArchivePath(config)))}:${PAUSE_IMAGE}`
-  await execa('buildah', [...options, 'push', PAUSE_IMAGE, archive])
+  await execa(env, [...buildah, 'push', PAUSE_IMAGE, archive])
   await rm(storage, { recursive: true, force: true })
 }
 
