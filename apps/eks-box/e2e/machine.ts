@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { listCgroups } from '../src/node/cgroups.ts'
 
-/** What a box changes on the machine outside its namespaces, and could leave behind. */
+/** The state of the machine that a box changes outside its namespaces, and could leave behind. */
 export interface Traces {
   mounts: string[]
   links: string[]
