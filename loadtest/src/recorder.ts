@@ -13,6 +13,8 @@ export interface Recording {
   baseUrl: string
   /** Path of k6. */
   k6: string
+  /** The environment variables of k6, from which the scenario reads its load and the service's URL. */
+  variables: NodeJS.ProcessEnv
   /** Null when no cluster is watched. */
   cluster: Cluster | null
   /** Whether to continue after the load until the replicas are back at their minimum. */
@@ -93,7 +95,7 @@ export async function record(recording: Recording): Promise<Report> {
 
 /** Runs k6 and samples the replicas meanwhile. */
 async function sendLoad(
-  { scenario, baseUrl, k6, cluster, signal }: Recording,
+  { scenario, k6, variables, cluster, signal }: Recording,
   timeline: Timeline,
 ): Promise<void> {
   const loadOver = new AbortController()
@@ -104,7 +106,7 @@ async function sendLoad(
   const load = runK6({
     program: k6,
     script: join(import.meta.dirname, 'scenarios', `${scenario}.ts`),
-    environment: { ...process.env, BASE_URL: baseUrl },
+    environment: variables,
     signal,
     onPoint: (point) => timeline.addPoint(point),
   }).finally(() => {

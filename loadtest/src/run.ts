@@ -90,6 +90,7 @@ async function run(scenario: ScenarioName, options: Options): Promise<void> {
     load,
     baseUrl,
     k6: builtProgram(environment.box, 'k6'),
+    variables: { ...process.env, BASE_URL: baseUrl },
     cluster: options.cluster
       ? new Cluster(loadKubeConfig(environment.access), options.namespace, options.release)
       : null,

@@ -1,6 +1,6 @@
 /**
- * The infrastructure of a box from the first apply to the last destroy, each step through the commands that the README
- * names. Interruptions come at random moments. No pod runs here, so box.test.ts can run beside it.
+ * Applies, changes and destroys the infrastructure of a box, with the commands of the README. Interruptions come at
+ * random moments. No pod runs in this box, so box.test.ts can run at the same time.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -15,7 +15,7 @@ import { operate, repository } from './operator.ts'
 const { environment, config, make, aws, kubectl } = await operate('e2e-infrastructure', 24700)
 const results = t.testdir()
 
-/** The environment of a session of a role. */
+/** Assumes a role and returns the environment variables of the session. */
 async function assume(role: string): Promise<Record<string, string>> {
   const { Role } = await aws('iam', 'get-role', '--role-name', role)
   const { Credentials } = await aws(
@@ -28,7 +28,7 @@ async function assume(role: string): Promise<Record<string, string>> {
   }
 }
 
-/** A claim with its volume, as the EBS CSI driver would have provisioned it. */
+/** Creates a claim with its volume, as the EBS CSI driver would provision it. */
 async function claimVolume(name: string): Promise<string> {
   const tags = {
     CSIVolumeName: name,
@@ -74,10 +74,10 @@ async function claimVolume(name: string): Promise<string> {
 
 /** Deletes a volume once its claim is gone, as the EBS CSI driver does. The box has none. */
 async function driveVolume(name: string, volumeId: string): Promise<void> {
-  // A driver asks again when the API server does not answer.
+  // Like a driver, it retries when the API server does not answer.
   const claim = () => kubectl('get', 'persistentvolumeclaim', name, '--ignore-not-found').catch(String)
   while ((await claim()) !== '') await sleep(1000)
-  // Long enough for somebody to wait for it.
+  // Long enough for destroy to wait for it.
   await sleep(15_000)
   await aws('ec2', 'delete-volume', '--volume-id', volumeId)
 }
@@ -85,20 +85,20 @@ async function driveVolume(name: string, volumeId: string): Promise<void> {
 await make('down')
 t.teardown(async () => {
   // `make down` removes the logs, which explain a failure.
-  if (!t.passing()) await make('logs-export')
+  if (!t.passing() && existsSync(config.stateDir)) await make('logs-export')
   await make('down')
 })
 
 await make('box')
 
-await t.test('nothing can be pushed before the infrastructure says where to', async (t) => {
+await t.test('an image cannot be pushed before there is a repository', async (t) => {
   t.match(
     await make('push', {}, true),
     /error: local has no image repository yet\n next: .*make apply ENV=local/,
   )
 })
 
-await t.test('the infrastructure is applied, and then there is nothing to plan', async (t) => {
+await t.test('after an apply, the plan is empty', async (t) => {
   const applied = await make('apply')
   t.match(applied, /^cluster \(local\): \d+ to add, 0 to change, 0 to replace, 0 to destroy$/m)
   t.match(applied, /^applied cluster \(local\)/m)
@@ -109,7 +109,7 @@ await t.test('the infrastructure is applied, and then there is nothing to plan',
   )
 })
 
-await t.test('what was applied is what it should be, by the word of AWS itself', async (t) => {
+await t.test('AWS reports the resources as configured', async (t) => {
   const repository = await aws('ecr', 'describe-repositories', '--query', 'repositories[0]')
   t.match(repository, {
     repositoryName: 'fastify-app',
@@ -148,14 +148,14 @@ await t.test('what was applied is what it should be, by the word of AWS itself',
   for (const tags of subnets) {
     t.ok(
       tags.some(({ Key }: { Key: string }) => Key === 'Name'),
-      'their owner’s tags are still there',
+      'the owner’s tags are unchanged',
     )
   }
   const entry = await aws('eks', 'list-pod-identity-associations', '--cluster-name', CLUSTER_NAME)
   t.match(entry, { associations: [{ namespace: 'kube-system', serviceAccount: /karpenter|ebs-csi/ }] })
 })
 
-await t.test('without a valid signature AWS refuses, and a web page gets nowhere', async (t) => {
+await t.test('AWS refuses requests without a valid signature, and requests from web pages', async (t) => {
   const refused = async (env: Record<string, string>, ...args: string[]) => {
     const { failed, stderr } = await execa(programPath(config, 'aws'), args, {
       env: { ...awsEnvironment(config), ...env },
@@ -185,7 +185,7 @@ await t.test('without a valid signature AWS refuses, and a web page gets nowhere
   t.match(await aws('eks', 'list-clusters', '--query', 'clusters'), [CLUSTER_NAME], 'and nothing is lost')
 })
 
-await t.test('AWS’s own tokens open the cluster, to each principal what its access entry says', async (t) => {
+await t.test('the cluster accepts tokens of AWS, and grants each principal what its access entry allows', async (t) => {
   const kubeconfig = join(results, 'kubeconfig')
   await aws('eks', 'update-kubeconfig', '--name', CLUSTER_NAME, '--kubeconfig', kubeconfig, '--output=json')
   const as = async (role: string | undefined, ...args: string[]) => {
@@ -207,7 +207,7 @@ await t.test('AWS’s own tokens open the cluster, to each principal what its ac
   t.equal(
     await as('fastify-eks-readonly', 'auth', 'can-i', 'get', 'secrets'),
     'no',
-    'to view is not to view secrets',
+    'a viewer cannot read Secrets',
   )
   t.match(await as('fastify-eks-deploy', 'auth', 'whoami'), /fastify-app:deploy/)
   await aws('iam', 'create-role', '--role-name', 'stranger', '--assume-role-policy-document', '{}')
@@ -225,7 +225,7 @@ await t.test('AWS’s own tokens open the cluster, to each principal what its ac
   await aws('iam', 'delete-role', '--role-name', 'stranger', '--output=json')
 })
 
-await t.test('a change is planned as a change, and wrong input changes nothing', async (t) => {
+await t.test('a plan shows a change, and invalid input changes nothing', async (t) => {
   const wrong: [variable: string, value: string, cause: RegExp][] = [
     ['kubernetes_version', '1.29', /EKS has no Kubernetes 1\.29 in standard support; it has 1\.\d+/],
     ['vpc_id', 'vpc-0123456789abcdef0', /(no matching EC2 VPC|InvalidVpcID|does not exist|couldn't find)/],
@@ -249,8 +249,8 @@ await t.test('a change is planned as a change, and wrong input changes nothing',
 /**
  * Runs a make target and interrupts it as Ctrl-C does, `wait` milliseconds after the first line that matches `moment`.
  *
- * @param onLine sees every line, before the interruption that it may cause.
- * @returns what it printed; it may have ended first.
+ * @param onLine receives every line, before the interruption that it may cause.
+ * @returns the output; the target may have ended before the interruption.
  */
 async function interrupt(
   target: string,
@@ -271,14 +271,14 @@ async function interrupt(
     if (begun || !moment.test(line)) continue
     begun = true
     await sleep(wait)
-    // To make and all that it started, unless make has ended in the meantime.
+    // To make and all its child processes, unless make has already ended.
     if (existsSync(`/proc/${running.pid}`)) process.kill(-Number(running.pid), 'SIGINT')
   }
   return (await running).all
 }
 
 await t.test(
-  'destroy checks first what would stop it at its end, and touches no other cluster',
+  'destroy first reports what would make it fail at the end, and changes no other cluster',
   async (t) => {
     const manifest = {
       schemaVersion: 2,
@@ -314,14 +314,14 @@ await t.test(
 )
 
 await t.test(
-  'a destroy that is interrupted again and again goes on, and leaves nothing in AWS',
+  'a destroy resumes after several interruptions, and leaves nothing in AWS',
   async (t) => {
     await kubectl('create', 'ingress', 'shop', '--rule=shop.example/*=shop:80')
     const VolumeId = await claimVolume('data')
     const driver = driveVolume('data', VolumeId)
     const logGroupName = `/aws/eks/${CLUSTER_NAME}/cluster`
     const afterLogGroup = async (line: string) => {
-      // EKS delivers logs after the cluster is gone, and that recreates the group.
+      // EKS still delivers logs after the cluster is gone, which recreates the log group.
       if (/aws_cloudwatch_log_group\.this\S*: Destruction complete/.test(line)) {
         await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
       }
@@ -338,10 +338,10 @@ await t.test(
     said += await interrupt('destroy', /never/, 0, afterLogGroup)
     await driver
     for (const [what, happened] of [
-      ['what makes controllers keep objects in AWS is deleted', /deleted Ingress default\/shop/],
-      ['with the volumes of claims', /deleted PersistentVolumeClaim default\/data/],
-      ['and the log group that comes back', /removed log group \/aws\/eks\//],
-      ['in the end all is gone', /destroyed cluster \(local\)/],
+      ['objects for which controllers hold resources in AWS are deleted', /deleted Ingress default\/shop/],
+      ['claims are deleted, with their volumes', /deleted PersistentVolumeClaim default\/data/],
+      ['the recreated log group is removed', /removed log group \/aws\/eks\//],
+      ['the stack is destroyed', /destroyed cluster \(local\)/],
     ] as const) {
       t.match(said, happened, what)
     }
@@ -350,7 +350,7 @@ await t.test(
     t.strictSame(
       roles.sort(),
       ['fastify-eks-deploy', 'fastify-eks-readonly'],
-      'only what was there before is there',
+      'only the resources from before the apply are left',
     )
     for (const [what, ...query] of [
       ['clusters', 'eks', 'list-clusters', '--query', 'clusters'],
@@ -371,11 +371,11 @@ await t.test(
   },
 )
 
-await t.test('an apply that is interrupted again and again goes on', async (t) => {
+await t.test('an apply resumes after several interruptions', async (t) => {
   for (let attempt = 1; attempt <= 3; attempt++) {
     const wait = attempt === 2 ? 400 : Math.round(Math.random() * 4000)
-    // Not before it has begun to create: that would test nothing. Once while it creates the cluster, which EKS
-    // goes on with.
+    // Only after it has begun to create resources; before, there would be nothing to test. Once while it creates the
+    // cluster, because EKS continues to create it.
     const moment = attempt === 2 ? /aws_kms_key\.this\S*: Creation complete/ : /Creation complete/
     let locked = attempt !== 1
     const said = await interrupt('apply', moment, wait, async (line) => {
@@ -390,7 +390,7 @@ await t.test('an apply that is interrupted again and again goes on', async (t) =
   }
   t.match(await make('apply'), /applied cluster|no changes/)
 
-  // As after an interruption between the request to create the cluster and the answer.
+  // As after an interruption between the request to create the cluster and its response.
   const cluster = 'module.eks.aws_eks_cluster.this[0]'
   await execa('terraform', [
     'state',

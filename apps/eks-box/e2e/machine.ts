@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { listCgroups } from '../src/node/cgroups.ts'
 
-/** What a box changes on the machine outside its namespaces, and could leave behind. */
+/** The state of the machine that a box changes outside its namespaces, and could leave behind. */
 export interface Traces {
   mounts: string[]
   links: string[]
@@ -82,8 +82,6 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
     files: nodeDirectories
       .filter((directory) => existsSync(directory))
       .flatMap((directory) => [directory, ...globSync(join(directory, '**'))])
-      // buildah creates this empty directory during the image build.
-      .filter((path) => path !== '/etc/cni/net.d')
       .sort(),
     sysctls: await readSysctls(),
     processes: await boxProcesses(boxName, stateDir),

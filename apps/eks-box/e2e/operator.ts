@@ -1,4 +1,4 @@
-/** Acts on a box of its own as an operator does: through the make targets that the README names, kubectl and AWS's CLI. */
+/** Operates a separate box as a user does: with the make targets of the README, kubectl and the AWS CLI. */
 import { resolve } from 'node:path'
 import { execa } from 'execa'
 import { awsEnvironment, kubeconfigPath, portVariables, readBoxConfig } from 'shared/box'
@@ -7,7 +7,7 @@ import { openPort } from '../src/lifecycle/ports.ts'
 
 export const repository = resolve(import.meta.dirname, '../../..')
 
-/** Finds `count` free ports from `first` on. */
+/** Finds `count` free ports, starting at `first`. */
 async function freePorts(first: number, count: number): Promise<string[]> {
   const free: string[] = []
   for (let port = first; free.length < count; port++) {
@@ -22,7 +22,7 @@ async function freePorts(first: number, count: number): Promise<string[]> {
 /**
  * Selects a box for the tests of one file.
  *
- * @param firstPort - where to look for free ports; below 32768, where the kernel takes the ports of connections from
+ * @param firstPort - where to start looking for free ports; below 32768, the kernel's range for outgoing connections
  */
 export async function operate(name: string, firstPort: number) {
   const variables = Object.values(portVariables)
@@ -30,7 +30,7 @@ export async function operate(name: string, firstPort: number) {
   const environment: Record<string, string> = {
     BOX_NAME: name,
     ENV: 'local',
-    // Not the cluster of the caller's shell.
+    // Do not use the cluster of the caller's shell.
     KUBECONFIG: '',
     ...Object.fromEntries(variables.map((variable, index) => [variable, ports[index] ?? ''])),
   }

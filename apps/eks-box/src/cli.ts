@@ -14,17 +14,15 @@ import { COMPONENT_NAMES, type ComponentName } from './components/component.ts'
 import {
   awaitReady,
   boxEnvironment,
-  checkMachine,
-  handOver,
-  handOverTools,
   isCurrent,
   removeBox,
-  requireRoot,
   runningBox,
   startBox,
   stopBox,
 } from './lifecycle/box.ts'
 import { exportLogs } from './lifecycle/log-export.ts'
+import { handOver, handOverTools } from './lifecycle/ownership.ts'
+import { checkMachine, requireRoot } from './lifecycle/preconditions.ts'
 import { type BoxStatus, readStatus } from './lifecycle/status.ts'
 import { BOX_PACKAGES, PACKAGES, type Package } from './packages.ts'
 import { boxPaths } from './state-directory.ts'

@@ -27,31 +27,31 @@ t.test('liveness and readiness probes differ', async (t) => {
   const draining = await app.inject('/readyz')
   t.equal(draining.statusCode, 503)
   t.match(problem(t, draining), { detail: 'Not ready: draining' })
-  t.equal((await app.inject('/healthz')).statusCode, 200, 'alive until the end')
+  t.equal((await app.inject('/healthz')).statusCode, 200, 'alive until it exits')
   t.strictSame(
     lines.filter(({ level, path }) => level === 'info' && path !== undefined),
     [],
-    'no line for a probe that is well',
+    'no line for a successful probe',
   )
 })
 
-t.test('while draining every answer asks the client to connect elsewhere', async (t) => {
+t.test('while draining, every response closes its connection', async (t) => {
   const { app } = await build(t)
   t.not((await app.inject('/')).headers.connection, 'close')
   app.startDraining()
   const response = await app.inject('/')
-  t.equal(response.statusCode, 200, 'and is served all the same')
+  t.equal(response.statusCode, 200, 'and the request is served')
   t.equal(response.headers.connection, 'close')
 })
 
-t.test('what is not there is a problem that names it', async (t) => {
+t.test('an unknown path is answered with a problem that names it', async (t) => {
   const { app } = await build(t)
   const response = await app.inject({ method: 'DELETE', url: '/nowhere' })
   t.equal(response.statusCode, 404)
   t.match(problem(t, response), { title: 'Not Found', detail: 'There is no DELETE /nowhere' })
 })
 
-t.test('a method that a path does not have is 405 with those that it has', async (t) => {
+t.test('an unsupported method is answered with 405 and the supported methods', async (t) => {
   const { app } = await build(t)
   const response = await app.inject({ method: 'PUT', url: '/api/v1/tasks', payload: 'whatever' })
   t.equal(response.statusCode, 405)
@@ -60,11 +60,11 @@ t.test('a method that a path does not have is 405 with those that it has', async
 })
 
 const refusals: [what: string, status: number, request: object][] = [
-  ['a body that is no JSON', 400, { payload: '{', headers: { 'content-type': 'application/json' } }],
+  ['a body that is not JSON', 400, { payload: '{', headers: { 'content-type': 'application/json' } }],
   ['a body that is too large', 413, { payload: { title: 'x'.repeat(70_000) } }],
   ['a body of another type', 415, { payload: '<a/>', headers: { 'content-type': 'text/xml' } }],
-  ['a body that makes no sense', 422, { payload: { title: '' } }],
-  ['a body with more than there is', 422, { payload: { title: 'a', colour: 'red' } }],
+  ['a body with an invalid field', 422, { payload: { title: '' } }],
+  ['a body with an unknown field', 422, { payload: { title: 'a', colour: 'red' } }],
 ]
 for (const [what, status, request] of refusals) {
   t.test(`${what} is refused with ${status} as a problem`, async (t) => {
@@ -99,16 +99,16 @@ t.test('each kind of problem has its own type', async (t) => {
   t.equal(type, 'urn:problem-type:fastify-api:rate-limited')
 })
 
-t.test('a problem points at what is wrong with the input', async (t) => {
+t.test('a problem points to each invalid field', async (t) => {
   const { app } = await build(t)
   const send = async (payload: object) =>
     (await app.inject({ method: 'POST', url: '/api/v1/tasks', payload })).json().errors
   t.match(await send({ title: 7, notes: [] }), [{ in: 'body', pointer: '/title', detail: 'must be string' }])
-  t.match(await send({ title: 'a', notes: null }), [{ pointer: '/notes' }], 'null is no text')
+  t.match(await send({ title: 'a', notes: null }), [{ pointer: '/notes' }], 'null is not a text')
   t.match(await send({ title: 'a', colour: 'red' }), [{ in: 'body', pointer: '', detail: 'has no "colour"' }])
 })
 
-t.test('what the router refuses is answered, logged and counted like every other request', async (t) => {
+t.test('requests that the router refuses are answered, logged and counted like others', async (t) => {
   const { app, lines } = await build(t)
   const response = await app.inject('/%ff?token=secret')
   t.equal(response.statusCode, 400)
@@ -142,7 +142,7 @@ t.test('an unexpected error is logged, but not sent to the client', async (t) =>
   t.match(problem(t, await app.inject('/unheard-of')), { title: 'Error', status: 599 })
 })
 
-t.test('a request is one line in the log, with the id that the client receives', async (t) => {
+t.test('each request is one line in the log, with the id that the client receives', async (t) => {
   const { app, lines } = await build(t)
   const given = await app.inject({ url: '/?token=secret', headers: { 'x-request-id': 'abc-1' } })
   t.equal(given.headers['x-request-id'], 'abc-1')
@@ -150,14 +150,14 @@ t.test('a request is one line in the log, with the id that the client receives',
   t.match(lines[0], { level: 'info', msg: 'request completed', reqId: 'abc-1', path: '/', statusCode: 200 })
 
   const insane = await app.inject({ url: '/', headers: { 'x-request-id': 'a b' } })
-  t.match(insane.headers['x-request-id'], /^[\w-]{12}-\d+$/, 'what could break a log line is not taken over')
+  t.match(insane.headers['x-request-id'], /^[\w-]{12}-\d+$/, 'an id that could break a log line is not used')
 })
 
-t.test('a request that belongs to a trace is logged with it', async (t) => {
+t.test("a request that belongs to a trace is logged with the trace's id", async (t) => {
   const { app, lines } = await build(t)
   const trace = '0af7651916cd43dd8448eb211c80319c'
   const traced = await app.inject({ url: '/', headers: { traceparent: `00-${trace}-b7ad6b7169203331-01` } })
-  t.equal(traced.headers['x-request-id'], trace, 'which is its id, too, if it has none of its own')
+  t.equal(traced.headers['x-request-id'], trace, 'it is also the request id if the client sent none')
   t.equal(lines.at(-1)?.traceId, trace)
   const broken = await app.inject({
     url: '/',
@@ -167,7 +167,7 @@ t.test('a request that belongs to a trace is logged with it', async (t) => {
   t.equal(lines.at(-1)?.traceId, undefined)
 })
 
-t.test('behind an AWS load balancer a request has the id of the balancer’s log', async (t) => {
+t.test("behind an AWS load balancer, a request's id is the one in the load balancer's log", async (t) => {
   const { app } = await build(t)
   const root = '1-67891233-abcdef012345678912345678'
   const ask = (trace: string) => app.inject({ url: '/', headers: { 'x-amzn-trace-id': trace } })
@@ -175,7 +175,7 @@ t.test('behind an AWS load balancer a request has the id of the balancer’s log
   t.match((await ask('Root=mine')).headers['x-request-id'], /^[\w-]{12}-\d+$/)
 })
 
-t.test('a route can log, under the id of its request', async (t) => {
+t.test('a route can log, with the id of its request', async (t) => {
   const { app, lines } = await build(t, { LOG_LEVEL: 'debug' })
   app.get('/talkative', async ({ log }) => {
     log.debug('said by the route')
@@ -191,7 +191,7 @@ t.test('a route can log, under the id of its request', async (t) => {
   ])
 })
 
-t.test('a busy service leaves out lines and says how many', async (t) => {
+t.test('under load, log lines are dropped and counted', async (t) => {
   const { app, lines } = await build(t, { LOG_REQUESTS_PER_SECOND: '1' })
   let sent = 0
   const counted = () => lines.reduce((sum, { leftOut = 0 }) => sum + leftOut, lines.length)
@@ -201,11 +201,11 @@ t.test('a busy service leaves out lines and says how many', async (t) => {
     await app.inject('/')
     await setImmediate()
   }
-  t.equal(counted(), sent, 'a probe, which is not logged, takes no count with it')
+  t.equal(counted(), sent, 'a probe is not logged, so it does not report the count')
   t.ok(lines.length < sent)
 })
 
-t.test('failures and refusals are limited, each on its own', async (t) => {
+t.test('log lines for failures and for refusals have separate limits', async (t) => {
   const { app, lines } = await build(t)
   app.get('/broken', async () => {
     throw new Error('broken')
@@ -213,21 +213,21 @@ t.test('failures and refusals are limited, each on its own', async (t) => {
   for (let sent = 0; sent < 30; sent++) {
     await app.inject('/broken')
     await app.inject('/api/v1/status/503')
-    app.log.warn(new Error('the database is away'))
+    app.log.warn(new Error('the database is down'))
     app.log.warn('by message')
     app.log.error({ table: 'tasks' }, 'with fields')
   }
   for (const msg of [
     'request failed',
     'request refused',
-    'the database is away',
+    'the database is down',
     'by message',
     'with fields',
   ]) {
     t.equal(lines.filter((line) => line.msg === msg).length, 10, msg)
   }
   app.log.fatal('the end')
-  t.match(lines.at(-1), { level: 'fatal', msg: 'the end' }, 'the last words are never left out')
+  t.match(lines.at(-1), { level: 'fatal', msg: 'the end' }, 'fatal errors are never dropped')
 
   const written = lines.length
   const write = async (...args: [object | string, string?]) => {
@@ -238,9 +238,9 @@ t.test('failures and refusals are limited, each on its own', async (t) => {
     }
     return lines.at(-1)
   }
-  t.match(await write(new Error('the database is away')), {
-    msg: 'the database is away',
-    err: { message: 'the database is away' },
+  t.match(await write(new Error('the database is down')), {
+    msg: 'the database is down',
+    err: { message: 'the database is down' },
     leftOut: /^\d+$/,
   })
   t.match(await write('by message'), { msg: 'by message', leftOut: /^\d+$/ })
@@ -249,13 +249,13 @@ t.test('failures and refusals are limited, each on its own', async (t) => {
   t.ok(lines.length > written)
 })
 
-t.test('messages that never repeat share one limit in the end', async (t) => {
+t.test('after many distinct messages, all others share one limit', async (t) => {
   const { app, lines } = await build(t)
   for (let message = 0; message < 300; message++) app.log.warn(`number ${message}`)
   t.equal(lines.length, 99 + 10)
 })
 
-t.test('the logger of a request is a logger like any other', async (t) => {
+t.test("a request's logger has the whole interface of a logger", async (t) => {
   const { app, lines } = await build(t)
   app.get('/logs', async ({ log }) => {
     log.silent('nothing')
@@ -274,10 +274,10 @@ t.test('the logger of a request is a logger like any other', async (t) => {
     { level: 'info', msg: 'from a child', reqId: 'abc-3', part: 'one', deep: true },
     { msg: 'request completed', reqId: 'abc-3', part: 'one' },
   ])
-  t.equal(app.log.isLevelEnabled('debug'), false, 'and its level is its own')
+  t.equal(app.log.isLevelEnabled('debug'), false, 'its level is independent')
 })
 
-t.test('metrics count requests by route template, and no probes', async (t) => {
+t.test('metrics count requests by route template, and leave out probes', async (t) => {
   const { app } = await build(t)
   await app.inject('/api/v1/delay/1')
   await app.inject('/api/v1/delay/2')
@@ -292,7 +292,7 @@ t.test('metrics count requests by route template, and no probes', async (t) => {
   t.notMatch(text, /healthz|nowhere|http_request_summary/)
 })
 
-t.test('metrics tell methods apart, and keep what matches no route under one label', async (t) => {
+t.test('metrics distinguish methods, and count all unmatched routes under one label', async (t) => {
   const { app } = await build(t)
   const methods = ['DELETE', 'GET', 'GET', 'POST', 'HEAD', 'OPTIONS'] as const
   for (const method of methods) await app.inject({ method, url: `/nowhere/${method}` })
@@ -301,12 +301,12 @@ t.test('metrics tell methods apart, and keep what matches no route under one lab
   t.strictSame(await Promise.all(['DELETE', 'GET', 'POST', 'HEAD', 'OPTIONS'].map(count)), [1, 2, 1, 1, 1])
 })
 
-t.test('metrics name the build', async (t) => {
+t.test("metrics include the build's version and commit", async (t) => {
   const { app } = await build(t, { BUILD_COMMIT: '0123abc' })
   t.match(await app.metricsRegistry.metrics(), /^build_info\{version="\d+\.\d+\.\d+",commit="0123abc"\} 1$/m)
 })
 
-t.test('what decides a browser is said on every answer', async (t) => {
+t.test('every response has the security headers', async (t) => {
   const { app } = await build(t)
   for (const url of ['/', '/nowhere']) {
     t.match((await app.inject(url)).headers, {
@@ -318,7 +318,7 @@ t.test('what decides a browser is said on every answer', async (t) => {
 })
 
 t.test(
-  'a client that exceeds the rate limit has to wait; the address is the one that a trusted proxy reports',
+  "a client that exceeds the rate limit is refused; a trusted proxy reports the client's address",
   async (t) => {
     const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '2', TRUSTED_PROXY_HOPS: '1' })
     const ask = (client: string, url = '/') => app.inject({ url, headers: { 'x-forwarded-for': client } })
@@ -328,20 +328,20 @@ t.test(
     t.match(problem(t, refused), { title: 'Too Many Requests' })
     t.match(refused.headers['retry-after'], /^\d+$/)
     t.equal((await ask('192.0.2.1', '/healthz')).statusCode, 200, 'probes are not counted')
-    t.equal((await ask('192.0.2.2')).statusCode, 200, 'nor are other clients')
+    t.equal((await ask('192.0.2.2')).statusCode, 200, 'other clients have their own limit')
   },
 )
 
 for (const [what, method, url, status] of [
-  ['a path that is not there', 'GET', '/nowhere', 404],
-  ['a method that a path does not have', 'PUT', '/', 405],
+  ['an unknown path', 'GET', '/nowhere', 404],
+  ['an unsupported method', 'PUT', '/', 405],
   ['the contract', 'GET', '/openapi.json', 200],
   ['a path that the router refuses', 'GET', '/%ff', 400],
-  ['a body that is refused', 'POST', '/api/v1/tasks', 422],
+  ['an invalid body', 'POST', '/api/v1/tasks', 422],
 ] as const) {
   const request = { method, url, ...(method === 'POST' && { payload: {} }) }
 
-  t.test(`the rate limit holds for ${what}`, async (t) => {
+  t.test(`the rate limit applies to ${what}`, async (t) => {
     const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '1' })
     t.equal((await app.inject(request)).statusCode, status)
     const refused = await app.inject(request)
@@ -349,7 +349,7 @@ for (const [what, method, url, status] of [
     t.match(refused.headers, { 'retry-after': /^\d+$/, 'x-content-type-options': 'nosniff' })
   })
 
-  t.test(`under pressure ${what} is 503`, async (t) => {
+  t.test(`under pressure, ${what} is answered with 503`, async (t) => {
     const { app } = await build(t, { PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '1' })
     await underPressure(app)
     const refused = await app.inject(request)
@@ -359,7 +359,7 @@ for (const [what, method, url, status] of [
   })
 }
 
-/** Blocks the event loop far longer than is allowed, until that has been noticed. */
+/** Blocks the event loop for far longer than the limit, until the service notices. */
 async function underPressure(app: FastifyInstance): Promise<void> {
   while (!app.isUnderPressure()) {
     const until = performance.now() + 300
@@ -368,14 +368,14 @@ async function underPressure(app: FastifyInstance): Promise<void> {
   }
 }
 
-t.test('the address of a proxy that is not trusted is the client’s', async (t) => {
+t.test("behind an untrusted proxy, the proxy's address counts as the client's", async (t) => {
   const { app } = await build(t, { RATE_LIMIT_PER_MINUTE: '1' })
   const ask = (client: string) => app.inject({ url: '/', headers: { 'x-forwarded-for': client } })
   t.equal((await ask('192.0.2.1')).statusCode, 200)
   t.equal((await ask('192.0.2.2')).statusCode, 429)
 })
 
-t.test('under pressure work is refused with Retry-After, probes still answer', async (t) => {
+t.test('under pressure, requests are refused with Retry-After, but probes are answered', async (t) => {
   const { app, lines } = await build(t, { PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '1' })
   await underPressure(app)
   const refused = await app.inject('/api/v1/work')
@@ -385,10 +385,10 @@ t.test('under pressure work is refused with Retry-After, probes still answer', a
   t.match(lines.at(-1), { level: 'warn', msg: 'request refused' })
   t.equal((await app.inject('/healthz')).statusCode, 200)
   const refusals = 'http_request_duration_seconds_count{method="GET",route="/api/v1/work",status_code="503"}'
-  t.equal(await metric(app, refusals), 1, 'and it is counted')
+  t.equal(await metric(app, refusals), 1, 'the refusal is counted')
 })
 
-t.test('a busy event loop is pressure, where that is asked for', async (t) => {
+t.test('a delayed event loop is pressure if a limit is set', async (t) => {
   const { app } = await build(t, {
     PRESSURE_MAX_EVENT_LOOP_UTILIZATION_PERCENT: '50',
     PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0',
@@ -400,9 +400,9 @@ t.test('a busy event loop is pressure, where that is asked for', async (t) => {
   t.equal(statusCode, 503)
 })
 
-t.test('a long delay that is allowed is not mistaken for pressure', async (t) => {
+t.test('a delay below the limit is not pressure', async (t) => {
   const { app } = await build(t, { PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '60000' })
-  // Each takes longer than the plugin's own sampling interval, which would find a sample without a value.
+  // Each takes longer than the plugin's sampling interval, so some samples have no value.
   for (const _ of [1, 2, 3]) {
     t.equal((await app.inject('/api/v1/work?ms=1000')).statusCode, 200)
     await setTimeout(1)

@@ -28,7 +28,7 @@ const refused: [variable: string, value: string, message: string][] = [
   ['LOG_LEVEL', 'loud', 'LOG_LEVEL="loud" must be one of trace, debug, info, warn, error, fatal, silent'],
   ['LOAD_ENDPOINTS_ENABLED', 'perhaps', 'LOAD_ENDPOINTS_ENABLED="perhaps" must be true or false'],
   ['RATE_LIMIT_PER_MINUTE', '-1', 'RATE_LIMIT_PER_MINUTE="-1" must be an integer, 0 or more'],
-  // Without the value: it carries a password.
+  // Without the value, which contains a password.
   ['DATABASE_URL', 'mysql://a:secret@b/c', 'DATABASE_URL must be a URL that matches ^postgres(ql)?://'],
   ['HOST', '', 'HOST="" must be a non-empty text'],
 ]

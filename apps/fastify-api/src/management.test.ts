@@ -2,7 +2,7 @@ import t from 'tap'
 import { buildManagement } from './management.ts'
 import { build } from './testing/app.ts'
 
-t.test('metrics are served on a port of their own, and only there', async (t) => {
+t.test('metrics are served only on the management port', async (t) => {
   const { app } = await build(t)
   const management = buildManagement(app)
   const response = await management.inject('/metrics')

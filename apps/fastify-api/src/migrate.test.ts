@@ -1,4 +1,4 @@
-/** The command as a rollout runs it: a process of its own. */
+/** The command as a rollout runs it: in a separate process. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { Client } from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from './testing/postgres-server.ts'
 
-// A busy machine takes longer than tap allows for.
+// On a busy machine, the tests take longer than tap's default timeout.
 t.setTimeout(300_000)
 
 const FIRST_OUTPUT = 'applied 001.do.tasks.sql\napplied 002.do.idempotency-keys.sql\nschema is at version 2\n'
@@ -43,13 +43,13 @@ async function query(url: string, sql: string) {
   }
 }
 
-t.test('it names what it applies, and does nothing the second time', async (t) => {
+t.test('it prints the applied migrations, and does nothing the second time', async (t) => {
   const DATABASE_URL = await server.createDatabase()
   t.strictSame(await run(t, { DATABASE_URL }), { code: 0, stdout: FIRST_OUTPUT, stderr: '' })
   t.strictSame(await run(t, { DATABASE_URL }), { code: 0, stdout: 'schema is at version 2\n', stderr: '' })
 })
 
-t.test('of two at once one does it, and the other waits', async (t) => {
+t.test('of two concurrent runs, one migrates and the other waits', async (t) => {
   const DATABASE_URL = await server.createDatabase()
   const both = await Promise.all([run(t, { DATABASE_URL }), run(t, { DATABASE_URL })])
   t.strictSame(
@@ -72,14 +72,14 @@ t.test('it waits until the server accepts connections', async (t) => {
   t.equal(await text(command.stdout), FIRST_OUTPUT)
 })
 
-t.test('after a rollback of the service the newer schema is left as it is', async (t) => {
+t.test('an older version of the service leaves a newer schema unchanged', async (t) => {
   const DATABASE_URL = await server.createDatabase()
   await run(t, { DATABASE_URL })
   await query(DATABASE_URL, 'INSERT INTO schema_version (version) VALUES (99)')
   t.match(await run(t, { DATABASE_URL }), { code: 0, stdout: 'schema is at version 99\n' })
 })
 
-t.test('a failed migration is named, and all migrations are rolled back', async (t) => {
+t.test('the error names the failed migration, and all migrations are rolled back', async (t) => {
   const DATABASE_URL = await server.createDatabase()
   await query(DATABASE_URL, 'CREATE TABLE idempotency_keys (key text)')
   t.strictSame(await run(t, { DATABASE_URL }), {
@@ -122,7 +122,7 @@ t.test('a connection lost during a migration is reported like other errors', asy
   t.match(await run(t, { DATABASE_URL }), { code: 0, stdout: 'schema is at version 2\n' })
 })
 
-t.test('a server that does not come is given up', async (t) => {
+t.test('it gives up if the server does not become available', async (t) => {
   const gone = { DATABASE_URL: 'postgres://app:secret@127.0.0.1:1/app', MIGRATION_TIMEOUT_MS: '1' }
   const { code, stderr } = await run(t, gone)
   t.equal(code, 1)
@@ -141,10 +141,10 @@ t.test('a server that does not come is given up', async (t) => {
     DATABASE_URL: 'postgres://app:secret@database.test:1/app',
     NODE_OPTIONS: `${process.env['NODE_OPTIONS'] ?? ''} --import="${twoAddresses}"`,
   })
-  t.match(named.stderr, /cannot connect to the database: ECONNREFUSED; /, 'none of its addresses')
+  t.match(named.stderr, /cannot connect to the database: ECONNREFUSED; /, 'no address of the host accepts connections')
 })
 
-t.test('what waiting does not help fails at once', async (t) => {
+t.test('errors that waiting cannot resolve are reported at once', async (t) => {
   const missing = (await server.createDatabase()).replace(/[^/]*$/, 'missing')
   t.strictSame(await run(t, { DATABASE_URL: missing }), {
     code: 1,
@@ -160,7 +160,7 @@ t.test('what waiting does not help fails at once', async (t) => {
   })
 })
 
-t.test('a bad setting is one line and exit 1', async (t) => {
+t.test('an invalid setting is reported in one line, with exit code 1', async (t) => {
   for (const DATABASE_URL of [undefined, 'mysql://app:secret@host/app']) {
     t.strictSame(await run(t, { DATABASE_URL }), {
       code: 1,
@@ -175,13 +175,13 @@ t.test('a bad setting is one line and exit 1', async (t) => {
   t.equal(stderr, 'migrate: MIGRATION_TIMEOUT_MS="1m" must be an integer from 1 to 9999999\n')
 })
 
-t.test('an authority that cannot be read is one line and exit 1', async (t) => {
+t.test('an unreadable CA certificate is reported in one line, with exit code 1', async (t) => {
   const { code, stderr } = await run(t, { DATABASE_URL: 'postgres://host/app', DATABASE_CA: 'none' })
   t.equal(code, 1)
   t.equal(stderr, 'migrate: DATABASE_CA cannot be used: it contains no PEM certificate\n')
 })
 
-t.test('a defect shows its trace', async (t) => {
+t.test('an unexpected error is printed with its stack', async (t) => {
   const broken = "data:text/javascript,performance.now = () => { throw new Error('no clock') }"
   const { code, stderr } = await run(t, {
     DATABASE_URL: 'postgres://host/app',

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Dependency } from './readiness.ts'
 
-/** A dependency that is asked all the time, and how it answers. */
+/** A dependency that is checked all the time, with answers that the test chooses. */
 function follow(t: Test, graceMs: number, answers: boolean) {
   const state = { answers, asked: 0 }
   const dependency = new Dependency(
@@ -24,7 +24,7 @@ function follow(t: Test, graceMs: number, answers: boolean) {
   return { dependency, state, times }
 }
 
-t.test('it is ready with its first answer, however long that takes', async (t) => {
+t.test('the first answer makes it ready, however long it takes', async (t) => {
   const { dependency, state, times } = follow(t, 0, false)
   await times(3)
   t.notOk(dependency.ready)
@@ -40,10 +40,10 @@ t.test('an outage within the grace period changes nothing', async (t) => {
   state.answers = false
   await times(3)
   t.ok(dependency.ready)
-  t.notOk(dependency.answering, 'but it is known')
+  t.notOk(dependency.answering, 'but the failure is known')
 })
 
-t.test('after a longer one it takes two good answers in a row', async (t) => {
+t.test('after a longer outage, two successes in a row are required', async (t) => {
   const { dependency, state, times } = follow(t, 0, true)
   await times(2)
   state.answers = false

@@ -1,4 +1,4 @@
-/** The server as a pod runs it: a process of its own, real sockets, real signals. */
+/** The server as a pod runs it: a separate process, real sockets and signals. */
 import { once } from 'node:events'
 import { Agent, get, request } from 'node:http'
 import { type AddressInfo, connect, createServer } from 'node:net'
@@ -31,7 +31,7 @@ function ask(port: number, path: string, agent?: Agent): Promise<Answer> {
 }
 
 t.test(
-  'SIGTERM: not ready, still serving, then requests in flight finish and the exit is clean',
+  'SIGTERM: the service becomes unready, keeps serving, finishes requests in flight and exits with 0',
   async (t) => {
     const server = await start(t, { DRAIN_DELAY_MS: '500' })
     t.equal((await ask(server.port, '/readyz')).status, 200)
@@ -51,7 +51,7 @@ t.test(
   },
 )
 
-t.test('clients that keep asking until the listener closes lose no request', async (t) => {
+t.test('clients that send requests until the listener closes lose none', async (t) => {
   const server = await start(t, { DRAIN_DELAY_MS: '500' })
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
   t.teardown(() => agent.destroy())
@@ -69,15 +69,15 @@ t.test('clients that keep asking until the listener closes lose no request', asy
   }
   const ends = new Set(await Promise.all(Array.from({ length: 8 }, client)))
   t.strictSame(new Set(statuses), new Set([200]))
-  // Refused is who connects after the listener has closed. A reset is the kernel's word for the same, to those
-  // that connect in that very instant.
+  // Clients that connect after the listener has closed are refused. The kernel resets those that connect at that very
+  // moment.
   for (const code of ['ECONNREFUSED', 'ECONNRESET']) ends.delete(`${code} on a new connection`)
-  t.strictSame(ends, new Set(), 'no client ended in any other way')
+  t.strictSame(ends, new Set(), 'no client failed in another way')
   await t.rejects(ask(server.port, '/'), { code: 'ECONNREFUSED' })
   t.equal((await server.ended).code, 0)
 })
 
-t.test('requests that wait to be accepted when the listener closes are served', async (t) => {
+t.test('connections in the accept queue are still served when the listener closes', async (t) => {
   const server = await start(t, { DRAIN_DELAY_MS: '0' })
   const busy = ask(server.port, '/api/v1/work?ms=1000')
   await sleep(200)
@@ -88,21 +88,21 @@ t.test('requests that wait to be accepted when the listener closes are served', 
   t.equal((await server.ended).code, 0)
 })
 
-t.test('a probe does not wait until all work is done', async (t) => {
+t.test('probes do not wait for work in progress', async (t) => {
   const server = await start(t, { DRAIN_DELAY_MS: '0' })
   const agent = new Agent({ keepAlive: true, maxSockets: 20 })
   t.teardown(() => agent.destroy())
   const clients = Array.from({ length: 20 })
-  // Connections first: what is under test is work that arrives all at once.
+  // Connect first, so that all the work arrives at once.
   await Promise.all(clients.map(() => ask(server.port, '/api/v1/delay/300', agent)))
   let done = 0
   const work = clients.map(() => ask(server.port, '/api/v1/work?ms=50', agent).then(() => done++))
   await ask(server.port, '/healthz')
-  t.ok(done < clients.length, `${done} of ${clients.length} pieces of work were done first`)
+  t.ok(done < clients.length, `${done} of ${clients.length} requests were done first`)
   await Promise.all(work)
 })
 
-t.test('a connection that was opened and never used does not hold up the exit', async (t) => {
+t.test('a connection that was never used does not delay the exit', async (t) => {
   const server = await start(t, { DRAIN_DELAY_MS: '0' })
   const idle = connect(server.port, '127.0.0.1')
   idle.on('error', () => {})
@@ -114,10 +114,10 @@ t.test('a connection that was opened and never used does not hold up the exit', 
 
 for (const [what, bytes] of [
   ['one byte', 'G'],
-  ['the beginning of its headers', 'GET / HTTP/1.1\r\nhost: x\r\nx-slow: '],
+  ['a part of its headers', 'GET / HTTP/1.1\r\nhost: x\r\nx-slow: '],
   ['a part of its body', 'POST /api/v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{'],
 ] as const) {
-  t.test(`a request of which only ${what} arrives does not hold up the exit`, async (t) => {
+  t.test(`a request of which only ${what} arrives does not delay the exit`, async (t) => {
     const server = await start(t, { DRAIN_DELAY_MS: '0' })
     const unfinished = [server.port, server.metricsPort].map((port) => connect(port, '127.0.0.1'))
     for (const socket of unfinished) {
@@ -133,7 +133,7 @@ for (const [what, bytes] of [
   })
 }
 
-t.test('a signal that comes while it starts ends the start in order', async (t) => {
+t.test('a signal during the start stops the start in order', async (t) => {
   const signalled =
     'data:text/javascript,const { on } = process; process.on = function (name, listener) {' +
     "on.call(this, name, listener); if (name === 'SIGINT') process.kill(process.pid, 'SIGTERM'); return this }"
@@ -145,7 +145,7 @@ t.test('a signal that comes while it starts ends the start in order', async (t) 
   t.notMatch(server.output(), /"msg":"started"/)
 })
 
-t.test('a signal that comes while it begins to listen is not lost either', async (t) => {
+t.test('a signal just before the service listens is not lost', async (t) => {
   const signalled =
     'data:text/javascript,const { on } = process; process.on = function (name, listener) {' +
     "on.call(this, name, listener); if (name === 'uncaughtException') process.kill(process.pid, 'SIGTERM'); return this }"
@@ -157,7 +157,7 @@ t.test('a signal that comes while it begins to listen is not lost either', async
   t.match(server.output(), /"msg":"draining.*"msg":"closed"/s)
 })
 
-t.test('a dead trace collector does not make the exit a failure', async (t) => {
+t.test('an unreachable trace collector does not change the exit code', async (t) => {
   const closed = createServer().listen(0, '127.0.0.1')
   await once(closed, 'listening')
   const { port } = closed.address() as AddressInfo
@@ -171,7 +171,7 @@ t.test('a dead trace collector does not make the exit a failure', async (t) => {
   t.equal((await server.ended).code, 0)
 })
 
-t.test('a reader of the log that stalls loses lines, and they are counted', async (t) => {
+t.test("when the log's reader stalls, lines are dropped and counted", async (t) => {
   const server = await start(t, { LOG_REQUESTS_PER_SECOND: '1000000' })
   server.process.stdout?.pause()
   const dropped = async () => {
@@ -187,7 +187,7 @@ t.test('a reader of the log that stalls loses lines, and they are counted', asyn
   t.equal((await ask(server.port, '/healthz')).status, 200)
 })
 
-t.test('a second signal ends it at once and says so', async (t) => {
+t.test('a second signal ends the process at once, with a log line', async (t) => {
   const server = await start(t, { DRAIN_DELAY_MS: '60000' })
   server.process.kill('SIGTERM')
   while (!server.output().includes('draining')) await sleep(10)
@@ -196,7 +196,7 @@ t.test('a second signal ends it at once and says so', async (t) => {
   t.match(server.output(), /second signal: exit at once/)
 })
 
-t.test('a request that does not end is given up after the shutdown timeout', async (t) => {
+t.test('a request that does not end is abandoned after the shutdown timeout', async (t) => {
   const server = await start(t, { DRAIN_DELAY_MS: '0', SHUTDOWN_TIMEOUT_MS: '300' })
   const lost = ask(server.port, '/api/v1/delay/10000').catch((error: Error) => error.message)
   await sleep(200)
@@ -206,7 +206,7 @@ t.test('a request that does not end is given up after the shutdown timeout', asy
   t.match(await lost, /socket hang up|ECONNRESET/)
 })
 
-t.test('an error that nobody catches is logged before the process ends', async (t) => {
+t.test('an uncaught error is logged before the process ends', async (t) => {
   const throwing =
     "data:text/javascript,process.once('SIGUSR2', () => { throw new Error('out of the blue') })"
   const server = await start(t, {
@@ -217,7 +217,7 @@ t.test('an error that nobody catches is logged before the process ends', async (
   t.match(server.output(), /"level":"fatal".*out of the blue/)
 })
 
-t.test('a defect at the start shows its trace', async (t) => {
+t.test('an unexpected error during the start is logged with its stack', async (t) => {
   const broken =
     "data:text/javascript,import v8 from 'node:v8';import { syncBuiltinESMExports } from 'node:module';" +
     "v8.getHeapStatistics = () => { throw new Error('no heap') };syncBuiltinESMExports()"
@@ -228,13 +228,13 @@ t.test('a defect at the start shows its trace', async (t) => {
   t.match(stderr, /Error: no heap\n\s+at /)
 })
 
-t.test('a bad setting is one line and exit 1', async (t) => {
+t.test('an invalid setting is reported in one line, with exit code 1', async (t) => {
   const { code, stderr } = await run(t, { PORT: 'http' }).ended
   t.equal(code, 1)
   t.equal(stderr, 'fastify-api: PORT="http" must be an integer from 0 to 65535\n')
 })
 
-t.test('a port in use is one line and exit 1', async (t) => {
+t.test('a port in use is reported in one line, with exit code 1', async (t) => {
   const holder = createServer().listen(0, '127.0.0.1')
   t.teardown(() => holder.close())
   await once(holder, 'listening')
@@ -244,7 +244,7 @@ t.test('a port in use is one line and exit 1', async (t) => {
   t.match(stderr, new RegExp(`^fastify-api: cannot listen on HOST=127.0.0.1 PORT=${port}: .*\n$`))
 })
 
-t.test('what is not HTTP is refused and the connection dropped', async (t) => {
+t.test('bytes that are not HTTP are refused, and the connection is closed', async (t) => {
   const server = await start(t, { DRAIN_DELAY_MS: '0' })
   const socket = connect(server.port, '127.0.0.1')
   socket.write('nonsense\r\n\r\n')

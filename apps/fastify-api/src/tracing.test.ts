@@ -52,7 +52,7 @@ async function address(t: Test, server: Server) {
 const PARENT = 'b7ad6b7169203331'
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 
-t.test('requests become spans at the collector, probes do not', async (t) => {
+t.test('requests are exported as spans, probes are not', async (t) => {
   process.env['OTEL_RESOURCE_ATTRIBUTES'] = 'deployment.environment.name=test'
   process.env['OTEL_BSP_SCHEDULE_DELAY'] = '10'
   t.teardown(() => {
@@ -70,7 +70,7 @@ t.test('requests become spans at the collector, probes do not', async (t) => {
   t.equal((await app.inject('/talkative')).statusCode, 200)
   t.equal((await app.inject('/nowhere?token=secret')).statusCode, 404)
   for (const probe of ['/healthz', '/healthz?verbose', '/readyz?a=b']) await app.inject(probe)
-  // Not by the closing, which waits for a collector only so long.
+  // Do not rely on the shutdown, which waits for the collector only for a limited time.
   while (spans().length < 5) await sleep(10)
   await app.close()
 
@@ -89,14 +89,14 @@ t.test('requests become spans at the collector, probes do not', async (t) => {
   )
   t.notMatch(JSON.stringify(spans()), /secret|healthz|readyz/)
   const [called, talkative] = requests
-  t.match(called, { traceId: TRACE, parentSpanId: PARENT }, 'a child of the caller’s')
+  t.match(called, { traceId: TRACE, parentSpanId: PARENT }, 'a child of the client’s span')
   const logged = (url: string) => lines.filter(({ path }) => path === url).map(({ traceId }) => traceId)
   t.strictSame(logged('/'), [TRACE])
-  t.strictSame(logged('/talkative'), [talkative?.traceId], 'without a traceparent, too')
+  t.strictSame(logged('/talkative'), [talkative?.traceId], 'also without a traceparent')
   t.equal(lines.find(({ msg }) => msg === 'said by the route')?.traceId, talkative?.traceId)
 })
 
-t.test('a collector that is not there does not disturb the end, and is named in the log', async (t) => {
+t.test('an unreachable collector does not delay the shutdown, and the log names it', async (t) => {
   const gone = createTcpServer()
   const endpoint = await address(t, gone)
   gone.close()
@@ -107,7 +107,7 @@ t.test('a collector that is not there does not disturb the end, and is named in 
   t.match(lines.at(-1), { level: 'warn', msg: /trace/ })
 })
 
-t.test('nor does one that never answers', async (t) => {
+t.test('a collector that never answers does not delay the shutdown', async (t) => {
   const sockets = new Set<{ destroy(): void }>()
   const endpoint = await address(
     t,

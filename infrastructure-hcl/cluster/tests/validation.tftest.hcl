@@ -196,6 +196,15 @@ run "refuses_endpoint_open_to_the_internet" {
   expect_failures = [var.endpoint_public_access_cidrs]
 }
 
+# EKS refuses an empty list of networks, and so does the stand-in for the module.
+run "accepts_endpoint_that_is_closed_later" {
+  command = plan
+
+  variables {
+    endpoint_public_access_cidrs = []
+  }
+}
+
 run "refuses_no_administrators" {
   command = plan
 

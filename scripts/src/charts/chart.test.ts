@@ -23,7 +23,7 @@ import { ActionableError } from 'shared/errors'
 import t from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { loadConfig } from '../../../apps/fastify-api/src/config.ts'
-import { renderChart, runTool } from './chart.ts'
+import { type ChartPrograms, readChartPrograms, renderChart, runTool } from './chart.ts'
 
 const CHART = join(REPOSITORY_ROOT, 'helm', 'fastify-app')
 const ENVIRONMENTS = ['local', 'dev', 'staging', 'prod'] as const
@@ -52,6 +52,8 @@ interface Rendered {
   other<T>(kind: string, suffix: string): T | undefined
 }
 
+const programs = readChartPrograms(process.env)
+
 /** An object of a custom kind. check-chart.ts validates it against its definition. */
 interface CustomObject {
   metadata: { annotations?: Record<string, string>; labels?: Record<string, string> }
@@ -67,7 +69,7 @@ const ACCEPT_TASK_LOSS = join(
 /** Renders the chart with `overrides` and returns the objects by kind. */
 async function render(overrides: Record<string, unknown> = {}, files: string[] = [], chart = CHART) {
   const values = { files: [ACCEPT_TASK_LOSS, ...files], overrides: { image: IMAGE, ...overrides } }
-  const manifests = await renderChart(chart, values)
+  const manifests = await renderChart(programs, chart, values)
   const objects = parseAllDocuments(manifests).map(
     (document) => document.toJS() as { kind: string; metadata: { name: string } },
   )
@@ -116,7 +118,7 @@ async function refusal(overrides: Record<string, unknown>): Promise<string> {
 }
 
 // Report a missing Helm once instead of in every test.
-await runTool('helm', ['version'], '', 'itself')
+await runTool(programs, 'helm', ['version'], '', 'itself')
 
 t.test('image, ports, resources and scaling of the service', async (t) => {
   const { HorizontalPodAutoscaler, ...rendered } = await render()
@@ -760,7 +762,7 @@ t.test('a tag that is not a valid label value is shortened', async (t) => {
 
 t.test('several replicas without a database are refused unless task loss is accepted', async (t) => {
   const refused = async (overrides: Record<string, unknown>, file?: string) =>
-    renderChart(CHART, {
+    renderChart(programs, CHART, {
       files: file === undefined ? [] : [join(CHART, file)],
       overrides: { image: IMAGE, ...overrides },
     }).then(
@@ -920,6 +922,7 @@ t.test('the helm test passes only if the service is ready and answers', async (t
 
 function notes(overrides: Record<string, unknown>): Promise<string> {
   return runTool(
+    programs,
     'helm',
     [
       ...['install', 'fastify-app', CHART, '--namespace', 'apps', '--dry-run=client'],
@@ -958,7 +961,7 @@ t.test(
 
 t.test('the deploy role may create every kind in the chart', async (t) => {
   const baseline = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'charts', 'cluster-baseline')
-  const role = await renderChart(baseline, { files: [], overrides: { deployGroup: 'deployers' } })
+  const role = await renderChart(programs, baseline, { files: [], overrides: { deployGroup: 'deployers' } })
   const { rules } = parseAllDocuments(role)
     .map((document) => document.toJS())
     .find(({ kind }) => kind === 'Role') as V1Role
@@ -966,7 +969,7 @@ t.test('the deploy role may create every kind in the chart', async (t) => {
     verbs.includes('create') ? resources.map((resource) => `${apiGroups[0]}/${resource}`) : [],
   )
   const manifests = ['database', 'https', 'customized'].map((name) =>
-    renderChart(CHART, { files: [join(CHART, 'ci', `${name}-values.yaml`)], overrides: {} }),
+    renderChart(programs, CHART, { files: [join(CHART, 'ci', `${name}-values.yaml`)], overrides: {} }),
   )
   const objects = (await Promise.all(manifests))
     .flatMap((stream) => [...parseAllDocuments(stream)])
@@ -985,13 +988,24 @@ function plural(kind: string): string {
   return kind.endsWith('y') ? kind.replace(/y$/, 'ies') : kind.endsWith('s') ? `${kind}es` : `${kind}s`
 }
 
+t.test('HELM and KUBECONFORM replace the pinned programs', async (t) => {
+  const env = { BOX_CACHE_DIR: '/cache' }
+  t.match(readChartPrograms(env), {
+    helm: /^\/cache\/tools\/helm-\w+\/helm$/,
+    kubeconform: /^\/cache\/tools\/kubeconform-\w+\/kubeconform$/,
+  })
+  const named: ChartPrograms = { helm: '/opt/helm', kubeconform: '/opt/kubeconform' }
+  t.strictSame(readChartPrograms({ ...env, HELM: named.helm, KUBECONFORM: named.kubeconform }), named)
+})
+
 t.test('a missing helm is reported with the next step', async (t) => {
-  const { HELM: _, ...env } = process.env
-  const nextStep = 'install helm, or set HELM to its path'
-  t.intercept(process, 'env', { value: { ...env, PATH: '/nowhere' } })
-  await t.rejects(render(), new ActionableError('helm is not installed', nextStep))
-  t.intercept(process, 'env', { value: { ...env, HELM: '/nowhere/helm' } })
-  await t.rejects(render(), new ActionableError('/nowhere/helm is not installed', nextStep))
+  await t.rejects(
+    renderChart({ ...programs, helm: '/nowhere/helm' }, CHART, { files: [], overrides: {} }),
+    new ActionableError(
+      'helm is not built: /nowhere/helm does not exist',
+      'build it with `make tools TOOL=helm`, or set HELM to its path',
+    ),
+  )
 })
 
 t.test('CA certificates for PostgreSQL and Redis come from a ConfigMap, also in the migration', async (t) => {

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { execa } from 'execa'
 import t, { type Test } from 'tap'
+import { readChartPrograms } from './chart.ts'
 import { checkChart } from './check-chart.ts'
 import { storeKubernetesSchemas } from './kubernetes-schemas.ts'
 
@@ -46,8 +47,9 @@ function fixture(t: Test, { template = POD, values = '', openApi = OPENAPI }: Pa
   })
   const schemas = storeKubernetesSchemas(join(directory, 'swagger.json'), join(directory, 'schemas'))
   const reports: string[] = []
+  const programs = readChartPrograms(process.env)
   const check = () =>
-    checkChart(join(directory, 'chart'), 'readinessProbe', [schemas], (line) => reports.push(line))
+    checkChart(programs, join(directory, 'chart'), 'readinessProbe', [schemas], (line) => reports.push(line))
   return { check, reports }
 }
 

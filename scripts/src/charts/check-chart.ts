@@ -6,7 +6,14 @@ import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { openApiPath } from 'shared/tools'
-import { type ChartValues, lintChart, renderChart, runTool } from './chart.ts'
+import {
+  type ChartPrograms,
+  type ChartValues,
+  lintChart,
+  readChartPrograms,
+  renderChart,
+  runTool,
+} from './chart.ts'
 import { definitionFiles } from './custom-resource-definitions.ts'
 import { storeCustomResourceSchemas, storeKubernetesSchemas } from './kubernetes-schemas.ts'
 
@@ -29,16 +36,17 @@ const SAMPLE_VALUES = {
  * @throws ActionableError on the first finding, or when the schemas accept a misspelt field
  */
 export async function checkChart(
+  programs: ChartPrograms,
   chart: string,
   field: string,
   schemas: readonly string[],
   report: (line: string) => void,
 ): Promise<void> {
   for (const { name, values } of chartCases(chart)) {
-    await lintChart(chart, values)
-    const manifests = await renderChart(chart, values)
-    report(`${name}: ${await validate(manifests, schemas, name)}`)
-    await assertMisspellingIsRefused(manifests, field, schemas)
+    await lintChart(programs, chart, values)
+    const manifests = await renderChart(programs, chart, values)
+    report(`${name}: ${await validate(programs, manifests, schemas, name)}`)
+    await assertMisspellingIsRefused(programs, manifests, field, schemas)
   }
 }
 
@@ -62,12 +70,18 @@ function filesIn(directory: string, name: RegExp): string[] {
 }
 
 /** Validates a YAML stream of Kubernetes objects and returns kubeconform's summary of it. */
-async function validate(manifests: string, schemas: readonly string[], values: string): Promise<string> {
+async function validate(
+  programs: ChartPrograms,
+  manifests: string,
+  schemas: readonly string[],
+  values: string,
+): Promise<string> {
   const locations = schemas.flatMap((directory) => [
     '-schema-location',
     join(directory, '{{.ResourceKind}}{{.KindSuffix}}.json'),
   ])
   return runTool(
+    programs,
     'kubeconform',
     ['-strict', '-summary', ...locations, '-'],
     manifests,
@@ -77,12 +91,13 @@ async function validate(manifests: string, schemas: readonly string[], values: s
 
 /** Schemas that declare no fields would accept everything, so make sure that they refuse a misspelt field. */
 async function assertMisspellingIsRefused(
+  programs: ChartPrograms,
   manifests: string,
   field: string,
   schemas: readonly string[],
 ): Promise<void> {
   const misspelt = manifests.replace(`${field}:`, `${field}s:`)
-  const refused = await validate(misspelt, schemas, 'a misspelt field').then(
+  const refused = await validate(programs, misspelt, schemas, 'a misspelt field').then(
     () => false,
     () => true,
   )
@@ -94,12 +109,12 @@ async function assertMisspellingIsRefused(
   }
 }
 
-async function checkCharts(openApi: string, schemas: string): Promise<void> {
+async function checkCharts(programs: ChartPrograms, openApi: string, schemas: string): Promise<void> {
   const directories = [storeKubernetesSchemas(openApi, schemas)]
   directories.push(storeCustomResourceSchemas(await definitionFiles(), schemas))
   for (const [chart, field] of Object.entries(CHARTS)) {
     const report = (line: string) => console.log(`${chart}: ${line}`)
-    await checkChart(join(REPOSITORY_ROOT, 'helm', chart), field, directories, report)
+    await checkChart(programs, join(REPOSITORY_ROOT, 'helm', chart), field, directories, report)
   }
 }
 
@@ -113,7 +128,9 @@ if (import.meta.main) {
       'cache for the schemas that are generated from it',
       join(box.cacheDir, 'schemas'),
     )
-    .action(({ openapi, schemas }: { openapi: string; schemas: string }) => checkCharts(openapi, schemas))
+    .action(({ openapi, schemas }: { openapi: string; schemas: string }) =>
+      checkCharts(readChartPrograms(process.env), openapi, schemas),
+    )
     .parseAsync()
     .catch(reportFailure)
 }

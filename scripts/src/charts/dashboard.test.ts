@@ -12,7 +12,7 @@ import type {} from '../../../apps/fastify-api/src/plugins/app/errors.ts'
 import type {} from '../../../apps/fastify-api/src/plugins/app/method-not-allowed.ts'
 import type {} from '../../../apps/fastify-api/src/plugins/external/metrics.ts'
 import type {} from '../../../apps/fastify-api/src/plugins/external/openapi.ts'
-import { renderChart } from './chart.ts'
+import { readChartPrograms, renderChart } from './chart.ts'
 
 const CHART = join(REPOSITORY_ROOT, 'helm', 'fastify-app')
 const DASHBOARD = join(CHART, 'dashboards', 'fastify-app.json')
@@ -65,7 +65,9 @@ t.test('the dashboard queries only metrics that the service exposes', async (t) 
 t.test('alerts query only metrics that the service and kube-state-metrics expose', async (t) => {
   const exposed = await exposedSeries(t)
   const files = [join(CHART, 'ci', 'database-values.yaml')]
-  const manifests = parseAllDocuments(await renderChart(CHART, { files, overrides: {} }))
+  const manifests = parseAllDocuments(
+    await renderChart(readChartPrograms(process.env), CHART, { files, overrides: {} }),
+  )
   const rules = manifests
     .map((manifest) => manifest.toJS() as PrometheusRule)
     .filter(({ kind }) => kind === 'PrometheusRule')

@@ -6,15 +6,29 @@
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { type ExecaError, execa } from 'execa'
+import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
-import { renderChart } from './chart.ts'
+import { programPath } from 'shared/tools'
+import { type ChartPrograms, readChartPrograms, renderChart } from './chart.ts'
 import { CHARTS, chartCases } from './check-chart.ts'
 import { definitionFiles } from './custom-resource-definitions.ts'
 
-async function dryRun(kubeconfig: string): Promise<void> {
+/** Paths of the programs: those that `HELM` and `KUBECTL` name, or the pinned ones. */
+interface Programs extends ChartPrograms {
+  kubectl: string
+}
+
+function readPrograms(env: NodeJS.ProcessEnv): Programs {
+  return {
+    ...readChartPrograms(env),
+    kubectl: env['KUBECTL'] || programPath(readBoxConfig(env), 'kubectl'),
+  }
+}
+
+async function dryRun(programs: Programs, kubeconfig: string): Promise<void> {
   const kubectl = (args: string[], input = '') =>
-    execa(process.env['KUBECTL'] ?? 'kubectl', ['--kubeconfig', kubeconfig, ...args], { input, all: true })
+    execa(programs.kubectl, ['--kubeconfig', kubeconfig, ...args], { input, all: true })
   const definitions = (await definitionFiles()).flatMap((file) => ['--filename', file])
   await kubectl(['apply', '--server-side', ...definitions])
   try {
@@ -22,7 +36,7 @@ async function dryRun(kubeconfig: string): Promise<void> {
     for (const chart of Object.keys(CHARTS)) {
       const directory = join(REPOSITORY_ROOT, 'helm', chart)
       for (const { name, values } of chartCases(directory)) {
-        const manifests = await renderChart(directory, values)
+        const manifests = await renderChart(programs, directory, values)
         const options = ['--server-side', '--force-conflicts', '--dry-run=server', '--filename', '-']
         const { stdout } = await kubectl(['apply', ...options], manifests).catch((refusal: ExecaError) => {
           throw new ActionableError(
@@ -45,6 +59,6 @@ await new Command('dry-run-charts')
     '--kubeconfig <file>',
     'kubeconfig of the cluster, which must have the namespace fastify-app',
   )
-  .action(({ kubeconfig }: { kubeconfig: string }) => dryRun(kubeconfig))
+  .action(({ kubeconfig }: { kubeconfig: string }) => dryRun(readPrograms(process.env), kubeconfig))
   .parseAsync()
   .catch(reportFailure)

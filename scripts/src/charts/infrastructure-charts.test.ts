@@ -3,13 +3,15 @@ import { join } from 'node:path'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import t from 'tap'
 import { parseAllDocuments } from 'yaml'
-import { lintChart, renderChart } from './chart.ts'
+import { lintChart, readChartPrograms, renderChart } from './chart.ts'
 
 const nodes = join(REPOSITORY_ROOT, 'helm', 'karpenter-nodes')
 const baseline = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'charts', 'cluster-baseline')
 
+const programs = readChartPrograms(process.env)
+
 async function render(chart: string, overrides: Record<string, unknown>) {
-  const manifests = parseAllDocuments(await renderChart(chart, { files: [], overrides }))
+  const manifests = parseAllDocuments(await renderChart(programs, chart, { files: [], overrides }))
     .map((document) => document.toJS())
     .filter((manifest) => manifest !== null)
   return (kind: string, name?: string) =>
@@ -55,7 +57,7 @@ t.test('nodes use the subnets of the values, whatever their tags', async (t) => 
 
 t.test('the cases of the chart render, and unknown values are refused', async (t) => {
   for (const file of readdirSync(join(nodes, 'ci'))) {
-    await lintChart(nodes, { files: [join(nodes, 'ci', file)], overrides: {} })
+    await lintChart(programs, nodes, { files: [join(nodes, 'ci', file)], overrides: {} })
   }
   await t.rejects(render(nodes, { ...cluster, instanceType: 'm5.large' }), { message: /instanceType/ })
   await t.rejects(render(nodes, {}), { message: /nodeRoleName is empty: set it/ })

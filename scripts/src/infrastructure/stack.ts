@@ -26,7 +26,7 @@ import { clusterOutputs, readState } from './state.ts'
 import { follow, LOCK_TIMEOUT, run, STACKS, type Stack, type StackName } from './terraform.ts'
 
 /** What to do, from the command line and the environment variables. */
-interface Request {
+export interface Request {
   environment: Environment
   /** `STACK`: the only stack to work on. */
   stack?: StackName
@@ -101,7 +101,12 @@ async function readPlan(stack: Stack, file: string): Promise<Planned> {
   return { document, summary: summarize(document), digest: planDigest(titleOf(stack), document) }
 }
 
-async function plan(request: Request): Promise<void> {
+/**
+ * Plans the chosen stacks, and saves each plan as text, as JSON and with its digest.
+ *
+ * @throws ActionableError when Terraform cannot plan.
+ */
+export async function plan(request: Request): Promise<void> {
   const { environment, planOptions, summaryFile } = request
   for (const name of chosenStacks(request)) {
     const stack = await prepareStack(name, environment)
@@ -151,7 +156,13 @@ async function skipPlan(stack: Stack, summaryFile: string | undefined): Promise<
   if (summaryFile) await appendFile(summaryFile, `### ${title}\n\nNo plan: ${reason}.\n`)
 }
 
-async function apply(request: Request): Promise<void> {
+/**
+ * Applies the chosen stacks.
+ *
+ * @throws ActionableError when there is no cluster for the platform, a plan is not the approved one, or Terraform
+ * fails.
+ */
+export async function apply(request: Request): Promise<void> {
   const { environment, planOptions, reviewedPlan, approvedDigest } = request
   const names = chosenStacks(request)
   if ((reviewedPlan !== undefined || approvedDigest !== undefined) && names.length > 1) {

@@ -24,7 +24,7 @@ import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secre
 import type { AccessKey } from 'shared/box'
 import { ACCOUNT, CONNECTION_SECRET, REGION } from 'shared/box'
 import { OPERATOR } from '../cluster.ts'
-import type { Connections } from '../components/credentials.ts'
+import type { Connections } from '../preparation/credentials.ts'
 
 /** The existing network of a company, one row per availability zone. */
 const network = {

@@ -24,7 +24,6 @@ import {
   PORTS,
   SERVICE_CIDR,
 } from '../cluster.ts'
-import { accountKeysPath, readConnections } from '../components/credentials.ts'
 import { kubectl } from '../components/kubectl.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
 import { EksException } from '../eks-api/exception.ts'
@@ -38,6 +37,7 @@ import { buildAgent } from '../pod-identity/agent.ts'
 import { connectToApiServer, reviewToken, serviceAccountAnnotations } from '../pod-identity/api-server.ts'
 import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
 import { buildPodIdentityWebhook } from '../pod-identity/webhook.ts'
+import { accountKeysPath, readConnections } from '../preparation/credentials.ts'
 import { boxPaths } from '../state-directory.ts'
 import { seedAccount } from './account.ts'
 import { type Authenticated, authenticate } from './authentication.ts'

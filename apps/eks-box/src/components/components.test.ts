@@ -13,9 +13,9 @@ import {
   PORTS,
   SERVICE_CIDR,
 } from '../cluster.ts'
+import { POSTGRES_DATA, POSTGRES_PROGRAMS } from '../preparation/postgres-data.ts'
 import { COMPONENT_NAMES } from './component.ts'
 import { components, fingerprint } from './index.ts'
-import { POSTGRES_DATA, POSTGRES_PROGRAMS } from './postgres-data.ts'
 
 const config = readBoxConfig({ BOX_STATE_DIR: '/box', BOX_CACHE_DIR: '/cache' })
 const built = components(config)

@@ -1,10 +1,15 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { DATABASE, NODE_IP, PORTS } from '../cluster.ts'
+import { databasePasswordPath } from '../preparation/credentials.ts'
+import {
+  asPostgres,
+  POSTGRES_DATA,
+  POSTGRES_PROGRAMS,
+  POSTGRES_SOCKETS,
+} from '../preparation/postgres-data.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
-import { databasePasswordPath } from './credentials.ts'
-import { asPostgres, POSTGRES_DATA, POSTGRES_PROGRAMS, POSTGRES_SOCKETS } from './postgres-data.ts'
 
 /** The service's database, in place of RDS. Committed data survives a crash of its process. */
 export function postgres(config: BoxConfig): Component {

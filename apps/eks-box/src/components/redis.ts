@@ -2,9 +2,9 @@ import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { NODE_IP, PORTS } from '../cluster.ts'
 import { isInstalled } from '../packages.ts'
+import { cachePasswordPath } from '../preparation/credentials.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
-import { cachePasswordPath } from './credentials.ts'
 
 /** The service's cache, in place of ElastiCache. It writes nothing to disk, so it starts empty. */
 export function redis(config: BoxConfig): Component {

@@ -1,10 +1,10 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { execa } from 'execa'
-import { awsEnvironment, type BoxConfig, kubeconfigPath, operatorKeyPath, readBoxConfig } from 'shared/box'
+import { awsEnvironment, type BoxConfig, readBoxConfig } from 'shared/box'
 import t, { type Test } from 'tap'
-import { awaitReady, boxEnvironment, handOver, removeBox, requireRoot, startBox, stopBox } from './box.ts'
+import { awaitReady, boxEnvironment, removeBox, startBox, stopBox } from './box.ts'
 import { openPort } from './ports.ts'
 import { type BoxStatus, identify, settledPhase, writeStatus } from './status.ts'
 
@@ -36,16 +36,6 @@ t.test('down removes the directory of a box', { skip: notRoot }, async (t) => {
   t.equal(await removeBox(boxIn(directory)), true)
   t.notOk(existsSync(join(directory, 'box')))
   t.equal(await removeBox(boxIn(directory)), false)
-})
-
-t.test('without root, the error has the sudo command with the settings that sudo would drop', (t) => {
-  const env = { BOX_NAME: 'x', https_proxy: 'http://proxy:3128', HOME: '/home/dev' }
-  t.intercept(process, 'getuid', { value: () => 1000 })
-  t.throws(() => requireRoot('box x belongs to root', 'down', '', env), {
-    message: 'box x belongs to root',
-    nextStep: 'run `sudo env "PATH=$PATH" "BOX_NAME=$BOX_NAME" "https_proxy=$https_proxy" make down`',
-  })
-  t.end()
 })
 
 t.test('only root can stop or remove a box', async (t) => {
@@ -88,24 +78,6 @@ t.test("AWS clients bypass the proxy only for the box's AWS", async (t) => {
   t.equal(environment['NO_PROXY'], environment['no_proxy'])
   t.notOk('HTTPS_PROXY' in environment)
 })
-
-t.test(
-  'the caller of sudo owns the kubeconfig and the AWS key, and nobody else can read them',
-  { skip: notRoot },
-  async (t) => {
-    const config = boxIn(t.testdir({ box: {} }))
-    for (const path of [kubeconfigPath(config), operatorKeyPath(config)])
-      writeFileSync(path, '', { mode: 0o600 })
-    await handOver(config, {})
-    t.equal(statSync(kubeconfigPath(config)).uid, 0, 'unchanged without sudo')
-    await handOver(config, { SUDO_UID: '1234', SUDO_GID: '4321' })
-    for (const path of [kubeconfigPath(config), operatorKeyPath(config)]) {
-      const { uid, gid, mode } = statSync(path)
-      t.strictSame([uid, gid, mode & 0o777], [1234, 4321, 0o600])
-    }
-    t.equal(statSync(join(config.stateDir, 'terraform')).uid, 1234)
-  },
-)
 
 t.test('a box is degraded while a component is not ready', async (t) => {
   t.equal(settledPhase([{ name: 'etcd', state: 'ready', restarts: 0 }]), 'ready')

@@ -1,22 +1,14 @@
 import { spawn } from 'node:child_process'
 import { closeSync, existsSync, openSync } from 'node:fs'
-import { chown, mkdir, readdir, readFile, rm, rmdir, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { execa } from 'execa'
-import {
-  type BoxConfig,
-  DEFAULT_STATE_ROOT,
-  DISK_NEEDED,
-  kubeconfigPath,
-  operatorKeyPath,
-  portVariables,
-} from 'shared/box'
+import { type BoxConfig, DEFAULT_STATE_ROOT } from 'shared/box'
 import { ActionableError } from 'shared/errors'
-import { missingTools, UP_TOOLS } from 'shared/tools'
 import { fingerprint } from '../components/index.ts'
 import { boxPaths } from '../state-directory.ts'
-import { openPort } from './ports.ts'
+import { claimStateDirectory, requireBoxDirectory } from './ownership.ts'
+import { requireRoot } from './preconditions.ts'
 import { type BoxStatus, isRunning, type ProcessIdentity, readStatus } from './status.ts'
 import { sweep } from './sweep.ts'
 import { timeLimits } from './time-limits.ts'
@@ -27,80 +19,6 @@ const pollInterval = 200
 export async function runningBox(config: BoxConfig): Promise<BoxStatus | undefined> {
   const status = await readStatus(config)
   return status !== undefined && isRunning(status.host) ? status : undefined
-}
-
-/**
- * Checks the preconditions of a start, so that it does not fail later with a less clear error.
- *
- * @param running the running box of this name; the new one takes over its ports.
- * @throws ActionableError for the first precondition that is not met.
- */
-export async function checkMachine(config: BoxConfig, running?: BoxStatus): Promise<void> {
-  if (process.platform !== 'linux') {
-    throw new ActionableError(
-      `the box needs Linux, but this is ${process.platform}`,
-      'run it in a Linux virtual machine, or use an existing cluster: KUBE_CONTEXT=<context> make deploy',
-    )
-  }
-  requireRoot(
-    'the box needs root to create namespaces and mounts',
-    'up',
-    ', or use an existing cluster: KUBE_CONTEXT=<context> make deploy',
-  )
-  await requireBoxDirectory(config)
-  await requireDisk(config.stateDir, DISK_NEEDED.run, 'the box needs', 'BOX_STATE_DIR')
-  if (missingTools(config, UP_TOOLS).length > 0) {
-    await requireDisk(config.cacheDir, DISK_NEEDED.build, 'building the tools needs', 'BOX_CACHE_DIR')
-  }
-  const held = Object.values(running?.ports ?? {})
-  for (const [name, variable] of Object.entries(portVariables)) {
-    const port = config.ports[name as keyof BoxConfig['ports']]
-    if (held.includes(port)) continue
-    const listener = await openPort(port, variable)
-    listener.close()
-  }
-}
-
-/**
- * @param target the make target that needs root.
- * @param alternative appended to the next step.
- * @throws ActionableError with the sudo command to run, unless this process runs as root.
- */
-export function requireRoot(message: string, target: string, alternative = '', env = process.env): void {
-  if (process.getuid?.() === 0) return
-  // sudo drops the environment, but the box's settings and the proxy settings are needed.
-  const kept = Object.keys(env).filter((name) => /^BOX_|^(https?|all|no)_proxy$/i.test(name))
-  const assignments = ['PATH', ...kept].map((name) => `"${name}=$${name}"`).join(' ')
-  throw new ActionableError(message, `run \`sudo env ${assignments} make ${target}\`${alternative}`)
-}
-
-async function requireDisk(directory: string, needed: number, what: string, variable: string): Promise<void> {
-  await mkdir(directory, { recursive: true })
-  const { bavail, bsize } = await statfs(directory)
-  const free = (bavail * bsize) / 2 ** 30
-  if (free >= needed) return
-  throw new ActionableError(
-    `${directory} has ${free.toFixed(1)} GiB free; ${what} ${needed}`,
-    `free disk space, or set ${variable} to a larger disk`,
-  )
-}
-
-/** File that marks a state directory as created by a box, which may remove it. */
-const marker = '.eks-box'
-
-/**
- * Checks that the box may write to and remove the state directory: it must be new, empty, or created by a box.
- *
- * @throws ActionableError when the directory contains anything else.
- */
-async function requireBoxDirectory(config: BoxConfig): Promise<void> {
-  const { stateDir } = config
-  if (!existsSync(stateDir) || existsSync(join(stateDir, marker))) return
-  if ((await readStatus(config)) !== undefined || (await readdir(stateDir)).length === 0) return
-  throw new ActionableError(
-    `${stateDir} contains files that were not created by a box`,
-    'set BOX_STATE_DIR and BOX_NAME so that <BOX_STATE_DIR>/<BOX_NAME> is a new directory or belongs to a box',
-  )
 }
 
 /**
@@ -133,8 +51,8 @@ export async function startBox(
 ): Promise<void> {
   await removeRemains(config)
   const { logs } = boxPaths(config)
+  await claimStateDirectory(config)
   await mkdir(logs, { recursive: true })
-  await writeFile(join(config.stateDir, marker), '')
   await rm(join(config.stateDir, 'status.json'), { force: true })
   const logPath = join(logs, 'box.log')
   const log = openSync(logPath, 'w')
@@ -238,27 +156,6 @@ export async function awaitReady(config: BoxConfig, status: BoxStatus, signal: A
     await sleep(pollInterval)
   }
   throw new ActionableError(`interrupted while waiting for box ${config.name}`, 'run `make up` again')
-}
-
-/** Makes the caller of sudo the owner of the kubeconfig and the AWS key; otherwise only root could use the cluster. */
-export async function handOver(config: BoxConfig, env: NodeJS.ProcessEnv): Promise<void> {
-  const [uid, gid] = [Number(env['SUDO_UID']), Number(env['SUDO_GID'])]
-  if (!(uid > 0 && gid >= 0)) return
-  for (const path of [kubeconfigPath(config), operatorKeyPath(config)]) await chown(path, uid, gid)
-  // `make apply` keeps the Terraform state of the local environment here.
-  const terraform = join(config.stateDir, 'terraform')
-  await mkdir(terraform, { recursive: true })
-  await giveTo(`${uid}:${gid}`, terraform)
-}
-
-/** Makes the caller of sudo the owner of the built tools, so that a later `make tools` works without sudo. */
-export async function handOverTools(config: BoxConfig, env: NodeJS.ProcessEnv): Promise<void> {
-  const [uid, gid] = [Number(env['SUDO_UID']), Number(env['SUDO_GID'])]
-  if (uid > 0 && gid >= 0) await giveTo(`${uid}:${gid}`, config.cacheDir)
-}
-
-async function giveTo(owner: string, directory: string): Promise<void> {
-  await execa('chown', ['--recursive', '--no-dereference', owner, directory])
 }
 
 /**

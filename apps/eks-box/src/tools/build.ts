@@ -7,12 +7,12 @@ import { installWithGo } from './go.ts'
 import { installWithPip } from './pip.ts'
 
 /**
- * Installs the programs of one tool module in `toolDirectory`, all or none. An interrupted build continues
- * where it was, because Go keeps what it compiled.
+ * Installs the programs of one tool module in `toolDirectory`, all or none. After an interruption, the next build
+ * continues where this one stopped, because Go caches compiled packages.
  *
- * @param interrupt ends the build when aborted.
- * @param onProgress gets the share that is done, 0 to 1, and what there is to say about it.
- * @throws ActionableError when something needed is missing or the build fails.
+ * @param interrupt stops the build when aborted.
+ * @param onProgress receives the share done, 0 to 1, and the progress as text.
+ * @throws ActionableError when a prerequisite is missing or the build fails.
  */
 export async function buildTool(
   config: BoxConfig,
@@ -21,7 +21,7 @@ export async function buildTool(
   onProgress: (share: number, text: string) => void,
 ): Promise<void> {
   const target = toolDirectory(config, tool)
-  // Each process has its own: two checkouts may build the same pin at the same time.
+  // Unique to this process, because two checkouts may build the same pin at the same time.
   const unfinished = `${target}.unfinished-${process.pid}`
   await rm(unfinished, { recursive: true, force: true })
   await mkdir(unfinished, { recursive: true })
@@ -43,7 +43,7 @@ export async function buildTool(
       },
     )
   }
-  // Where the other process was faster, its programs are in use by now.
+  // If another process was faster, its programs may be in use already.
   if (existsSync(target)) await rm(unfinished, { recursive: true, force: true })
   else await rename(unfinished, target)
 }

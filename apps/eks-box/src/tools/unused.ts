@@ -6,26 +6,25 @@ import { TOOL_NAMES, type Tool, toolDirectory } from 'shared/tools'
 
 const day = 24 * 60 * 60 * 1000
 
-/** Days after which a directory that no checkout has asked for is removed. */
+/** A directory that no checkout has used for this many days is removed. */
 const UNUSED_DAYS = 14
 
-/** Directory of a tool at some pin, or of a build of it that was killed. */
+/** Matches the directory of a tool at some pin, and of a killed build. */
 const toolPattern = /^[a-z0-9-]+-[0-9a-f]{12}(\.unfinished.*)?$/
 
-/** Notes that this checkout uses `tools` now, so that no other checkout removes them as unused. */
+/** Marks `tools` as used now, so that no other checkout removes them as unused. */
 export async function markUsed(config: BoxConfig, tools: readonly Tool[], now = new Date()): Promise<void> {
   for (const tool of tools) {
-    // Directories that root built cannot be marked by another user; the next `make up` marks them.
+    // Other users cannot mark directories that root built. The next `make up` runs as root and marks them.
     await utimes(toolDirectory(config, tool), now, now).catch(() => {})
   }
 }
 
 /**
- * Removes the directories of tools at pins that nobody uses any more: not those of this checkout, not those that some
- * checkout has used in the last 14 days, and none at all while a process runs from one of them, because a box of
- * another checkout then needs the others as well.
+ * Removes the directories of tools that no checkout has used for 14 days. Keeps this checkout's own tools. Removes none
+ * while a process runs from one of the others, because that box may need the rest as well.
  *
- * @param commandLines of the processes of this machine.
+ * @param commandLines - the command lines of this machine's processes.
  * @returns the names of the directories it removed.
  */
 export async function removeUnused(
@@ -41,7 +40,7 @@ export async function removeUnused(
   const removed: string[] = []
   for (const name of others) {
     const { mtimeMs } = await stat(join(root, name))
-    // A killed build leaves nothing worth keeping: what it compiled is in Go's cache.
+    // A killed build leaves nothing worth keeping, because Go has cached the compiled packages.
     const kept = name.includes('.unfinished') ? day : UNUSED_DAYS * day
     if (now - mtimeMs < kept) continue
     await rm(join(root, name), { recursive: true, force: true })
@@ -50,7 +49,7 @@ export async function removeUnused(
   return removed
 }
 
-/** The command line of every process; the arguments are separated by null characters. */
+/** Reads the command line of every process. Null characters separate the arguments. */
 function readCommandLines(): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -58,7 +57,7 @@ function readCommandLines(): string[] {
       try {
         return [readFileSync(`/proc/${pid}/cmdline`, 'utf8')]
       } catch {
-        // It has ended since.
+        // The process has exited in the meantime.
         return []
       }
     })

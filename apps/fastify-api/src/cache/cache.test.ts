@@ -1,4 +1,4 @@
-/** What every cache does, whatever it keeps its values in. */
+/** The behaviour that all caches have in common. */
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { Observer } from '../testing/cache-observer.ts'
@@ -13,7 +13,7 @@ const MAX_BYTES = 1024 * 1024
 interface Setting {
   cache: Cache
   observer: Observer
-  /** Lets time pass for the cache. */
+  /** Advances the cache's clock. */
   pass(ms: number): void
 }
 
@@ -30,7 +30,7 @@ const implementations: Record<string, (observer: Observer, now: () => number) =>
   },
 }
 
-/** A load whose end the test decides. */
+/** A load that ends when the test says so. */
 function heldLoad<T>() {
   const { promise, resolve, reject } = Promise.withResolvers<T>()
   const begun = Promise.withResolvers<void>()
@@ -48,7 +48,7 @@ function heldLoad<T>() {
   return held
 }
 
-/** Asks until the answer is as wished: what happens in the background has no other sign. */
+/** Repeats a get until its result matches, because background loads have no other sign. */
 async function until<T>(ask: () => Promise<Cached<T>>, wished: (cached: Cached<T>) => boolean) {
   let cached = await ask()
   while (!wished(cached)) {
@@ -94,14 +94,14 @@ for (const [name, create] of Object.entries(implementations)) {
       t.strictSame(observer.outcomes, ['miss', 'hit'])
     })
 
-    t.test('that there is nothing is kept like a value', async (t) => {
+    t.test('a missing value is cached too', async (t) => {
       const { cache } = await start(t)
       const key = `${t.name}`
       await cache.get(key, FRESHNESS, async () => undefined)
       t.match(await cache.get(key, FRESHNESS, unexpected), { value: undefined, outcome: 'hit' })
     })
 
-    t.test('what a caller does to its value is nobody else’s', async (t) => {
+    t.test('changes that a caller makes to its value do not affect others', async (t) => {
       const { cache } = await start(t)
       const key = `${t.name}`
       const load = async () => ({ titles: ['first'] })
@@ -114,7 +114,7 @@ for (const [name, create] of Object.entries(implementations)) {
       t.strictSame((await cache.get(key, FRESHNESS, load)).value.titles, ['first'])
     })
 
-    t.test('a thousand that ask at once wait for one load', async (t) => {
+    t.test('a thousand concurrent gets share one load', async (t) => {
       const { cache, observer } = await start(t)
       const held = heldLoad<string>()
       const asked = Array.from({ length: 1_000 }, () => cache.get(`${t.name}`, FRESHNESS, held.load))
@@ -126,7 +126,7 @@ for (const [name, create] of Object.entries(implementations)) {
       t.equal(observer.outcomes.length, 1_000)
     })
 
-    t.test('a stale value is served at once, to everybody, while one load replaces it', async (t) => {
+    t.test('a stale value is served at once while a single load replaces it', async (t) => {
       const { cache, pass } = await start(t)
       const key = `${t.name}`
       await cache.get(key, FRESHNESS, async () => 'old')
@@ -144,7 +144,7 @@ for (const [name, create] of Object.entries(implementations)) {
       t.equal(held.count, 1)
     })
 
-    t.test('a value that is too old even for that is waited for', async (t) => {
+    t.test('a value that is too old to be served stale is loaded first', async (t) => {
       const { cache, pass } = await start(t)
       const key = `${t.name}`
       await cache.get(key, FRESHNESS, async () => 'old')
@@ -153,7 +153,7 @@ for (const [name, create] of Object.entries(implementations)) {
     })
 
     t.test(
-      'who waits for a load that fails gets its error, who asks afterwards a load of its own',
+      'calls that wait for a failed load get its error; the next call starts a new load',
       async (t) => {
         const { cache, observer } = await start(t)
         const key = `${t.name}`
@@ -172,7 +172,7 @@ for (const [name, create] of Object.entries(implementations)) {
     )
 
     t.test(
-      'a load that fails in the background leaves the stale value, and the next one is tried',
+      'a failed background load keeps the stale value, and the next get tries again',
       async (t) => {
         const { cache, pass } = await start(t)
         const key = `${t.name}`
@@ -201,7 +201,7 @@ for (const [name, create] of Object.entries(implementations)) {
     })
 
     t.test(
-      'deleting during a load: who asks later neither waits for that load nor sees its value',
+      'after a delete during a load, a later get neither waits for that load nor returns its value',
       async (t) => {
         const { cache } = await start(t)
         const key = `${t.name}`
@@ -211,12 +211,12 @@ for (const [name, create] of Object.entries(implementations)) {
         await cache.delete(key)
         t.match(await cache.get(key, FRESHNESS, async () => 'new'), { value: 'new', outcome: 'miss' })
         held.resolve('old')
-        t.match(await before, { value: 'old' }, 'who asked before may get what was so then')
+        t.match(await before, { value: 'old' }, 'the earlier call may get the value from before the delete')
         t.match(await cache.get(key, FRESHNESS, unexpected), { value: 'new', outcome: 'hit' })
       },
     )
 
-    t.test('deleting during a load in the background: its value is not kept', async (t) => {
+    t.test('after a delete during a background load, the loaded value is not kept', async (t) => {
       const { cache, pass } = await start(t)
       const key = `${t.name}`
       await cache.get(key, FRESHNESS, async () => 'older')
@@ -229,7 +229,7 @@ for (const [name, create] of Object.entries(implementations)) {
       t.match(await cache.get(key, FRESHNESS, async () => 'new'), { value: 'new', outcome: 'miss' })
     })
 
-    t.test('without a time to be kept a value is not kept', async (t) => {
+    t.test('a value with no lifetime is not kept', async (t) => {
       const { cache } = await start(t)
       const never = { freshMs: 0, staleMs: 0 }
       await cache.get(`${t.name}`, never, async () => 'first')
@@ -239,14 +239,14 @@ for (const [name, create] of Object.entries(implementations)) {
       })
     })
 
-    t.test('a value from a clock that is ahead is new, not from the future', async (t) => {
+    t.test('a value from a clock that is ahead counts as fresh', async (t) => {
       const { cache, pass } = await start(t)
       await cache.get(`${t.name}`, FRESHNESS, async () => 'value')
       pass(-5_000)
       t.match(await cache.get(`${t.name}`, FRESHNESS, unexpected), { outcome: 'hit', age: 0 })
     })
 
-    t.test('closing waits for loads under way: what they use must not be closed under them', async (t) => {
+    t.test('close waits for loads in progress, because what they use is closed next', async (t) => {
       const { cache } = await start(t)
       const held = heldLoad<string>()
       const asked = cache.get(`${t.name}`, FRESHNESS, held.load)
@@ -262,7 +262,7 @@ for (const [name, create] of Object.entries(implementations)) {
   })
 }
 
-t.test('memory: values used least recently make room for others', async (t) => {
+t.test('memory: the least recently used values are evicted first', async (t) => {
   const cache = memoryCache({ maxBytes: 1_000_000 }, new Observer())
   const load = async () => 'x'.repeat(100_000)
   for (let i = 0; i < 100; i++) {
@@ -274,7 +274,7 @@ t.test('memory: values used least recently make room for others', async (t) => {
   t.equal((await cache.get('0', FRESHNESS, load)).outcome, 'miss')
 })
 
-t.test('memory: a value larger than all room is served, not kept, and evicts nothing', async (t) => {
+t.test('memory: a value larger than the cache is served but not kept, and evicts nothing', async (t) => {
   const cache = memoryCache({ maxBytes: 10_000 }, new Observer())
   await cache.get('small', FRESHNESS, async () => 'x')
   const large = () => cache.get('large', FRESHNESS, async () => 'x'.repeat(10_000))

@@ -1,4 +1,4 @@
-/** The shared cache in a cluster, which answers for a key with the address of the node that has it. */
+/** The shared cache in a cluster, in which other nodes redirect to the node that has a key. */
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { Observer } from '../testing/cache-observer.ts'
@@ -17,7 +17,7 @@ async function pod(t: Test, url: string, options: Partial<RedisCacheOptions> = {
   const cache = redisCache({ url, maxBytes: 1_000_000, commandTimeoutMs: 60_000, ...options }, observer)
   t.teardown(() => cache.close())
   const up = once(observer, 'up')
-  // A machine may be too busy to connect at the first attempt.
+  // On a busy machine, the first connection attempt may time out.
   const sinceUp = () => observer.story.slice(observer.story.indexOf('up'))
   const outcomes = async (value: string) => {
     const cached = await Promise.all(KEYS.map((key) => cache.get(key, FRESHNESS, async () => value)))
@@ -26,7 +26,7 @@ async function pod(t: Test, url: string, options: Partial<RedisCacheOptions> = {
   return { cache, observer, up, sinceUp, outcomes }
 }
 
-t.test('keys of all nodes are read, written and deleted, by whichever node the URL leads to', async (t) => {
+t.test('keys on every node are read, written and deleted, whichever node the URL names', async (t) => {
   const { nodes, clients } = await startCluster(t)
   const pods = await Promise.all(nodes.map(({ url }) => pod(t, url)))
   await Promise.all(pods.map(({ up }) => up))
@@ -36,11 +36,11 @@ t.test('keys of all nodes are read, written and deleted, by whichever node the U
   await Promise.all(KEYS.map((key) => two?.cache.delete(key)))
   t.strictSame(await three?.outcomes('third'), ['miss third'])
   t.strictSame(await one?.outcomes('fourth'), ['hit third'])
-  for (const client of clients) t.ok((await client.keys('*')).length > 0, 'every node has some')
+  for (const client of clients) t.ok((await client.keys('*')).length > 0, 'every node has some keys')
   for (const { sinceUp } of pods) t.strictSame(sinceUp(), ['up'])
 })
 
-t.test('slots that move from one node to another are followed', async (t) => {
+t.test('the client follows slots that move to another node', async (t) => {
   const { nodes, clients, ids } = await startCluster(t)
   const { sinceUp, up, outcomes } = await pod(t, String(nodes[1]?.url))
   await up
@@ -55,7 +55,7 @@ t.test('slots that move from one node to another are followed', async (t) => {
     slots.add(slot)
     await to?.sendCommand(['CLUSTER', 'SETSLOT', String(slot), 'IMPORTING', String(fromId)])
     await from?.sendCommand(['CLUSTER', 'SETSLOT', String(slot), 'MIGRATING', String(toId)])
-    t.strictSame(await outcomes('meanwhile'), ['hit before'], 'half way')
+    t.strictSame(await outcomes('meanwhile'), ['hit before'], 'while the slots are moving')
     await from?.sendCommand([
       'MIGRATE',
       '127.0.0.1',
@@ -66,17 +66,17 @@ t.test('slots that move from one node to another are followed', async (t) => {
       'KEYS',
       ...moved,
     ])
-    t.strictSame(await outcomes('meanwhile'), ['hit before'], 'asked for at the other node')
+    t.strictSame(await outcomes('meanwhile'), ['hit before'], 'served by the other node')
     for (const client of [to, from]) {
       await client?.sendCommand(['CLUSTER', 'SETSLOT', String(slot), 'NODE', String(toId)])
     }
   }
-  t.ok(slots.size > 3, 'the first node had some')
+  t.ok(slots.size > 3, 'the first node had slots')
   t.strictSame(await outcomes('after'), ['hit before'])
-  t.strictSame(sinceUp(), ['up'], 'nobody has noticed')
+  t.strictSame(sinceUp(), ['up'], 'there was no outage')
 })
 
-t.test('a master that is lost is one outage, until its replica has taken over', async (t) => {
+t.test('the loss of a primary is one outage, until its replica takes over', async (t) => {
   const { nodes } = await startCluster(t, { replicas: 1 })
   const { cache, observer, sinceUp, up, outcomes } = await pod(t, String(nodes[1]?.url))
   await up
@@ -93,12 +93,12 @@ t.test('a master that is lost is one outage, until its replica has taken over', 
   }
   t.match(sinceUp(), ['up', /^Redis at /, 'up'])
   t.equal(sinceUp().length, 3)
-  // What the master had not replicated yet is lost with it.
+  // Writes that the primary had not replicated are lost.
   await outcomes('before')
   t.strictSame(await outcomes('after'), ['hit before'])
 })
 
-t.test('a node that is lost is noticed while nothing is asked', async (t) => {
+t.test('the loss of a node is detected without any requests', async (t) => {
   const { nodes } = await startCluster(t)
   const { observer, up, sinceUp } = await pod(t, String(nodes[1]?.url))
   await up
@@ -108,7 +108,7 @@ t.test('a node that is lost is noticed while nothing is asked', async (t) => {
   t.match(sinceUp(), ['up', /^Redis at /])
 })
 
-t.test('nodes that were connecting when another could not be reached leave nothing behind', async (t) => {
+t.test('when one node is unreachable, connections to the others are closed', async (t) => {
   const { nodes } = await startCluster(t)
   await nodes[0]?.kill()
   const timers = () => process.getActiveResourcesInfo().filter((type) => type === 'Timeout').length
@@ -121,7 +121,7 @@ t.test('nodes that were connecting when another could not be reached leave nothi
   t.equal(observer.story.length, 1)
 })
 
-t.test('with TLS, a private authority and a password, which hold for every node', async (t) => {
+t.test('TLS, a private CA and a password apply to every node', async (t) => {
   const authority = new Authority(t)
   const { cert, key } = authority.issue('IP:127.0.0.1')
   const tlsPort = await freePort()
@@ -160,14 +160,14 @@ t.test('a single server with TLS', async (t) => {
   }
   const port = await listen('DNS:localhost')
 
-  t.test('is used with a certificate of the authority', async (t) => {
+  t.test('is used if its certificate is from the CA', async (t) => {
     const { sinceUp, up, outcomes } = await pod(t, `rediss://localhost:${port}`, { ca: authority.pem })
     await up
     t.strictSame(await outcomes('first'), ['miss first'])
     t.strictSame(sinceUp(), ['up'])
   })
 
-  t.test('is not used with another’s, nor under another name', async (t) => {
+  t.test('is not used if its certificate is from another CA or for another name', async (t) => {
     for (const [url, ca, reason] of [
       [`rediss://localhost:${port}`, new Authority(t).pem, /certificate|signature/],
       [`rediss://localhost:${port}`, undefined, /certificate/],

@@ -1,27 +1,27 @@
 import { createSecureContext } from 'node:tls'
 import { createClient, createCluster } from '@redis/client'
 
-/** Milliseconds that connecting may take, and that an idle connection may stay silent. */
+/** How long connecting may take, and how long a connection may be silent, in milliseconds. */
 const CONNECTION_TIMEOUT_MS = 5_000
 
 /**
- * Milliseconds between pings, which keep a connection from being silent for too long. The client's own pings
- * (`pingInterval`) never end for a node that was still connecting when its cluster was destroyed: such a node
- * connects all the same, and nothing refers to it any more. Without pings its silence closes it.
+ * Milliseconds between pings, which keep idle connections open. The client's own pings (`pingInterval`) never stop for
+ * a node that was still connecting when its cluster client was destroyed: it connects anyway, and nothing refers to it.
+ * Without pings, the timeout closes it.
  */
 const PING_MS = CONNECTION_TIMEOUT_MS / 2
 
-/** Milliseconds between a failure and the next attempt to connect: from half of it to one and a half. */
+/** Mean time between a failure and the next connection attempt, in milliseconds; it varies by up to a half. */
 const RETRY_MS = 1_000
 
 export interface RedisConnectionOptions {
-  /** `redis://` or, for TLS, `rediss://`, with credentials and database where needed; of a cluster, any node. */
+  /** `redis://`, or `rediss://` for TLS, with credentials and database if needed. Any node of a cluster works. */
   url: string
-  /** Certificates, as PEM, that the server's must come from, in place of the public authorities. */
+  /** PEM certificates of the authorities that sign the server's certificate, instead of the public ones. */
   ca?: string | undefined
-  /** Milliseconds to wait for an answer, after which Redis counts as down. */
+  /** Milliseconds to wait for an answer before Redis counts as down. */
   commandTimeoutMs: number
-  /** Proves that a new connection is of use; it is not used before, and not at all when this fails or is late. */
+  /** Checks a new connection. It is used only after this has succeeded in time. */
   probe(client: RedisClient): Promise<unknown>
   /** Redis is unavailable. Called once per outage, before any operation continues without it. */
   onDown(error: Error): void
@@ -29,25 +29,24 @@ export interface RedisConnectionOptions {
   onUp(): void
 }
 
-/** What is asked of a server and of a cluster alike. Each command has one key, so each has one node of a cluster. */
+/** The commands that a server and a cluster have in common. Each has a single key, so a single node executes it. */
 export type RedisClient = Pick<Server, 'get' | 'set' | 'eval'>
 
 type Server = ReturnType<typeof serverOf>
 type Cluster = ReturnType<typeof clusterOf>
 
 export interface RedisConnection {
-  /** What Redis answers to the command; what `otherwise` gives while it is down or when the command fails. */
+  /** Returns Redis's answer to the command, or the result of `otherwise` if Redis is down or the command fails. */
   ask<T>(command: (client: RedisClient) => Promise<T>, otherwise: () => Promise<T>): Promise<T>
   close(): void
 }
 
 /**
- * A connection that may be down. It is made in the background and replaced when anything fails: an error, an
- * answer that does not come in time, an answer that is an error. Until there is a new one nobody waits for it,
- * and no command is kept for later. A cluster that moves a key, or fails over, is followed without that; a node
- * that is lost counts as a failure.
+ * A connection that may be down. It is opened in the background, and replaced after any failure: an error, a late
+ * answer, or an error as the answer. Until then, no call waits for it and no command is queued. It follows keys that a
+ * cluster moves, and failovers, without a new connection; the loss of a node is a failure.
  *
- * @throws Error when the URL cannot be used, without saying what it is: it may hold a password.
+ * @throws Error when the URL is invalid; the message omits the URL, which may contain a password
  */
 export function redisConnection(options: RedisConnectionOptions): RedisConnection {
   const { url, commandTimeoutMs, probe, onDown, onUp } = options
@@ -62,7 +61,7 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
     failed.destroy()
     if (closed) return
     client = undefined
-    // Not all at the same instant: a Redis that is back has all pods to receive.
+    // At random, so that the pods do not all reconnect at the same time.
     retry = setTimeout(connect, RETRY_MS * (0.5 + Math.random()))
     if (down) return
     down = true
@@ -90,7 +89,7 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
       }
       await within(commandTimeoutMs, probe(candidate))
     } catch (error) {
-      // What a cluster throws does not say why none of its nodes could be used.
+      // A cluster client's own error does not say why it could use none of the nodes.
       return fail(candidate, reported.at(-1) ?? error)
     }
     if (closed) return candidate.destroy()
@@ -129,7 +128,7 @@ export function redisConnection(options: RedisConnectionOptions): RedisConnectio
   }
 }
 
-/** Settings of every connection, those to the nodes of a cluster included. */
+/** The settings of all connections, including those to the nodes of a cluster. */
 function settingsOf(url: string, ca: string | undefined) {
   const { protocol, username, password } = new URL(url)
   const socket = {
@@ -149,22 +148,22 @@ function settingsOf(url: string, ca: string | undefined) {
 
 type Settings = ReturnType<typeof settingsOf>
 
-/** The client writes to the settings it is given: each has its own. */
+/** The client modifies its settings, so each client gets its own copy. */
 const serverOf = (url: string, settings: Settings) =>
   createClient({ ...settings, url, socket: { ...settings.socket } })
 
 const clusterOf = (url: string, settings: Settings) =>
   createCluster({ rootNodes: [{ url }], defaults: { ...settings, socket: { ...settings.socket } } })
 
-/** Asks the server, or every master: fails while a part of the keys has none that answers. */
+/** Pings the server, or every primary of a cluster, so that it fails if some keys are unavailable. */
 async function ping(client: Server | Cluster): Promise<void> {
   const servers = 'masters' in client ? client.masters.map((master) => client.nodeClient(master)) : [client]
   await Promise.all(servers.map(async (server) => (await server).ping()))
 }
 
 /**
- * What the promise gives, unless it takes longer. A process that was stalled runs its timers before it reads
- * what has arrived meanwhile: the verdict waits for that.
+ * Returns the promise's result, or fails if it takes longer. After a stall, Node runs timers before it reads the data
+ * that has arrived meanwhile, so the error waits for one more turn of the event loop.
  */
 function within<T>(ms: number, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -175,15 +174,15 @@ function within<T>(ms: number, promise: Promise<T>): Promise<T> {
 }
 
 /**
- * Makes errors that can be logged: with the server's address, without the password, which some servers and
- * proxies repeat when they do not understand a command.
+ * Creates errors that can be logged: with the server's address, but without the password, which some servers and
+ * proxies echo when they do not know a command.
  */
 function describer(url: string): (error: unknown) => Error {
   const { host, password } = parse(url)
   const secrets = [password, decodeURIComponent(password)].filter((secret) => secret !== '')
   return (error) => {
     const { message, code } = error as NodeJS.ErrnoException
-    // A host with several addresses, all of which refuse, makes an error with a code and no message.
+    // If every address of a host refuses connections, the error has a code but no message.
     const text = secrets.reduce((text, secret) => text.replaceAll(secret, '***'), message || `${code}`)
     return new Error(`Redis at ${host}: ${text}`)
   }
@@ -194,9 +193,9 @@ function parse(url: string): URL {
     serverOf(url, settingsOf(url, undefined)).destroy()
     return new URL(url)
   } catch {
-    // The cause holds the URL.
+    // The cause contains the URL.
     throw new Error(
-      'the Redis URL cannot be used: redis[s]://[[user]:password@]host[:port][/database] is expected',
+      'the Redis URL is invalid: use redis[s]://[[user]:password@]host[:port][/database]',
     )
   }
 }

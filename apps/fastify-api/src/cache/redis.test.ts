@@ -1,4 +1,4 @@
-/** What the shared cache does with a Redis that fails, in every way a Redis fails. */
+/** The shared cache, and every way in which Redis can fail. */
 import dns from 'node:dns'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
@@ -11,7 +11,7 @@ import { type RedisCacheOptions, redisCache } from './redis.ts'
 
 const FRESHNESS = { freshMs: 60_000, staleMs: 60_000 }
 
-/** Milliseconds to wait for a Redis that does answer, on a machine however busy. */
+/** Milliseconds to wait for a Redis that answers: enough for a busy machine. */
 const PATIENT = 30_000
 
 async function server(t: Test, ...settings: string[]): Promise<RedisServer> {
@@ -20,7 +20,7 @@ async function server(t: Test, ...settings: string[]): Promise<RedisServer> {
   return redis
 }
 
-/** A cache as a pod has it. */
+/** The cache of one pod. */
 function pod(t: Test, url: string, options: Partial<RedisCacheOptions> = {}) {
   const observer = new Observer()
   const cache = redisCache({ url, maxBytes: 1_000_000, commandTimeoutMs: PATIENT, ...options }, observer)
@@ -34,7 +34,7 @@ async function connectedPod(t: Test, redis: RedisServer, options: Partial<RedisC
   return made
 }
 
-/** Something that listens where a Redis should, and what it does with connections. */
+/** Listens in place of Redis, and passes each connection to `onConnection`. */
 async function listen(t: Test, onConnection: (socket: Socket) => void): Promise<number> {
   const server = createServer((socket) => {
     // The client may have disconnected before the answer.
@@ -46,7 +46,7 @@ async function listen(t: Test, onConnection: (socket: Socket) => void): Promise<
   return (server.address() as AddressInfo).port
 }
 
-/** Redis as an operator sees it. */
+/** A client of Redis itself. */
 async function operator(t: Test, redis: RedisServer) {
   const client = await createClient({ url: redis.url }).connect()
   client.on('error', () => {})
@@ -61,14 +61,14 @@ async function outcome(cache: Cache, key: string, value = 'value'): Promise<stri
   return `${cached.outcome} ${cached.value}`
 }
 
-t.test('what one pod has loaded is a hit for the others', async (t) => {
+t.test('a value that one pod has loaded is a hit for the others', async (t) => {
   const redis = await server(t)
   const [one, other] = [await connectedPod(t, redis), await connectedPod(t, redis)]
   t.equal(await outcome(one.cache, 'key', 'loaded by one'), 'miss loaded by one')
   t.equal(await outcome(other.cache, 'key', 'loaded by another'), 'hit loaded by one')
 })
 
-t.test('what one pod deletes is gone for the others', async (t) => {
+t.test('a key that one pod deletes is gone for the others', async (t) => {
   const redis = await server(t)
   const [one, other] = [await connectedPod(t, redis), await connectedPod(t, redis)]
   await outcome(one.cache, 'key', 'old')
@@ -76,7 +76,7 @@ t.test('what one pod deletes is gone for the others', async (t) => {
   t.equal(await outcome(one.cache, 'key', 'new'), 'miss new')
 })
 
-t.test('what one pod deletes while another loads it is not brought back', async (t) => {
+t.test('a key that one pod deletes while another loads it stays deleted', async (t) => {
   const redis = await server(t)
   const [one, other] = [await connectedPod(t, redis), await connectedPod(t, redis)]
   const begun = Promise.withResolvers<void>()
@@ -107,7 +107,7 @@ t.test('Redis removes values when they are too old to be served', async (t) => {
 
 const GARBAGE = ['', 'not JSON', 'null', '7', '"text"', '{"value":1}', '{"loadedAt":"yesterday","value":1}']
 
-t.test('what others have put under a key is no value, and makes room for one', async (t) => {
+t.test('a foreign value under a key counts as a miss and is replaced', async (t) => {
   const redis = await server(t)
   const { cache, observer } = await connectedPod(t, redis)
   const client = await operator(t, redis)
@@ -119,11 +119,11 @@ t.test('what others have put under a key is no value, and makes room for one', a
   await client.lPush('fastify-api:v1:list', 'entry')
   t.equal(await outcome(cache, 'list'), 'miss value', 'a list')
   t.equal(await outcome(cache, 'list'), 'hit value')
-  t.strictSame(observer.story, ['up'], 'that is no outage')
+  t.strictSame(observer.story, ['up'], 'this is not an outage')
 })
 
 t.test(
-  'every get answers while Redis is down; the cache is shared again afterwards; each change is reported once',
+  'while Redis is down, every get succeeds; the pods share the cache again afterwards; each change is reported once',
   async (t) => {
     const redis = await server(t)
     const { cache, observer } = await connectedPod(t, redis)
@@ -155,7 +155,7 @@ t.test(
   },
 )
 
-t.test('while it is down, the database is asked once per key, not once per request', async (t) => {
+t.test('while Redis is down, each key is loaded once, not once per request', async (t) => {
   const redis = await server(t)
   const { cache, observer } = await connectedPod(t, redis)
   const down = once(observer, 'down')
@@ -167,7 +167,7 @@ t.test('while it is down, the database is asked once per key, not once per reque
   t.equal(await outcome(cache, 'key', 'new'), 'miss new')
 })
 
-t.test('what was loaded in one outage is not served in the next: others may have deleted it', async (t) => {
+t.test('values loaded in one outage are not served in the next, because another pod may have deleted them', async (t) => {
   const redis = await server(t)
   const { cache, observer } = await connectedPod(t, redis)
   for (const value of ['first outage', 'second outage']) {
@@ -181,12 +181,12 @@ t.test('what was loaded in one outage is not served in the next: others may have
   }
 })
 
-t.test('what is deleted while Redis cannot be reached is deleted once it can', async (t) => {
+t.test('keys deleted while Redis is unreachable are deleted from it once it is reachable again', async (t) => {
   const redis = await server(t)
   const [cutOff, other] = [await connectedPod(t, redis), await connectedPod(t, redis)]
   await outcome(other.cache, 'key', 'old')
   const client = await operator(t, redis)
-  // Redis itself goes on: it closes all connections and takes new ones.
+  // Redis keeps running: it closes all connections and accepts new ones.
   const up = Promise.all([once(cutOff.observer, 'up'), once(other.observer, 'up')])
   const down = once(cutOff.observer, 'down')
   await client.sendCommand(['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'])
@@ -197,7 +197,7 @@ t.test('what is deleted while Redis cannot be reached is deleted once it can', a
   t.equal(await outcome(other.cache, 'key'), 'hit new')
 })
 
-t.test('a Redis that hangs does not let anybody wait for it twice; when it goes on it is used', async (t) => {
+t.test('a Redis that hangs delays only one call, and is used again when it continues', async (t) => {
   const redis = await server(t)
   const { cache, observer } = await connectedPod(t, redis, { commandTimeoutMs: 1_000 })
   await outcome(cache, 'key', 'shared')
@@ -211,7 +211,7 @@ t.test('a Redis that hangs does not let anybody wait for it twice; when it goes 
   t.equal(await outcome(cache, 'key'), 'hit shared')
 })
 
-t.test('a Redis that hangs is noticed while nothing is asked', async (t) => {
+t.test('a Redis that hangs is detected without any requests', async (t) => {
   const redis = await server(t)
   const { observer } = await connectedPod(t, redis, { commandTimeoutMs: 1_000 })
   const down = once(observer, 'down')
@@ -220,19 +220,19 @@ t.test('a Redis that hangs is noticed while nothing is asked', async (t) => {
   t.match(observer.story, ['up', /no answer within 1000 ms$/])
 })
 
-t.test('a process that was stalled takes the answer that came meanwhile, late as it is', async (t) => {
+t.test('after a stall of the process, an answer that arrived meanwhile still counts', async (t) => {
   const redis = await server(t)
   const { cache, observer } = await connectedPod(t, redis, { commandTimeoutMs: 1_000 })
   await outcome(cache, 'key')
   const asked = outcome(cache, 'key')
-  // The command is on its way before the process stalls for longer than it waits.
+  // The command is sent before the process stalls for longer than the timeout.
   await new Promise(setImmediate)
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3_000)
   t.equal(await asked, 'hit value')
   t.strictSame(observer.story, ['up'])
 })
 
-t.test('a Redis that is full is not used until it has room', async (t) => {
+t.test('a full Redis is not used until it has room', async (t) => {
   const redis = await server(t)
   const { cache, observer } = await connectedPod(t, redis)
   const client = await operator(t, redis)
@@ -246,7 +246,7 @@ t.test('a Redis that is full is not used until it has room', async (t) => {
   t.equal(observer.story.length, 3)
 })
 
-t.test('a Redis that is full from the start is not used until it has room', async (t) => {
+t.test('a Redis that is full at the start is not used until it has room', async (t) => {
   const redis = await server(t, '--maxmemory', '1')
   const { observer } = pod(t, redis.url)
   await once(observer, 'down')
@@ -257,13 +257,13 @@ t.test('a Redis that is full from the start is not used until it has room', asyn
 })
 
 t.test(
-  'without Redis at the start everything works, with one report; Redis is used as soon as it is available',
+  'without Redis at the start, every call succeeds and one outage is reported; Redis is used once it is available',
   async (t) => {
     const redis = await server(t)
     await redis.kill()
     const { cache, observer } = pod(t, redis.url)
     const down = once(observer, 'down')
-    t.equal(await outcome(cache, 'key'), 'miss value', 'nobody waits for a connection')
+    t.equal(await outcome(cache, 'key'), 'miss value', 'no call waits for a connection')
     await down
     t.equal(await outcome(cache, 'later'), 'miss value')
     const up = once(observer, 'up')
@@ -271,11 +271,11 @@ t.test(
     await up
     t.match(observer.story, [/ECONNREFUSED/, 'up'])
     t.equal(observer.story.length, 2)
-    t.equal(await outcome(cache, 'later'), 'miss value', 'the shared one is asked now')
+    t.equal(await outcome(cache, 'later'), 'miss value', 'Redis is used now')
   },
 )
 
-t.test('a host all of whose addresses refuse: the error says so', async (t) => {
+t.test('if every address of a host refuses connections, the error says so', async (t) => {
   const redis = await server(t)
   await redis.kill()
   const addresses = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }))
@@ -287,7 +287,7 @@ t.test('a host all of whose addresses refuse: the error says so', async (t) => {
   t.strictSame(observer.story, [`Redis at redis.test:${redis.port}: ECONNREFUSED`])
 })
 
-t.test('a password is used', async (t) => {
+t.test('the client authenticates with a password', async (t) => {
   const redis = await server(t, '--requirepass', 's3cret word')
   const { cache, observer } = pod(t, redis.url.replace('//', '//:s3cret%20word@'))
   await once(observer, 'up')
@@ -295,7 +295,7 @@ t.test('a password is used', async (t) => {
   t.equal(await outcome(cache, 'key'), 'hit value')
 })
 
-t.test('a user is used', async (t) => {
+t.test('the client authenticates with a user and a password', async (t) => {
   const redis = await server(t, '--user', 'pod', 'on', '>s3cret', '~*', '+@all', '--user', 'default', 'off')
   const { cache, observer } = pod(t, redis.url.replace('//', '//pod:s3cret@'))
   await once(observer, 'up')
@@ -303,8 +303,8 @@ t.test('a user is used', async (t) => {
   t.equal(await outcome(cache, 'key'), 'hit value')
 })
 
-t.test('a password is in no error', async (t) => {
-  t.test('of a Redis that refuses it', async (t) => {
+t.test('no error contains the password', async (t) => {
+  t.test('when Redis refuses the password', async (t) => {
     const redis = await server(t, '--requirepass', 'other')
     const { observer } = pod(t, redis.url.replace('//', '//:s3cret%20word@'))
     await once(observer, 'down')
@@ -312,7 +312,7 @@ t.test('a password is in no error', async (t) => {
     t.notMatch(observer.story, [/s3cret/])
   })
 
-  t.test('of a server that repeats what it does not understand', async (t) => {
+  t.test('when a server echoes a command that it does not know', async (t) => {
     const port = await listen(t, (socket) => {
       socket.on('data', (data) => socket.write(`-ERR unknown ${JSON.stringify(String(data))}\r\n`))
     })
@@ -328,12 +328,12 @@ t.test('a password is in no error', async (t) => {
     'http://:s3cret@host',
     'redis://:s3cret@host/db',
   ]) {
-    t.test(`of the URL ${url}`, async (t) => {
+    t.test(`when the URL is ${url}`, async (t) => {
       try {
         redisCache({ url, maxBytes: 1 }, new Observer())
-        t.fail('the URL was taken')
+        t.fail('the URL was accepted')
       } catch (error) {
-        t.match(error, { message: /the Redis URL cannot be used/, cause: undefined })
+        t.match(error, { message: /the Redis URL is invalid/, cause: undefined })
         t.notMatch(`${JSON.stringify(error)} ${(error as Error).stack}`, /s3cret/)
       }
     })
@@ -352,12 +352,12 @@ t.test('an outage is reported once, however often connecting fails', async (t) =
   t.equal(observer.story.length, 1)
 })
 
-t.test('a closed cache reports nothing', async (t) => {
+t.test('a closed cache reports no outages', async (t) => {
   const redis = await server(t)
   const connected = await connectedPod(t, redis)
   const connecting = pod(t, redis.url)
   await Promise.all([connected.cache.close(), connecting.cache.close()])
-  // Later starts are reported later.
+  // Events of later connections are reported later.
   await connectedPod(t, redis)
   await redis.kill()
   const refused = pod(t, redis.url)
@@ -367,10 +367,10 @@ t.test('a closed cache reports nothing', async (t) => {
   t.strictSame([...connecting.observer.story, ...refused.observer.story], [])
 })
 
-t.test('without the program these tests fail and say what to install', async (t) => {
+t.test('without redis-server, the tests fail and name the package to install', async (t) => {
   t.throws(() => findProgram('/nowhere'), { message: /apt-get install .*redis-server/ })
 })
 
-t.test('a server that does not take its settings fails the test and says which', async (t) => {
+t.test("a setting that the server refuses fails the test, with the setting's name", async (t) => {
   await t.rejects(RedisServer.start('--no-such-setting', '1'), { message: /no-such-setting/ })
 })

@@ -7,46 +7,46 @@ import { readThrough, type Slot, type Store } from './read-through.ts'
 import { type RedisClient, redisConnection } from './redis-connection.ts'
 
 export interface RedisCacheOptions {
-  /** `redis://` or, for TLS, `rediss://`, with credentials and database where needed; Valkey is asked alike. */
+  /** `redis://`, or `rediss://` for TLS, with credentials and database if needed. Valkey works too. */
   url: string
-  /** Certificates, as PEM, that the server's must come from, in place of the public authorities. */
+  /** PEM certificates of the authorities that sign the server's certificate, instead of the public ones. */
   ca?: string | undefined
-  /** Most memory that cached values take here while Redis is down, in bytes. */
+  /** Most memory for the values that this process caches while Redis is down, in bytes. */
   maxBytes: number
-  /** Milliseconds to wait for an answer of Redis; 200 by default: many times what it takes in the same region. */
+  /** Milliseconds to wait for an answer; the default of 200 is many times what Redis takes in the same region. */
   commandTimeoutMs?: number
   /** The clock, in milliseconds since the epoch; `Date.now` by default. */
   now?: () => number
 }
 
 /**
- * A cache that all pods share. While Redis is down each of them caches in its own memory, so that the database
- * is asked by every pod, not by every request; what a pod deletes then, others may serve until it expires.
+ * A cache that all pods share. While Redis is down, each pod caches in its own memory, so that every pod queries the
+ * database, but not every request. Other pods may then serve a deleted value until it expires.
  *
- * @throws Error when the URL cannot be used, without saying what it is: it may hold a password.
+ * @throws Error when the URL is invalid; the message omits the URL, which may contain a password
  */
 export function redisCache(options: RedisCacheOptions, events: CacheEvents): Cache {
   return readThrough(redisStore(options, events), events, options.now ?? Date.now)
 }
 
 /**
- * Stands before every key. Raise the version with the shape of any cached value: pods of two releases then do
- * not read each other's values while one replaces the other.
+ * Prefix of every key. Increment the version when the shape of any cached value changes: then the pods of two releases
+ * do not read each other's values during a rollout.
  */
 const KEY_PREFIX = 'fastify-api:v1:'
 
-/** Milliseconds for which a deletion is remembered in Redis: longer than any load takes. */
+/** How long Redis remembers a deletion, in milliseconds: longer than any load takes. */
 const DELETION_MS = 60_000
 
 /**
- * Keys deleted while Redis was down that are deleted once it is back: as many as it takes at once without being
- * late. Of more, the oldest are dropped: their values stay until they expire.
+ * Most keys that are remembered while Redis is down, to delete them once it is back: as many as Redis deletes within
+ * the command timeout. Beyond that, the oldest are forgotten, and their values stay until they expire.
  */
 const MAX_MISSED_DELETIONS = 1_000
 
 /**
- * Replaces a text unless it has changed since it was read: a process that loaded a value before another one
- * deleted it would else bring it back. What is not a text reads as an empty one, as in {@link readText}.
+ * Replaces a text unless it has changed since it was read. Otherwise, a process could restore a value that another one
+ * deleted during the load. A value that is not a text reads as an empty one, as in {@link readText}.
  */
 const REPLACE_SCRIPT = `
 local found = redis.pcall('GET', KEYS[1])
@@ -62,17 +62,17 @@ function redisStore(options: RedisCacheOptions, { onStoreDown, onStoreUp }: Cach
     url: options.url,
     ca: options.ca,
     commandTimeoutMs: options.commandTimeoutMs ?? 200,
-    // A Redis that is full, or a replica, answers but keeps nothing.
+    // A full Redis, or a replica, answers but stores nothing.
     probe: (client) => replaceText(client, `probe:${randomUUID()}`, '', '', 1),
     onDown(error) {
-      // What it has of an earlier outage may have been deleted by others since.
+      // Other pods may have deleted values that it kept from an earlier outage.
       fallback.clear()
       onStoreDown(error)
     },
     onUp() {
       const keys = [...missed.keys()]
       missed.clear()
-      // Before anything is read: commands are answered in the order in which they are given.
+      // Redis executes commands in order, so these deletions come before any read.
       for (const key of keys) deleteShared(key)
       onStoreUp()
     },
@@ -113,7 +113,7 @@ function redisStore(options: RedisCacheOptions, { onStoreDown, onStoreUp }: Cach
   }
 }
 
-/** The text under the key; empty where there is none, or something else than a text. */
+/** The text of the key; empty if there is none, or if the value is not a text. */
 async function readText(client: RedisClient, key: string): Promise<string> {
   try {
     return (await client.get(KEY_PREFIX + key)) ?? ''
@@ -136,7 +136,7 @@ async function replaceText(
   })
 }
 
-/** Leaves something that is no value and never twice the same, so that loads under way find the slot changed. */
+/** Stores a unique text that is not an entry, so that loads in progress see that the slot has changed. */
 async function deleteText(client: RedisClient, key: string): Promise<void> {
   await client.set(KEY_PREFIX + key, randomUUID(), { expiration: { type: 'PX', value: DELETION_MS } })
 }

@@ -1,4 +1,4 @@
-/** How the store reaches its database: verified, through a pooler, and when it cannot. */
+/** The store's connections: verified, through a pooler, and during outages. */
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { Client } from 'pg'
@@ -14,7 +14,7 @@ t.setTimeout(PATIENCE_MS)
 const PATIENT = { connectTimeoutMs: PATIENCE_MS, statementTimeoutMs: PATIENCE_MS, retryBudgetMs: PATIENCE_MS }
 const UNKNOWN_ID = '00000000-0000-4000-8000-000000000000'
 
-/** A store, and what it reports of outages. */
+/** A store, and its reports of outages. */
 function open(t: Test, options: Omit<PostgresOptions, 'onDown' | 'onUp'>) {
   const story: string[] = []
   const store = postgresTaskRepository({
@@ -39,7 +39,7 @@ t.test('through PgBouncer in transaction mode', async (t) => {
   const url = through(await server.createDatabase())
   t.match(await migrate(url, PATIENCE_MS), { version: 2 }, 'migrations are applied')
 
-  t.test('every call of many at once succeeds', async (t) => {
+  t.test('many concurrent calls all succeed', async (t) => {
     const { store, story } = open(t, { ...PATIENT, url, poolSize: 10 })
     const work = async (index: number) => {
       const idempotency = { key: `${index % 20}`, fingerprint: 'a' }
@@ -53,7 +53,7 @@ t.test('through PgBouncer in transaction mode', async (t) => {
     t.strictSame(story, [])
   })
 
-  t.test('a statement’s timeout is in force, and is nobody else’s', async (t) => {
+  t.test('the timeout of a statement applies to that statement only', async (t) => {
     const { store } = open(t, { ...PATIENT, url, poolSize: 1, statementTimeoutMs: 1_000 })
     const { task } = await store.create({ title: 'Plants' })
     const other = await session(t, url)
@@ -69,7 +69,7 @@ t.test('through PgBouncer in transaction mode', async (t) => {
     }
   })
 
-  t.test('a server that restarts behind it', async (t) => {
+  t.test('a server that restarts behind the pooler', async (t) => {
     const { store } = open(t, { ...PATIENT, url, poolSize: 2 })
     const { task } = await store.create({ title: 'Plants' })
     await server.kill()
@@ -79,13 +79,13 @@ t.test('through PgBouncer in transaction mode', async (t) => {
   })
 })
 
-t.test('with TLS and a private authority', async (t) => {
+t.test('with TLS and a private CA', async (t) => {
   const authority = new Authority(t)
   const server = await startPostgres(t, { tls: authority.issue('IP:127.0.0.1', 'DNS:localhost') })
   const url = await server.createDatabase()
   await migrate(url, PATIENCE_MS, { ca: authority.pem })
 
-  t.test('connections are encrypted, whatever the URL says of it', async (t) => {
+  t.test('connections are encrypted, whatever sslmode the URL has', async (t) => {
     for (const [host, query] of [
       ['127.0.0.1', ''],
       ['localhost', '?sslmode=require&application_name=other'],
@@ -109,7 +109,7 @@ t.test('with TLS and a private authority', async (t) => {
     ])
   })
 
-  t.test('a server with a certificate of another authority is refused', async (t) => {
+  t.test('a server with a certificate of another CA is refused', async (t) => {
     const ca = new Authority(t).pem
     const { store } = open(t, { url, ca, poolSize: 1, retryBudgetMs: 0 })
     await t.rejects(store.get(UNKNOWN_ID), { cause: { code: /SELF_SIGNED|UNABLE_TO_VERIFY|SIGNATURE/ } })
@@ -142,7 +142,7 @@ t.test('with TLS and a private authority', async (t) => {
   })
 })
 
-t.test('while the server cannot be reached, calls share one attempt to connect', async (t) => {
+t.test('while the server is unreachable, calls share one connection attempt', async (t) => {
   let attempts = 0
   const listener = createServer((socket) => {
     attempts++
@@ -159,12 +159,12 @@ t.test('while the server cannot be reached, calls share one attempt to connect',
     return attempts - before
   }
   const first = await burst()
-  t.ok(first <= 200 + 7, `one of its own each, and seven together: ${first}`)
+  t.ok(first <= 200 + 7, `one for each call, and seven in common: ${first}`)
   t.equal(await burst(), 1, 'the outage is known by now')
-  t.equal(story.length, 1, 'one report of one outage')
+  t.equal(story.length, 1, 'one report for one outage')
 })
 
-t.test('an outage is reported when it begins and when it is over', async (t) => {
+t.test('the start and the end of an outage are reported', async (t) => {
   const server = await startPostgres(t)
   const url = await server.createDatabase()
   await migrate(url, PATIENCE_MS)
@@ -180,7 +180,7 @@ t.test('an outage is reported when it begins and when it is over', async (t) => 
   t.equal(story.length, 2)
 })
 
-t.test('a server that has no connection to spare', async (t) => {
+t.test('a server without free connection slots', async (t) => {
   const server = await startPostgres(t, {
     settings: ['--max_connections=5', '--superuser_reserved_connections=0', '--max_wal_senders=0'],
   })
@@ -188,7 +188,7 @@ t.test('a server that has no connection to spare', async (t) => {
   await migrate(url, PATIENCE_MS)
   const others = [await session(t, url), await session(t, url)]
 
-  t.test('calls make do with those they have', async (t) => {
+  t.test('calls use the connections that the pool has', async (t) => {
     const { store, story } = open(t, { ...PATIENT, url, poolSize: 10 })
     await Promise.all(Array.from({ length: 100 }, () => store.get(UNKNOWN_ID)))
     t.ok(store.pool().total <= 3, `${store.pool().total} connections`)
@@ -197,15 +197,15 @@ t.test('a server that has no connection to spare', async (t) => {
     while (store.pool().total <= 3) {
       await Promise.all(Array.from({ length: 10 }, () => store.get(UNKNOWN_ID)))
     }
-    t.equal(store.pool().total, 4, 'after a while it takes what has become free')
+    t.equal(store.pool().total, 4, 'later it uses the slots that have become free')
     await store.close()
   })
 
-  t.test('with none at all they fail, and succeed when there is one', async (t) => {
+  t.test('without any connection, calls fail; once there is one, they succeed', async (t) => {
     const more: Client[] = []
     while (more.length < 4) {
       const client = new Client({ connectionString: url })
-      // The connections of the store before end when the server has noticed.
+      // The server closes the connections of the previous store only after a moment.
       await client.connect().then(
         () => more.push(client),
         () => {},
@@ -225,7 +225,7 @@ t.test('a server that has no connection to spare', async (t) => {
   })
 })
 
-t.test('who has waited too long for a busy connection is not made to wait again', async (t) => {
+t.test('a call that waited too long for a connection does not wait again', async (t) => {
   const server = await startPostgres(t)
   const url = await server.createDatabase()
   await migrate(url, PATIENCE_MS)

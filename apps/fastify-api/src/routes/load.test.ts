@@ -1,7 +1,7 @@
 import t from 'tap'
 import { build, problem } from '../testing/app.ts'
 
-t.test('work burns the CPU time it is asked for', async (t) => {
+t.test('work uses the requested CPU time', async (t) => {
   const { app } = await build(t)
   const { cpuMs, wallMs } = (await app.inject('/api/v1/work?ms=20')).json()
   t.ok(cpuMs >= 20, `${cpuMs} ms of CPU`)
@@ -9,7 +9,7 @@ t.test('work burns the CPU time it is asked for', async (t) => {
   t.ok((await app.inject('/api/v1/work')).json().cpuMs >= 10, '10 ms by default')
 })
 
-t.test('delay waits as long as it is asked to', async (t) => {
+t.test('delay waits for the requested time', async (t) => {
   const { app } = await build(t)
   const response = await app.inject('/api/v1/delay/15')
   // Timers run on whole milliseconds and may fire within the last one.
@@ -23,14 +23,14 @@ t.test('jitter makes a delay longer', async (t) => {
   t.ok(response.json().waitedMs >= 14, response.body)
 })
 
-t.test('the longest delay is a setting, and the longest work a tenth of it', async (t) => {
+t.test('the maximum delay is a setting, and the maximum work is a tenth of it', async (t) => {
   const { app } = await build(t, { LOAD_MAX_MS: '20' })
   t.equal((await app.inject('/api/v1/delay/20')).statusCode, 200)
   t.equal((await app.inject('/api/v1/delay/21')).statusCode, 400)
   t.equal((await app.inject('/api/v1/work?ms=3')).statusCode, 400)
 })
 
-t.test('payload is as large as it is asked to be', async (t) => {
+t.test('payload has the requested size', async (t) => {
   const { app } = await build(t)
   const response = await app.inject('/api/v1/payload/100000')
   t.equal(response.headers['content-type'], 'application/octet-stream')
@@ -38,14 +38,14 @@ t.test('payload is as large as it is asked to be', async (t) => {
   t.equal(response.rawPayload.length, 100_000)
 })
 
-t.test('status answers with the status it is asked for', async (t) => {
+t.test('status answers with the requested status', async (t) => {
   const { app } = await build(t)
   for (const code of [200, 204, 404, 503]) {
     t.equal((await app.inject(`/api/v1/status/${code}`)).statusCode, code)
   }
 })
 
-t.test('an answer that may have no body has none, nor the length of one', async (t) => {
+t.test('a response that must not have a body has neither a body nor a length', async (t) => {
   const { app } = await build(t)
   for (const [code, length] of [
     [204, undefined],
@@ -59,7 +59,7 @@ t.test('an answer that may have no body has none, nor the length of one', async 
   }
 })
 
-t.test('echo answers with what was sent', async (t) => {
+t.test("echo returns the request's body", async (t) => {
   const { app } = await build(t)
   for (const payload of ['{"a":[1,null,"é"]}', '"text"', '0', 'null']) {
     const headers = { 'content-type': 'application/json' }
@@ -69,7 +69,7 @@ t.test('echo answers with what was sent', async (t) => {
   }
 })
 
-t.test('echo refuses what it could not write', async (t) => {
+t.test('echo refuses a body that it could not serialise', async (t) => {
   const { app } = await build(t)
   const payload = '['.repeat(30_000) + ']'.repeat(30_000)
   const headers = { 'content-type': 'application/json' }
@@ -79,7 +79,7 @@ t.test('echo refuses what it could not write', async (t) => {
   })
 })
 
-t.test('echo needs something to answer with', async (t) => {
+t.test('echo requires a body', async (t) => {
   const { app } = await build(t)
   t.match(problem(t, await app.inject({ method: 'POST', url: '/api/v1/echo' })), { status: 400 })
 })
@@ -109,7 +109,7 @@ for (const url of [
   })
 }
 
-t.test('they can be switched off', async (t) => {
+t.test('the load routes can be disabled', async (t) => {
   const { app } = await build(t, { LOAD_ENDPOINTS_ENABLED: 'false' })
   t.equal((await app.inject('/api/v1/work')).statusCode, 404)
   t.equal((await app.inject('/')).statusCode, 200)

@@ -1,4 +1,4 @@
-/** The task list as clients see it: the same whatever keeps the tasks. */
+/** The task list as clients see it, with each kind of store. */
 import t, { type Test } from 'tap'
 import { migrate } from '../postgres/migrations.ts'
 import type { Task } from '../tasks/task.ts'
@@ -14,7 +14,7 @@ const server = await startPostgres(t)
 
 type Settings = Parameters<typeof build>[1]
 
-/** The settings of a service with a store of its own, by what keeps its tasks. */
+/** Settings for a service with its own store, by the kind of store. */
 const stores: Record<string, () => Promise<Settings>> = {
   memory: async () => ({}),
   PostgreSQL: async () => {
@@ -61,7 +61,7 @@ for (const [name, settings] of Object.entries(stores)) {
       t.match(problem(t, await app.inject(`${tasks}/${task.id}`)), { status: 404, detail: /no task/ })
     })
 
-    t.test('a client that has the task is not sent it again', async (t) => {
+    t.test('a client that has the current version gets 304', async (t) => {
       const { app, create } = await client(t)
       const { headers, body } = await create()
       const { id } = JSON.parse(body)
@@ -72,12 +72,12 @@ for (const [name, settings] of Object.entries(stores)) {
         t.equal(response.statusCode, 304, known)
         t.equal(response.body, '')
         t.equal(response.headers.etag, headers.etag)
-        t.notOk('content-length' in response.headers, 'the length of nothing is not that of the task')
+        t.notOk('content-length' in response.headers, 'a 304 does not have the length of the task')
       }
       t.equal((await ask('"x"')).statusCode, 200)
     })
 
-    t.test('a change needs the version that it is based on', async (t) => {
+    t.test('an update requires the version that it is based on', async (t) => {
       const { create, update, remove } = await client(t)
       const created = await create()
       const { id } = created.json<Task>()
@@ -95,7 +95,7 @@ for (const [name, settings] of Object.entries(stores)) {
         )
       }
       t.equal((await update(id, { title: 'b' }, { 'if-match': `"another", ${tag}` })).statusCode, 200)
-      t.equal((await update(id, { title: 'c' }, { 'if-match': '*' })).statusCode, 200, 'whatever the version')
+      t.equal((await update(id, { title: 'c' }, { 'if-match': '*' })).statusCode, 200, 'for any version')
       for (const send of [
         update(absent, { title: 'b' }, { 'if-match': '*' }),
         remove(absent, { 'if-match': '*' }),
@@ -104,7 +104,7 @@ for (const [name, settings] of Object.entries(stores)) {
       }
     })
 
-    t.test('of changes that race with the same version exactly one wins', async (t) => {
+    t.test('of concurrent updates of the same version, exactly one succeeds', async (t) => {
       const { create, update } = await client(t)
       const created = await create()
       const { id } = created.json<Task>()
@@ -119,7 +119,7 @@ for (const [name, settings] of Object.entries(stores)) {
       t.equal(statuses.filter((status) => status === 412).length, 19)
     })
 
-    t.test('a task that goes away while it is changed is not found', async (t) => {
+    t.test('an update of a task that is removed meanwhile is answered with 404', async (t) => {
       const { app, create, update } = await client(t)
       const created = await create()
       const { id } = created.json<Task>()
@@ -131,7 +131,7 @@ for (const [name, settings] of Object.entries(stores)) {
       t.equal((await update(id, { title: 'b' }, { 'if-match': '*' })).statusCode, 404)
     })
 
-    t.test('however often the same idempotency key arrives, there is one task', async (t) => {
+    t.test('repeated requests with one idempotency key create one task', async (t) => {
       const { create, list } = await client(t)
       const responses = await Promise.all(
         Array.from({ length: 20 }, () => create({ title: 'once' }, { 'idempotency-key': 'k-1' })),
@@ -146,7 +146,7 @@ for (const [name, settings] of Object.entries(stores)) {
       t.equal((await create({ title: 'once' }, { 'idempotency-key': 'a b' })).statusCode, 400)
     })
 
-    t.test('pages lead through all tasks, newest first, each once', async (t) => {
+    t.test('the pages contain every task once, newest first', async (t) => {
       const { create, list } = await client(t)
       for (let index = 0; index < 7; index++) await create({ title: `task ${index}` })
       const seen: string[] = []
@@ -154,7 +154,7 @@ for (const [name, settings] of Object.entries(stores)) {
         const { items, nextCursor }: { items: Task[]; nextCursor?: string } = await list(query)
         t.ok(items.length <= 3)
         seen.push(...items.map(({ title }) => title))
-        // What is new belongs in front, and disturbs no page after it.
+        // New tasks belong to the first page, and do not change later pages.
         await create({ title: 'new' })
         query = nextCursor === undefined ? undefined : `?limit=3&cursor=${nextCursor}`
       }
@@ -171,7 +171,7 @@ for (const [name, settings] of Object.entries(stores)) {
       const titles = async (query: string) => (await list(query)).items.map(({ title }: Task) => title)
       t.strictSame(await titles('?status=done'), ['Buy 100% juice'])
       t.strictSame(await titles('?title=BREAD'), ['Buy bread'])
-      t.strictSame(await titles('?title=%25'), ['Buy 100% juice'], 'a percent sign stands for itself')
+      t.strictSame(await titles('?title=%25'), ['Buy 100% juice'], 'a percent sign is not a wildcard')
       t.strictSame(await titles('?status=doing'), [])
     })
 
@@ -188,7 +188,7 @@ for (const [name, settings] of Object.entries(stores)) {
       `2026-01-01T00:00:00.000Z ${absent}\0`,
     ]) {
       t.test(
-        `a cursor that this service cannot have given is refused: ${JSON.stringify(position)}`,
+        `a cursor that this service cannot have issued is refused: ${JSON.stringify(position)}`,
         async (t) => {
           const { app } = await client(t)
           const cursor = Buffer.from(position).toString('base64url')
@@ -200,7 +200,7 @@ for (const [name, settings] of Object.entries(stores)) {
       )
     }
 
-    t.test('a cursor from the year 1 on is possible', async (t) => {
+    t.test('a cursor can be as early as the year 1', async (t) => {
       const { list } = await client(t)
       for (const year of ['0001', '9999']) {
         const cursor = Buffer.from(`${year}-01-01T00:00:00.000Z ${absent}`).toString('base64url')
@@ -230,7 +230,7 @@ for (const [name, settings] of Object.entries(stores)) {
       t.equal(await metric(app, 'cache_requests_total{outcome="hit"}'), 1)
     })
 
-    t.test('a repetition of a request may have its members in another order', async (t) => {
+    t.test('a repeated request may order its JSON members differently', async (t) => {
       const { create, list } = await client(t)
       const headers = { 'idempotency-key': 'k-2' }
       const first = await create({ title: 'once', notes: 'x', status: 'doing' }, headers)
@@ -241,7 +241,7 @@ for (const [name, settings] of Object.entries(stores)) {
       t.equal((await create({ title: 'once', notes: 'x' }, headers)).statusCode, 422)
     })
 
-    t.test('twenty at once with If-Match: * all succeed', async (t) => {
+    t.test('twenty concurrent updates with If-Match: * all succeed', async (t) => {
       const { app, create, update, remove } = await client(t)
       const { id } = (await create()).json<Task>()
       const any = { 'if-match': ' * ' }
@@ -249,14 +249,14 @@ for (const [name, settings] of Object.entries(stores)) {
         Array.from({ length: 20 }, (_, index) => update(id, { title: `${index}` }, any)),
       )
       t.strictSame(new Set(changes.map(({ statusCode }) => statusCode)), new Set([200]))
-      t.equal(new Set(changes.map(({ headers }) => headers.etag)).size, 20, 'each is a version of its own')
+      t.equal(new Set(changes.map(({ headers }) => headers.etag)).size, 20, 'each creates a new version')
       t.equal((await app.inject(`${tasks}/${id}`)).json<Task>().version, 21)
       const removals = await Promise.all(Array.from({ length: 20 }, () => remove(id, any)))
       t.strictSame(removals.map(({ statusCode }) => statusCode).sort(), [204, ...Array(19).fill(404)])
     })
 
     t.test(
-      'only a * of its own stands for any version, and a W/ within quotes is part of a tag',
+      'only a lone * matches any version, and a W/ within the quotes is part of the tag',
       async (t) => {
         const { app, create, update } = await client(t)
         const { headers, body } = await create()
@@ -278,14 +278,14 @@ for (const [name, settings] of Object.entries(stores)) {
 }
 
 t.test(
-  'without its database only the routes that need it are refused, and asked to be tried again',
+  'without the database, only the routes that need it fail, with Retry-After',
   async (t) => {
     // Nothing listens on port 1.
     const { app, create } = await connect(t, { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' })
     const refused = await create()
     t.match(problem(t, refused), { status: 503, type: /store-unavailable$/ })
     t.match(refused.headers['retry-after'], /^\d+$/)
-    t.notMatch(refused.body, /127\.0\.0\.1|ECONN/, 'what is inside stays inside')
+    t.notMatch(refused.body, /127\.0\.0\.1|ECONN/, 'internal details are not exposed')
     t.equal((await app.inject('/')).statusCode, 200)
     await app.listen({ port: 0, host: '127.0.0.1' })
     t.equal((await app.inject('/readyz')).statusCode, 503, 'it was never ready')

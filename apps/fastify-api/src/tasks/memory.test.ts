@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { memoryTaskRepository } from './memory.ts'
 
-t.test('the oldest task makes room for a new one', async (t) => {
+t.test('when the store is full, a new task replaces the oldest', async (t) => {
   const store = memoryTaskRepository(2)
   const { task: oldest } = await store.create({ title: 'a' })
   for (const title of ['b', 'c']) {
@@ -16,7 +16,7 @@ t.test('the oldest task makes room for a new one', async (t) => {
   )
 })
 
-t.test('the oldest idempotency key makes room for a new one', async (t) => {
+t.test('when the store is full, a new idempotency key replaces the oldest', async (t) => {
   const store = memoryTaskRepository(2)
   const create = (key: string) => store.create({ title: key }, { key, fingerprint: key })
   for (const key of ['a', 'b', 'c']) await create(key)

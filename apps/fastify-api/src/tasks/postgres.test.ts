@@ -1,4 +1,4 @@
-/** What only a store on the other side of a network has to do: bear its loss, and never do a thing twice. */
+/** The behaviour of a store behind a network: it survives lost connections, and no call has an effect twice. */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,7 +9,7 @@ import { startPostgres } from '../testing/postgres-server.ts'
 import { type PostgresOptions, postgresTaskRepository } from './postgres.ts'
 import { StoreUnavailable, type TaskRepository } from './repository.ts'
 
-/** Longer than any test takes on a busy machine: time is not what these tests are about. */
+/** Longer than any test takes on a busy machine, because these tests are not about time. */
 const PATIENCE_MS = 300_000
 t.setTimeout(PATIENCE_MS)
 const PATIENT = {
@@ -32,7 +32,7 @@ function open(t: Test, options: Pick<PostgresOptions, 'url'> & Partial<PostgresO
   return store
 }
 
-/** Somebody else with the same database. */
+/** Another client of the same database. */
 async function session(t: Test, url: string): Promise<Client> {
   const client = new Client({ connectionString: url })
   await client.connect()
@@ -44,7 +44,7 @@ async function freshTask(store: TaskRepository) {
   return (await store.create({ title: 'Plants' })).task
 }
 
-/** A server between client and database; `url` leads through it. */
+/** A proxy in front of the database; `url` leads through it. */
 async function proxy(t: Test, url: string, onAnswer: (client: Socket) => void) {
   const listener = createServer((client) => {
     const upstream = connect(Number(new URL(url).port), '127.0.0.1')
@@ -68,8 +68,8 @@ async function proxy(t: Test, url: string, onAnswer: (client: Socket) => void) {
   return through.href
 }
 
-t.test('when the answer to a call is lost, the call is repeated and nothing is done twice', async (t) => {
-  /** A store whose connection breaks after the server has done what it was asked for, before it can say so. */
+t.test('a call is repeated when its answer is lost, and has no effect twice', async (t) => {
+  /** A store that loses its connection after the server has executed a statement, but before it has confirmed it. */
   const setUp = async (t: Test) => {
     const url = await database()
     let losing = false
@@ -102,7 +102,7 @@ t.test('when the answer to a call is lost, the call is repeated and nothing is d
     const { store, loseAnswer } = await setUp(t)
     loseAnswer()
     const { task, replayed } = await store.create({ title: 'Plants' }, { key: 'one', fingerprint: 'a' })
-    t.equal(replayed, false, 'it was this call that made it')
+    t.equal(replayed, false, 'this call created it')
     t.strictSame((await store.list({ limit: 10 })).tasks, [task])
   })
 
@@ -115,12 +115,12 @@ t.test('when the answer to a call is lost, the call is repeated and nothing is d
     t.strictSame(await store.get(id), changed)
   })
 
-  t.test('update of whatever version', async (t) => {
+  t.test('update of any version', async (t) => {
     const { store, loseAnswer } = await setUp(t)
     const { id } = await freshTask(store)
     loseAnswer()
     t.match(await store.update(id, undefined, { status: 'done' }), { status: 'done', version: 2 })
-    t.match(await store.get(id), { version: 2 }, 'once')
+    t.match(await store.get(id), { version: 2 }, 'one update')
   })
 
   t.test('remove', async (t) => {
@@ -138,11 +138,11 @@ t.test('when the answer to a call is lost, the call is repeated and nothing is d
   })
 })
 
-t.test('a server that is killed and comes back', async (t) => {
+t.test('a server that is killed and restarted', async (t) => {
   const url = await database()
   const store = open(t, { url, poolSize: 5 })
 
-  t.test('calls fail as unavailable or succeed; what was answered is there, and nothing twice', async (t) => {
+  t.test('calls succeed or fail as unavailable; every confirmed task exists exactly once', async (t) => {
     const made: string[] = []
     const failures: unknown[] = []
     let stopped = false
@@ -183,7 +183,7 @@ t.test('a server that is killed and comes back', async (t) => {
     t.equal(new Set(kept.map(({ title }) => title)).size, kept.length)
   })
 
-  t.test('a call that has the patience does not notice', async (t) => {
+  t.test('a call with a long retry budget succeeds', async (t) => {
     const patient = open(t, { ...PATIENT, url })
     const task = await freshTask(patient)
     await server.kill()
@@ -192,7 +192,7 @@ t.test('a server that is killed and comes back', async (t) => {
     t.strictSame(await asked, task)
   })
 
-  t.test('an idle connection that the server ends is replaced', async (t) => {
+  t.test('an idle connection that the server closes is replaced', async (t) => {
     const lost: Error[] = []
     const idle = open(t, { ...PATIENT, url, poolSize: 1, onDown: (error) => lost.push(error) })
     const task = await freshTask(idle)
@@ -207,7 +207,7 @@ t.test('a server that is killed and comes back', async (t) => {
   })
 })
 
-t.test('a server that is not there', async (t) => {
+t.test('a server that does not exist', async (t) => {
   const store = open(t, { url: 'postgres://postgres@127.0.0.1:1/postgres', retryBudgetMs: 50 })
   const refused = { name: 'StoreUnavailable', cause: { code: 'ECONNREFUSED' } }
   await t.rejects(store.get('00000000-0000-4000-8000-000000000000'), refused)
@@ -233,7 +233,7 @@ t.test('a server that accepts connections and never answers', async (t) => {
   for (const socket of sockets) socket.destroy()
 })
 
-t.test('a statement that takes too long is given up and not repeated', async (t) => {
+t.test('a statement that exceeds its timeout is cancelled and not repeated', async (t) => {
   const url = await database()
   const lost: Error[] = []
   const store = open(t, { url, statementTimeoutMs: 1_000, onDown: (error) => lost.push(error) })
@@ -251,7 +251,7 @@ t.test('a statement that takes too long is given up and not repeated', async (t)
   t.match(await store.get(id), { status: 'open', version: 1 }, 'it had no effect')
 })
 
-t.test('what may pass by itself is tried again: a server that is read-only after a failover', async (t) => {
+t.test('a temporary error is retried: a server that is read-only after a failover', async (t) => {
   const url = await database()
   const admin = await session(t, url)
   const readOnly = (value: string) =>
@@ -269,17 +269,17 @@ t.test('what may pass by itself is tried again: a server that is read-only after
   t.match(await created, { task: { title: 'Plants' } })
 })
 
-t.test('an error that is a defect is left as it is', async (t) => {
+t.test('an unexpected error is passed on unchanged', async (t) => {
   const store = open(t, { ...PATIENT, url: await database() })
   await t.rejects(store.get('not a UUID'), { name: 'error', code: '22P02' })
 })
 
-t.test('without the schema the store cannot be used', async (t) => {
+t.test('without its schema, the store is not available', async (t) => {
   const store = open(t, { url: await server.createDatabase() })
   await t.rejects(store.check(), { name: 'StoreUnavailable', cause: { code: '42P01' } })
 })
 
-t.test('idempotency keys that are too old', async (t) => {
+t.test('expired idempotency keys', async (t) => {
   const setUp = async (t: Test) => {
     const url = await database()
     const store = open(t, { ...PATIENT, url })
@@ -291,28 +291,28 @@ t.test('idempotency keys that are too old', async (t) => {
     return { admin, create, expire, keys }
   }
 
-  t.test('are removed by new ones, a few at a time', async (t) => {
+  t.test('are removed in small batches when new keys arrive', async (t) => {
     const { create, expire, keys } = await setUp(t)
     for (const key of ['a', 'b', 'c']) await create(key)
     await expire()
     await create('d')
-    t.equal((await keys()).length, 2, 'two less, one more')
+    t.equal((await keys()).length, 2, 'two were removed and one was added')
     await create('e')
     t.strictSame(await keys(), ['d', 'e'])
   })
 
-  t.test('stand for their task as long as they are there', async (t) => {
+  t.test('return their task until they are removed', async (t) => {
     const { create, expire } = await setUp(t)
     const { task } = await create('a')
     await expire()
     t.match(await create('a'), { task: { id: task.id, title: 'a' }, replayed: true })
   })
 
-  t.test('are new again when they are removed at the very moment in which they are repeated', async (t) => {
+  t.test('count as new if they are removed while they are repeated', async (t) => {
     const { admin, create, expire } = await setUp(t)
     const { task } = await create('a')
     await expire()
-    // Between the statement that finds the key and the one that reads it.
+    // Between the statement that finds the key and the one that reads the task.
     await admin.query(`
       CREATE FUNCTION remove_expired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours';
@@ -332,11 +332,11 @@ t.test('the pool reports its connections', async (t) => {
   const { id } = await freshTask(store)
   t.strictSame(store.pool(), { total: 1, idle: 1, waiting: 0 })
   const calls = [store.get(id), store.get(id), store.get(id)]
-  t.strictSame(store.pool(), { total: 1, idle: 1, waiting: 3 }, 'they are handed out in the next tick')
+  t.strictSame(store.pool(), { total: 1, idle: 1, waiting: 3 }, 'the pool hands connections out in the next tick')
   await Promise.all(calls)
 })
 
-t.test('close lets calls in progress end, and refuses new ones', async (t) => {
+t.test('close waits for calls in progress and refuses new ones', async (t) => {
   const url = await database()
   const store = open(t, { ...PATIENT, url, poolSize: 1 })
   const created = Array.from({ length: 5 }, () => freshTask(store))

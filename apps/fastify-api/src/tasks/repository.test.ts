@@ -1,4 +1,4 @@
-/** What every store of tasks does: the same for memory and for PostgreSQL. */
+/** The behaviour that all task stores have in common: in memory and in PostgreSQL. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { migrate } from '../postgres/migrations.ts'
@@ -11,7 +11,7 @@ import type { NewTask, Task } from './task.ts'
 
 const UNKNOWN_ID = '00000000-0000-4000-8000-000000000000'
 
-/** Longer than any test takes on a busy machine: time is not what these tests are about. */
+/** Longer than any test takes on a busy machine, because these tests are not about time. */
 const PATIENCE_MS = 300_000
 t.setTimeout(PATIENCE_MS)
 
@@ -48,7 +48,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
     const titles = async (store: TaskRepository, title: string) =>
       (await store.list({ title, limit: 100 })).tasks.map((task) => task.title).sort()
 
-    t.test('a new task is open, without notes, and kept as it was answered', async (t) => {
+    t.test('a new task is open, has no notes, and is stored as returned', async (t) => {
       const store = await open(t)
       const { task, replayed } = await store.create({ title: 'Water the plants' })
       t.equal(replayed, false)
@@ -60,7 +60,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.equal(await store.get(UNKNOWN_ID), undefined)
     })
 
-    t.test('text is kept to the letter', async (t) => {
+    t.test('text is stored unchanged', async (t) => {
       const store = await open(t)
       for (const text of [`'; DROP TABLE tasks; --`, '100%_\\', '"$1"', '🪴 e\u0301 \u202e', '\u2028', ' ']) {
         const { task } = await store.create({ title: text, notes: `${text}\n\t${text}` })
@@ -68,7 +68,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       }
     })
 
-    t.test('half a surrogate pair, which is no character, becomes the replacement character', async (t) => {
+    t.test('a lone surrogate becomes the replacement character', async (t) => {
       const store = await open(t)
       const { task } = await store.create({ title: 'a\ud800', notes: '\udc00b' })
       t.match(task, { title: 'a\ufffd', notes: '\ufffdb' })
@@ -79,7 +79,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame(await titles(store, '\ud800'), ['\ufffd'])
     })
 
-    t.test('a change replaces what it names and makes a new version', async (t) => {
+    t.test('an update replaces only the given fields and increments the version', async (t) => {
       const store = await open(t)
       const [task] = await make(store, { title: 'Plants', notes: 'Not the cactus' })
       const id = String(task?.id)
@@ -96,7 +96,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame((await store.list({ limit: 10 })).tasks, [changed])
     })
 
-    t.test('an older version is neither changed nor removed', async (t) => {
+    t.test('an update or removal with an outdated version is refused', async (t) => {
       const store = await open(t)
       const [task] = await make(store, { title: 'Plants' })
       const id = String(task?.id)
@@ -106,7 +106,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame(await store.get(id), current)
     })
 
-    t.test('what is removed is missing', async (t) => {
+    t.test('a removed task is missing', async (t) => {
       const store = await open(t)
       const [first, second] = await make(store, { title: 'Plants' }, { title: 'Cactus' })
       const id = String(first?.id)
@@ -117,7 +117,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame((await store.list({ limit: 10 })).tasks, [second])
     })
 
-    t.test('of changes that race with the same version exactly one wins', async (t) => {
+    t.test('of concurrent updates of the same version, exactly one succeeds', async (t) => {
       const store = await open(t)
       const [task] = await make(store, { title: 'Plants' })
       const id = String(task?.id)
@@ -130,7 +130,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame(await store.get(id), winners[0])
     })
 
-    t.test('pages are newest first, without gap or repetition', async (t) => {
+    t.test('pages list the newest tasks first, without gaps or duplicates', async (t) => {
       const store = await open(t)
       const made = await Promise.all(
         Array.from({ length: 25 }, (_, index) => store.create({ title: `Task ${index}` })),
@@ -153,10 +153,10 @@ for (const [name, makeStore] of Object.entries(stores)) {
           .sort()
           .reverse(),
       )
-      t.equal((await store.list({ limit: 25 })).more, false, 'a page that is just full is the last')
+      t.equal((await store.list({ limit: 25 })).more, false, 'a full page can be the last')
     })
 
-    t.test('a page goes on where the last one ended, whatever was made or removed since', async (t) => {
+    t.test('a page continues where the last one ended, even if tasks were added or removed since', async (t) => {
       const store = await open(t)
       await make(store, ...['a', 'b', 'c', 'd'].map((title) => ({ title })))
       const all = (await store.list({ limit: 4 })).tasks
@@ -167,7 +167,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame((await store.list({ limit: 10, after: second })).tasks, [third, fourth])
     })
 
-    t.test('the list is narrowed by status, by text in the title, or by both', async (t) => {
+    t.test('the list can be filtered by status, by text in the title, or by both', async (t) => {
       const store = await open(t)
       await make(
         store,
@@ -190,7 +190,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame([...page.tasks, ...rest.tasks].map(({ title }) => title).sort(), ['Sow', 'Water cactus'])
     })
 
-    t.test('every character of the text that is looked for stands for itself', async (t) => {
+    t.test('the title filter has no wildcards', async (t) => {
       const store = await open(t)
       await make(
         store,
@@ -204,7 +204,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame(await titles(store, '\0'), [], 'no title contains NUL')
     })
 
-    t.test('case does not matter beyond ASCII either', async (t) => {
+    t.test('the title filter ignores case, also beyond ASCII', async (t) => {
       const store = await open(t)
       await make(store, ...['ÄPFEL', 'Πέννα', 'İstanbul'].map((title) => ({ title })))
       t.strictSame(await titles(store, 'äpf'), ['ÄPFEL'])
@@ -219,7 +219,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.strictSame(await store.summarize(), { total: 3, open: 2, doing: 0, done: 1 })
     })
 
-    t.test('an idempotency key makes one task, and repetitions get it', async (t) => {
+    t.test('requests with the same idempotency key create one task, and all return it', async (t) => {
       const store = await open(t)
       const idempotency = { key: 'one', fingerprint: 'a' }
       const first = await store.create({ title: 'Plants', notes: 'x', status: 'doing' }, idempotency)
@@ -229,11 +229,11 @@ for (const [name, makeStore] of Object.entries(stores)) {
         replayed: true,
       })
       const other = await store.create({ title: 'Plants' }, { key: 'two', fingerprint: 'a' })
-      t.not(other.task.id, first.task.id, 'another key makes another task')
+      t.not(other.task.id, first.task.id, 'another key creates another task')
       t.equal((await store.summarize()).total, 2)
     })
 
-    t.test('an idempotency key with another request is a mistake', async (t) => {
+    t.test('an idempotency key with a different request is refused', async (t) => {
       const store = await open(t)
       await store.create({ title: 'Plants' }, { key: 'one', fingerprint: 'a' })
       await t.rejects(
@@ -244,7 +244,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
     })
 
     t.test(
-      'a repetition is answered as the first was, even when the task has changed or is gone',
+      'a repeated request returns the first response, even if the task has changed or is gone',
       async (t) => {
         const store = await open(t)
         const idempotency = { key: 'one', fingerprint: 'a' }
@@ -253,11 +253,11 @@ for (const [name, makeStore] of Object.entries(stores)) {
         t.strictSame(await store.create({ title: 'Plants' }, idempotency), { task, replayed: true })
         await store.remove(task.id, 2)
         t.strictSame(await store.create({ title: 'Plants' }, idempotency), { task, replayed: true })
-        t.equal(await store.get(task.id), undefined, 'and it stays gone')
+        t.equal(await store.get(task.id), undefined, 'the task stays removed')
       },
     )
 
-    t.test('1000 repetitions at once make one task, and all get it', async (t) => {
+    t.test('1000 concurrent repetitions create one task, and all return it', async (t) => {
       const store = await open(t)
       const answers = await Promise.all(
         Array.from({ length: 1_000 }, () =>
@@ -266,7 +266,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       )
       t.equal((await store.summarize()).total, 1)
       t.equal(new Set(answers.map(({ task }) => JSON.stringify(task))).size, 1)
-      t.equal(answers.filter(({ replayed }) => !replayed).length, 1, 'one of them made it')
+      t.equal(answers.filter(({ replayed }) => !replayed).length, 1, 'exactly one of them created it')
     })
 
     t.test('it answers', async (t) => {

@@ -16,7 +16,7 @@ export interface LogLine {
   err?: { message: string }
 }
 
-/** The service without a port, and what it logs; the load routes are on, as most tests need one. */
+/** Builds the service without a port, and records its log. The load routes are enabled, because most tests use one. */
 export async function build(t: Test, settings: Partial<Record<keyof Config, string>> = {}) {
   const lines: LogLine[] = []
   const sink = new Writable({
@@ -25,20 +25,20 @@ export async function build(t: Test, settings: Partial<Record<keyof Config, stri
       done()
     },
   })
-  // Most tests use the load routes, and are not about what a busy machine makes of the event loop.
+  // On a busy machine, the event loop is often delayed, and most tests are not about that.
   const defaults = { LOAD_ENDPOINTS_ENABLED: 'true', PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0' }
   const app = await buildApp(loadConfig({ ...defaults, ...settings }), sink)
   t.teardown(() => app.close())
   return { app, lines }
 }
 
-/** The body of an error answer, which always has the same media type. */
+/** The body of an error response; checks its media type. */
 export function problem(t: Test, response: LightMyRequestResponse) {
   t.match(response.headers['content-type'], /^application\/problem\+json\b/)
   return response.json()
 }
 
-/** The value of a metric as Prometheus would read it. */
+/** The value of a metric, as Prometheus reads it. */
 export async function metric(app: FastifyInstance, sample: string): Promise<unknown> {
   const text = await app.metricsRegistry.metrics()
   const line = text.split('\n').find((candidate) => candidate.startsWith(`${sample} `))

@@ -4,7 +4,7 @@ import type { CacheEvents, CacheOutcome } from '../cache/cache.ts'
 /** Records the state changes of a cache; emits `up` and `down`, so that a test can wait for them. */
 export class Observer extends EventEmitter<{ up: []; down: [] }> implements CacheEvents {
   readonly outcomes: CacheOutcome[] = []
-  /** Messages of outages and `up`, in the order in which they came. */
+  /** The messages of outages, and `up`, in order. */
   readonly story: string[] = []
 
   readonly onOutcome = (outcome: CacheOutcome): void => {

@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 
-/** Files, as PEM. */
+/** Paths of PEM files. */
 export interface Certificate {
   cert: string
   key: string
 }
 
-/** A certificate authority that is trusted only where a test configures it; gone with the test. By the command `openssl`. */
+/** A certificate authority for a test, made with `openssl` and removed with the test. */
 export class Authority {
   readonly #folder = mkdtempSync(join(tmpdir(), 'authority-'))
-  /** Its own certificate. */
+  /** The authority's own certificate. */
   readonly file: string
 
   constructor(t: Pick<Test, 'teardown'>) {
@@ -25,7 +25,7 @@ export class Authority {
     return readFileSync(this.file, 'utf8')
   }
 
-  /** A certificate for a server; `names` as in `DNS:localhost`, `IP:127.0.0.1`. */
+  /** Issues a certificate for a server; `names` are like `DNS:localhost` and `IP:127.0.0.1`. */
   issue(...names: string[]): Certificate {
     return this.#make(names.join().replaceAll(/\W/g, '-'), [
       ...['-CA', this.file, '-CAkey', this.file.replace(/cert$/, 'key')],

@@ -3,9 +3,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 
 /**
- * A free TCP port of the loopback address, outside the range from which the kernel takes ports for outgoing
- * connections (32768 and up): a server that is started again finds it still free, and a client that retries
- * meanwhile cannot reach itself.
+ * A free TCP port on the loopback address, outside the kernel's range for outgoing connections (32768 and up). So it is
+ * still free when a server restarts, and a client that retries meanwhile cannot connect to itself.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

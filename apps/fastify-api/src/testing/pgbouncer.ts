@@ -10,11 +10,11 @@ import { freePort } from './free-port.ts'
 import { spawnUnprivileged } from './postgres-server.ts'
 
 /**
- * PgBouncer in transaction mode before the PostgreSQL on `port`, with two connections to it and all else as it is by
- * default. It ends with the test.
+ * Starts PgBouncer in transaction mode in front of the PostgreSQL on `port`, with two server connections and otherwise
+ * default settings. It ends with the test.
  *
- * @returns what turns the URL of a database into one that leads through PgBouncer
- * @throws Error with what it printed, if it does not start: "apt-get install pgbouncer" installs it
+ * @returns a function that changes a database's URL so that it leads through PgBouncer
+ * @throws Error with PgBouncer's output if it does not start; "apt-get install pgbouncer" installs it
  */
 export async function startPgBouncer(t: Test, port: number): Promise<(url: string) => string> {
   const folder = mkdtempSync(join(tmpdir(), 'pgbouncer-'))

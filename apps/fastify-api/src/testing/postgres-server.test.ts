@@ -8,7 +8,7 @@ import { Client } from 'pg'
 import t from 'tap'
 import { findPostgres, PostgresServer, startPostgres } from './postgres-server.ts'
 
-// A busy machine takes longer than tap allows for.
+// On a busy machine, the tests take longer than tap's default timeout.
 t.setTimeout(300_000)
 
 async function answers(url: string): Promise<boolean> {
@@ -21,24 +21,24 @@ async function answers(url: string): Promise<boolean> {
   return connected
 }
 
-t.test('the newest version is taken', async (t) => {
+t.test('the newest installed version is used', async (t) => {
   const programs = (version: string) => ({ [version]: { bin: { postgres: '' } } })
   const folder = t.testdir({ ...programs('9.6'), ...programs('15'), ...programs('17') })
   t.equal(findPostgres(join(folder, '*/bin/postgres')), join(folder, '17/bin'))
 })
 
-t.test('where there is none, it says how to install it', async (t) => {
+t.test('if none is installed, the error says how to install it', async (t) => {
   t.throws(() => findPostgres(join(t.testdir(), '*/bin/postgres')), { message: /apt-get install postgresql/ })
 })
 
-t.test('a server that cannot start says why', async (t) => {
+t.test('the error of a server that cannot start has the cause', async (t) => {
   const server = new PostgresServer('/nowhere', 1)
   await t.rejects(server.initialize(), { message: /initdb: .*No such file/ })
   await t.rejects(server.start(), { message: /postgres: .*No such file/ })
   await server.remove()
 })
 
-t.test('it keeps its data over a kill, and each database is its own', async (t) => {
+t.test('the data survives a kill, and databases are separate', async (t) => {
   const server = await startPostgres(t)
   const urls = [await server.createDatabase(), await server.createDatabase()]
   t.equal(new Set(urls).size, 2)
@@ -48,8 +48,8 @@ t.test('it keeps its data over a kill, and each database is its own', async (t) 
   t.equal(await answers(String(urls[0])), true)
 })
 
-t.test('it does not outlive a test that is killed', async (t) => {
-  // Not one of tap's, which the server's user cannot reach where a home directory is closed.
+t.test('the server ends when the test is killed', async (t) => {
+  // Not a directory of tap's, because the server's user may not be able to enter the home directory.
   const folder = mkdtempSync(join(tmpdir(), 'killed-test-'))
   chmodSync(folder, 0o755)
   t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 10 }))

@@ -11,13 +11,13 @@ import type { Test } from 'tap'
 import type { Certificate } from './certificates.ts'
 import { freePort } from './free-port.ts'
 
-/** Where Debian's packages put the server of each version. */
+/** Where Debian's packages install the server of each version. */
 const SERVERS = '/usr/lib/postgresql/*/bin/postgres'
 
 /**
- * The directory of the newest installed PostgreSQL's programs.
+ * Finds the directory with the programs of the newest installed PostgreSQL.
  *
- * @throws Error that says how to install it
+ * @throws Error that says how to install one
  */
 export function findPostgres(servers = SERVERS): string {
   const newest = globSync(servers)
@@ -30,8 +30,7 @@ export function findPostgres(servers = SERVERS): string {
 }
 
 /**
- * A real PostgreSQL with nothing in it, for one test file. It ends with the test, and with the test's process
- * however that ends.
+ * An empty PostgreSQL server for one test file. It ends with the test, or with the test's process if that is killed.
  */
 export async function startPostgres(
   t: Pick<Test, 'teardown'>,
@@ -61,7 +60,7 @@ export class PostgresServer {
     this.port = port
     this.#tls = tls
     this.#settings = settings
-    // The server runs as another user, who makes a directory of its own in this one.
+    // The server runs as another user, which creates its own directory in this one.
     chmodSync(this.#folder, 0o777)
   }
 
@@ -70,7 +69,7 @@ export class PostgresServer {
       '--auth=trust',
       '--username=postgres',
       '--encoding=UTF8',
-      // The simplest locale, so that nothing is right only because of the server's language.
+      // The simplest locale, so that no test passes only because of the server's language.
       '--locale=C',
       '--no-sync',
       '--pgdata',
@@ -79,7 +78,7 @@ export class PostgresServer {
     const [[code], output] = await Promise.all([once(initdb, 'close'), text(initdb.stderr)])
     if (code !== 0) throw new Error(`initdb: ${output}`)
     if (this.#tls === undefined) return
-    // The server takes a key that is its own user's alone.
+    // The server accepts only a key that no other user can read.
     for (const [name, file] of Object.entries(this.#tls)) {
       await once(spawnUnprivileged('install', ['--mode=600', file, join(this.#folder, name)]), 'close')
     }
@@ -90,7 +89,7 @@ export class PostgresServer {
     )
   }
 
-  /** Starts it, again after {@link kill}: same port, same data. */
+  /** Starts the server; after {@link kill}, on the same port and with the same data. */
   async start(): Promise<void> {
     const server = this.#spawn('postgres', [
       '-D',
@@ -110,18 +109,18 @@ export class PostgresServer {
     }
   }
 
-  /** Ends it without a warning, as a crash or a lost machine does. */
+  /** Kills the server, as a crash or the loss of a machine does. */
   async kill(): Promise<void> {
     await this.#end('SIGKILL')
   }
 
-  /** Ends it at once, and its data. */
+  /** Kills the server and removes its data. */
   async remove(): Promise<void> {
     await this.#end('SIGQUIT')
     rmSync(this.#folder, { recursive: true })
   }
 
-  /** Makes a new, empty database; the URL of it. */
+  /** Creates an empty database and returns its URL. */
   async createDatabase(): Promise<string> {
     const name = randomUUID()
     await this.#query(`CREATE DATABASE "${name}"`)
@@ -156,19 +155,19 @@ export class PostgresServer {
   async #end(signal: NodeJS.Signals): Promise<void> {
     const server = this.#process
     this.#process = undefined
-    // Not `exit`: its children hold the pipe, and until the last of them is gone it does not start again.
+    // Not `exit`: the child processes hold the pipe open, and the server cannot restart before they have ended.
     if (server?.kill(signal)) await once(server, 'close')
   }
 }
 
-/** Starts a program that refuses to run as root, such as PostgreSQL's; it ends with this process at the latest. */
+/** Starts a program that refuses to run as root, such as PostgreSQL. It ends with this process at the latest. */
 export function spawnUnprivileged(program: string, options: string[]) {
   /* c8 ignore next - who runs the tests is either root or not */
   const user = process.getuid?.() === 0 ? ['--reuid=postgres', '--regid=postgres', '--clear-groups'] : []
   return spawn(
     'setpriv',
     ['--pdeathsig=QUIT', ...user, '--', program, ...options],
-    // Its own messages in English, wherever the tests run.
+    // English messages, whatever the machine's language.
     { stdio: ['ignore', 'ignore', 'pipe'], cwd: '/', env: { LC_ALL: 'C', PATH: '/usr/sbin:/usr/bin:/bin' } },
   )
 }

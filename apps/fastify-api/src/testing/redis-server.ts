@@ -12,7 +12,7 @@ import { freePort } from './free-port.ts'
 
 const PROGRAMS = ['redis-server', 'valkey-server']
 
-/** A Redis, or a Valkey, of its own for a test: it writes nothing to disk and has a port of its own. */
+/** A Redis or Valkey server for one test, on its own port. It writes nothing to disk. */
 export class RedisServer {
   readonly port: number
   readonly #program: string
@@ -26,11 +26,11 @@ export class RedisServer {
   }
 
   /**
-   * Starts one that answers when the promise resolves.
+   * Starts a server; resolves once it answers.
    *
-   * @param settings - more settings, as on the command line: `--requirepass`, `secret`
-   * @throws Error when neither program is installed, saying how to install one, or when it does not take the
-   *   settings.
+   * @param settings - command-line options, such as `--requirepass`, `secret`
+   * @throws Error when neither program is installed, with the command that installs one, or when the server refuses
+   *   the settings
    */
   static async start(...settings: string[]): Promise<RedisServer> {
     const server = new RedisServer(findProgram(), await freePort(), settings)
@@ -42,11 +42,11 @@ export class RedisServer {
     return `redis://127.0.0.1:${this.port}`
   }
 
-  /** Starts it again after {@link kill}, empty, on the same port. */
+  /** Starts the server again after {@link kill}, on the same port and without data. */
   async start(): Promise<void> {
     const listen = ['--bind', '127.0.0.1', '--port', String(this.port)]
     const keepNothing = ['--save', '', '--appendonly', 'no']
-    // Ends with the test's process, however that ends.
+    // Ends with the test's process, even if that is killed.
     const server = spawn(
       'setpriv',
       ['--pdeathsig=KILL', '--', this.#program, ...listen, ...keepNothing, ...this.#settings],
@@ -60,14 +60,14 @@ export class RedisServer {
     }
   }
 
-  /** Ends it as a crash does. */
+  /** Kills the server, as a crash does. */
   async kill(): Promise<void> {
     const server = this.#process
     this.#process = undefined
     if (server?.kill('SIGKILL')) await once(server, 'exit')
   }
 
-  /** Lets it hang: connections stay open, new ones are accepted by the kernel, nothing is answered. */
+  /** Suspends the server: connections stay open and the kernel accepts new ones, but nothing answers. */
   pause(): void {
     this.#process?.kill('SIGSTOP')
   }
@@ -77,7 +77,7 @@ export class RedisServer {
   }
 }
 
-/** The server's program: Debian has Redis, some distributions have Valkey in its place. */
+/** Finds the server's program. Debian has Redis; some distributions have Valkey instead. */
 export function findProgram(path = `${process.env['PATH']}:/usr/bin`): string {
   const candidates = PROGRAMS.flatMap((program) => path.split(':').map((folder) => join(folder, program)))
   const found = candidates.find(isExecutable)
@@ -96,7 +96,7 @@ function isExecutable(file: string): boolean {
   }
 }
 
-/** Whether something on the port speaks the protocol; that a password is asked for is an answer too. */
+/** Whether a server on the port speaks the protocol. A demand for a password counts. */
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'))
@@ -111,7 +111,7 @@ function answers(port: number): Promise<boolean> {
 /** A node of a cluster: a {@link RedisServer} that keeps the cluster's configuration across {@link RedisServer.kill}. */
 export interface Cluster {
   nodes: RedisServer[]
-  /** A client of each node by itself, which follows no redirection. */
+  /** One client for each node; they do not follow redirections. */
   clients: Awaited<ReturnType<typeof connectTo>>[]
   /** Node ids, in the order of the nodes. */
   ids: string[]
@@ -126,10 +126,10 @@ const connectTo = (node: RedisServer) =>
 const SLOTS = 16_384
 
 /**
- * A cluster of as many masters, that shares all slots among them, and replicas of the first one. It ends with the
+ * Starts a cluster with this many primaries, which share all slots, and replicas of the first one. It ends with the
  * test.
  *
- * @param settings - more settings of each node
+ * @param settings - command-line options for each node
  */
 export async function startCluster(
   t: Pick<Test, 'teardown'>,
@@ -191,7 +191,7 @@ export async function startCluster(
   return { nodes: column('node'), clients: column('client'), ids: column('id') }
 }
 
-/** Again and again until it does not fail: what the nodes of a cluster tell each other takes a while. */
+/** Retries until it succeeds, because the nodes need time to exchange their state. */
 async function untilDone(attempt: () => Promise<unknown>): Promise<void> {
   for (let done = false; !done; await sleep(50)) {
     done = await attempt().then(

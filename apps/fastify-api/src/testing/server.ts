@@ -5,16 +5,16 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 
-/** The service as a pod runs it: a process of its own, real sockets, real signals. */
+/** The service as a pod runs it: a separate process, real sockets and signals. */
 export interface Server {
   process: ChildProcess
-  /** Everything it wrote to standard output so far. */
+  /** Its standard output so far. */
   output: () => string
-  /** Exit code and all that it wrote to standard error. */
+  /** Its exit code and its standard error. */
   ended: Promise<{ code: number | null; stderr: string }>
 }
 
-/** Starts the service on ports that are free; it ends with the test `t`. */
+/** Starts the service on free ports; it ends with the test `t`. */
 export function run(t: Pick<Test, 'teardown'>, environment: Record<string, string> = {}): Server {
   const process_ = spawn(process.execPath, [join(import.meta.dirname, '..', 'server.ts')], {
     env: {
@@ -22,7 +22,7 @@ export function run(t: Pick<Test, 'teardown'>, environment: Record<string, strin
       HOST: '127.0.0.1',
       PORT: '0',
       METRICS_PORT: '0',
-      // What a busy machine makes of the event loop is not what these tests are about.
+      // On a busy machine, the event loop is often delayed, and these tests are not about that.
       PRESSURE_MAX_EVENT_LOOP_DELAY_MS: '0',
       LOAD_ENDPOINTS_ENABLED: 'true',
       ...environment,
@@ -39,12 +39,12 @@ export function run(t: Pick<Test, 'teardown'>, environment: Record<string, strin
   return { process: process_, output: () => output, ended }
 }
 
-/** Starts it and waits until it listens. */
+/** Starts the service and waits until it listens. */
 export async function start(t: Pick<Test, 'teardown'>, environment: Record<string, string> = {}) {
   const server = run(t, environment)
   const started = /"ports":\{"http":(\d+),"metrics":(\d+)\}/
   while (!started.test(server.output())) {
-    /* c8 ignore next - says why a test cannot begin; none has a server that does not start */
+    /* c8 ignore next - only reached when a test cannot begin */
     if (server.process.exitCode !== null) throw new Error(`the server ended: ${(await server.ended).stderr}`)
     await sleep(10)
   }

@@ -31,6 +31,11 @@ variable "endpoint_public_access" {
 variable "endpoint_public_access_cidrs" {
   description = "Networks that can reach the public endpoint"
   type        = list(string)
+
+  validation {
+    condition     = try(length(var.endpoint_public_access_cidrs) > 0, true)
+    error_message = "EKS refuses an empty list; null leaves the networks as they are."
+  }
 }
 
 variable "upgrade_policy" {

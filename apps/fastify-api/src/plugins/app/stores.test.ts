@@ -7,12 +7,12 @@ import { RedisServer } from '../../testing/redis-server.ts'
 
 const task = { method: 'POST', url: '/api/v1/tasks', payload: { title: 'a task' } } as const
 
-/** Polls, because background work reports after a while. */
+/** Polls, because background work reports only after a while. */
 async function until(condition: () => unknown): Promise<void> {
   while (!(await condition())) await setTimeout(20)
 }
 
-/** The service with a database and a cache of its own, listening. */
+/** Starts the service with its own database and cache. */
 async function withStores(t: Test) {
   const postgres = await startPostgres(t)
   const redis = await RedisServer.start()
@@ -30,7 +30,7 @@ async function withStores(t: Test) {
   return { ...service, postgres, redis, ready }
 }
 
-t.test('tasks outlive the process that made them, where there is a database', async (t) => {
+t.test('with a database, tasks survive the process that created them', async (t) => {
   const postgres = await startPostgres(t)
   const database = await postgres.createDatabase()
   await migrate(database, 30_000)
@@ -42,7 +42,7 @@ t.test('tasks outlive the process that made them, where there is a database', as
 })
 
 t.test(
-  'a database that goes away and comes back costs its routes a while, and readiness nothing',
+  'a short outage of the database affects only the routes that use it, not readiness',
   async (t) => {
     const { app, lines, postgres, ready } = await withStores(t)
     t.equal(await metric(app, 'database_up'), 1)
@@ -53,14 +53,14 @@ t.test(
     const refused = await app.inject(task)
     t.equal(refused.statusCode, 503)
     t.ok(refused.headers['retry-after'])
-    t.ok(await ready(), 'a restart is no reason to leave the balancer')
+    t.ok(await ready(), 'a restart of the database does not make the pod unready')
     await until(async () => (await metric(app, 'database_up')) === 0)
     for (let count = 0; count < 20; count++) t.equal((await app.inject('/api/v1/tasks')).statusCode, 503)
     const reports = () => lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the database'))
     t.strictSame(
       reports(),
       ['the database does not work: calls are retried, then refused'],
-      'one line an outage',
+      'one line for each outage',
     )
 
     await postgres.start()
@@ -71,7 +71,7 @@ t.test(
   },
 )
 
-t.test('a shared cache that goes away costs nothing but time', async (t) => {
+t.test('without the shared cache, requests are slower but succeed', async (t) => {
   const { app, lines, redis } = await withStores(t)
   const summary = () => app.inject('/api/v1/tasks/summary')
   await until(async () => (await metric(app, 'cache_store_up')) === 1)
@@ -81,19 +81,19 @@ t.test('a shared cache that goes away costs nothing but time', async (t) => {
   await redis.kill()
   for (let count = 0; count < 20; count++) t.equal((await summary()).statusCode, 200)
   await until(async () => (await metric(app, 'cache_store_up')) === 0)
-  // On a busy machine there may have been outages before: in each there is one line, and one when it is over.
+  // On a busy machine there may have been earlier outages. Each has one line at its start and one at its end.
   const reports = lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the shared cache'))
   t.match(reports.at(-1), /^the shared cache does not answer/)
   t.ok(
     reports.every((msg, index) => msg !== reports[index + 1]),
-    'one line an outage',
+    'one line for each outage',
   )
 
   await redis.start()
   await until(async () => (await metric(app, 'cache_store_up')) === 1)
 })
 
-t.test('what is written by one process another one does not read out of date', async (t) => {
+t.test('a process never reads an outdated value after another has written', async (t) => {
   const redis = await RedisServer.start()
   t.teardown(() => redis.kill())
   const database = await (await startPostgres(t)).createDatabase()

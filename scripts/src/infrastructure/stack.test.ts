@@ -1,0 +1,59 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { operatorKeyPath } from 'shared/box'
+import { readEnvironment } from 'shared/environment'
+import { programPath } from 'shared/tools'
+import t, { type Test } from 'tap'
+import { apply, plan, type Request } from './stack.ts'
+
+/** A box in which no stack is applied, with a Terraform that records its commands and can only initialise. */
+function newBox(t: Test) {
+  const directory = t.testdir({ box: {}, modules: {}, 'terraform.log': '', 'summary.md': '' })
+  const at = (name: string) => join(directory, name)
+  const local = readEnvironment({ ENV: 'local', TERRAFORM_MODULE_MIRROR: at('modules') })
+  const box = { ...local.box, stateDir: at('box'), cacheDir: at('cache') }
+  writeFileSync(operatorKeyPath(box), JSON.stringify({ accessKeyId: 'id', secretAccessKey: 'secret' }))
+  const writeProgram = (path: string, script: string) => {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+  }
+  const aws = programPath(box, 'aws')
+  writeProgram(aws, 'exit 1')
+  writeProgram(programPath(box, 'terraform-config-inspect'), 'echo \'{ "module_calls": {} }\'')
+  // Terraform runs with the directory of the AWS CLI first on its PATH.
+  const log = at('terraform.log')
+  writeProgram(join(dirname(aws), 'terraform'), `echo "$1" >> '${log}'\ntest "$1" = init`)
+  const request: Request = {
+    environment: { ...local, box },
+    stack: 'platform',
+    summaryFile: at('summary.md'),
+    planOptions: [],
+  }
+  const data = join(at('box'), 'terraform', 'infrastructure-hcl', 'platform', '.terraform', 'local')
+  return {
+    request,
+    commands: () => readFileSync(log, 'utf8').split('\n').filter(Boolean),
+    summary: () => readFileSync(at('summary.md'), 'utf8'),
+    digest: () => readFileSync(join(data, 'plan.digest'), 'utf8'),
+  }
+}
+
+t.test('without a cluster, a plan of the platform succeeds and says so', async (t) => {
+  const { request, commands, summary, digest } = newBox(t)
+  const output = t.capture(console, 'log')
+  await plan(request)
+  const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
+  t.strictSame(output.args(), [[`platform (local): ${reason}`]])
+  t.strictSame(commands(), ['init'], 'Terraform plans nothing')
+  t.equal(summary(), `### platform (local)\n\nNo plan: ${reason}.\n`)
+  t.equal(digest(), '', 'there is nothing to approve')
+})
+
+t.test('without a cluster, an apply of the platform names the command that creates it', async (t) => {
+  const { request, commands } = newBox(t)
+  await t.rejects(apply(request), {
+    message: 'platform (local): the cluster is not applied yet',
+    nextStep: 'apply it first: `make apply ENV=local STACK=cluster`',
+  })
+  t.strictSame(commands(), [], 'Terraform is not run')
+})
