@@ -32,6 +32,7 @@ const common = {
   AWS_REGION: 'eu-central-1',
   AWS_STS_REGIONAL_ENDPOINTS: 'regional',
   AWS_ENDPOINT_URL: AWS_ENDPOINT,
+  AWS_ENDPOINT_URL_STS: AWS_ENDPOINT,
 }
 
 t.test('a pod whose service account has neither annotation nor association stays as it is', async (t) => {

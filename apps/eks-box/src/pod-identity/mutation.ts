@@ -45,7 +45,6 @@ interface Method {
   mountPath: string
   audience: string
   file: string
-  /** A container that has one of these variables keeps its own. */
   variables: Readonly<Record<string, string>>
 }
 
@@ -63,7 +62,7 @@ export function mutate(pod: Pod, account: ServiceAccount): PatchOperation[] {
   const method = methodOf(account)
   if (method === undefined) return []
   const podAnnotations = pod.metadata?.annotations ?? {}
-  const variables = { ...stsVariables(account.annotations), ...endpointVariables }
+  const variables = [stsVariables(account.annotations), regionVariables, method.variables, endpointVariables]
   const skipped = (podAnnotations[`${prefix}/skip-containers`] ?? '').split(',').map((name) => name.trim())
   const equip = (container: Container): Container =>
     skipped.includes(container.name) ? container : withCredentials(container, method, variables)
@@ -127,8 +126,12 @@ function stsVariables(annotations: ServiceAccount['annotations']): Record<string
   return /^(0|f|false)$/i.test(setting) ? {} : { AWS_STS_REGIONAL_ENDPOINTS: 'regional' }
 }
 
-/** Only in the box: on AWS, the SDKs' default endpoints are reachable. */
-const endpointVariables = { AWS_ENDPOINT_URL: AWS_ENDPOINT }
+/**
+ * Only in the box: on AWS, the SDKs' default endpoints are reachable. The AWS SDK for Go exchanges the token before it
+ * reads the variable for all services (`resolveCredentials` and `resolveBaseEndpoint` in its config.go).
+ */
+const endpointVariables = { AWS_ENDPOINT_URL: AWS_ENDPOINT, AWS_ENDPOINT_URL_STS: AWS_ENDPOINT }
+const regionVariables = { AWS_DEFAULT_REGION: REGION, AWS_REGION: REGION }
 
 /** The pod's annotation outranks the service account's; one that is not a number is ignored. */
 function tokenExpiration(...sources: Readonly<Record<string, string>>[]): number {
@@ -139,27 +142,21 @@ function tokenExpiration(...sources: Readonly<Record<string, string>>[]): number
   return expiration.default
 }
 
+/** @param groups variables that belong together: a container that has one of a group gets none of it. */
 function withCredentials(
   container: Container,
   method: Method,
-  variables: Readonly<Record<string, string>>,
+  groups: readonly Readonly<Record<string, string>>[],
 ): Container {
   const { env = [], volumeMounts = [] } = container
   const defined = new Set(env.map(({ name }) => name))
-  /** The variables of a group, unless the container has one of them. */
-  const missing = (group: Readonly<Record<string, string>>) =>
-    Object.keys(group).some((name) => defined.has(name))
-      ? []
-      : Object.entries(group).map(([name, value]) => ({ name, value }))
+  const missing = groups
+    .filter((group) => !Object.keys(group).some((name) => defined.has(name)))
+    .flatMap((group) => Object.entries(group).map(([name, value]) => ({ name, value })))
   const mount = { name: method.volume, mountPath: method.mountPath, readOnly: true }
   return {
     ...container,
-    env: [
-      ...env,
-      ...Object.entries(variables).flatMap(([name, value]) => missing({ [name]: value })),
-      ...missing({ AWS_DEFAULT_REGION: REGION, AWS_REGION: REGION }),
-      ...missing(method.variables),
-    ],
+    env: [...env, ...missing],
     volumeMounts: volumeMounts.some(({ name }) => name === mount.name)
       ? volumeMounts
       : [...volumeMounts, mount],
