@@ -1,6 +1,6 @@
 /**
- * `make test`: everything that must hold before a change lands, each step with its time.
- * Arguments choose steps by name; without any, all run but those that take an emulated machine.
+ * `make test`: runs all checks of a change, and prints the time of each step. Arguments select steps by name; without
+ * arguments, all steps run except those that need an emulated machine.
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,13 +17,13 @@ interface Step {
   what: string
   command: readonly [string, ...string[]]
   environment?: Readonly<Record<string, string>>
-  /** Pinned tools that it runs; they are built first. */
+  /** The pinned tools that it runs. They are built first. */
   tools?: readonly Tool[]
-  /** Debian packages that it needs; they are installed first. */
+  /** The Debian packages that it needs. They are installed first. */
   packages?: readonly string[]
-  /** Runs beside its neighbours, because it depends on none of them and does not measure anything. */
+  /** May run at the same time as its neighbours: it does not depend on them and does not measure anything. */
   concurrent?: true
-  /** Runs only when it is asked for by its name. */
+  /** Runs only if it is selected by name. */
   onRequest?: true
 }
 
@@ -35,17 +35,17 @@ const pinned = {
   BOX_AWS_PYTHON: awsPythonPath(box),
 }
 
-/** Shell scripts are few and have no ending; each is named here. */
+/** The shell scripts. They have no file extension, so they are listed here. */
 const shellScripts = ['.ci/run']
 
 const workflows = join('.github', 'workflows')
 
-/** A task of a workspace. Turborepo does not repeat it while nothing it reads has changed. */
+/** A task of a workspace. Turborepo repeats it only if its inputs have changed. */
 function turboTask(task: string, workspace: string): Step['command'] {
   return ['turbo', 'run', task, `--filter=${workspace}`, '--output-logs=new-only']
 }
 
-/** What the box itself needs. */
+/** The packages that the box itself needs. */
 const boxPackages = BOX_PACKAGES.map(({ name }) => name)
 
 const steps: readonly Step[] = [
@@ -69,7 +69,7 @@ const steps: readonly Step[] = [
   },
   {
     name: 'chart',
-    what: "lint the charts, hold their manifests against Kubernetes' own schemas",
+    what: "lint the charts, validate their manifests against Kubernetes' schemas",
     tools: ['helm', 'kubeconform', 'kubernetes'],
     command: turboTask('chart', 'scripts'),
     environment: pinned,
@@ -117,7 +117,7 @@ const steps: readonly Step[] = [
   },
   {
     name: 'fuzz',
-    what: 'hold the service against its OpenAPI document with 20,000 generated requests',
+    what: 'check the service against its OpenAPI document with 20,000 generated requests',
     tools: ['schemathesis'],
     packages: ['postgresql'],
     command: turboTask('fuzz', 'fastify-api'),
@@ -125,7 +125,7 @@ const steps: readonly Step[] = [
   },
   {
     name: 'e2e',
-    what: 'the main job, faults and clean-up in a box of its own',
+    what: 'infrastructure, deployment, faults and clean-up in separate boxes',
     tools: UP_TOOLS,
     packages: boxPackages,
     command: ['npm', 'run', '--silent', 'e2e', '--workspace=eks-box'],
@@ -140,7 +140,7 @@ const steps: readonly Step[] = [
   },
 ]
 
-/** The step before all others: builds and installs what `chosen` need. */
+/** The first step: builds and installs the tools and packages of the `chosen` steps. */
 function toolsStep(chosen: readonly Step[]): Step {
   const packages = new Set(chosen.flatMap((step) => step.packages ?? []))
   const tools = new Set(chosen.flatMap((step) => step.tools ?? []))
@@ -155,13 +155,13 @@ function toolsStep(chosen: readonly Step[]): Step {
   }
 }
 
-/** Steps that may run at a time. Most of them keep one core busy, and the smallest supported machine has two. */
+/** How many steps may run at the same time. Most of them keep one core busy, and the smallest supported machine has two. */
 const CONCURRENCY = 2
 
 /**
  * Runs a step.
  *
- * @param alone whether its output can be shown as it comes.
+ * @param alone whether its output can be shown immediately.
  * @returns the lines that explain a failure; undefined when it passed.
  */
 async function runStep(step: Step, alone: boolean): Promise<string[] | undefined> {
@@ -171,7 +171,7 @@ async function runStep(step: Step, alone: boolean): Promise<string[] | undefined
   const [file, ...args] = step.command
   const { failed, shortMessage, all } = await execa(file, args, {
     cwd: REPOSITORY_ROOT,
-    // Outside of the checkout, so that a fresh clone finds what an earlier one has checked.
+    // Outside the checkout, so that a fresh clone can use the results of an earlier one.
     env: { TURBO_CACHE_DIR: join(box.cacheDir, 'turbo'), ...step.environment },
     stdin: 'inherit',
     stdout: alone ? ['inherit', 'pipe'] : 'pipe',
@@ -186,10 +186,10 @@ async function runStep(step: Step, alone: boolean): Promise<string[] | undefined
   return failed ? summarizeFailure(all) : undefined
 }
 
-/** How many lines of a failed step the summary at the end repeats. */
+/** How many lines of a failed step the summary repeats. */
 const SUMMARY_LENGTH = 40
 
-/** For failed tests their names and differences; for anything else the last lines. */
+/** The names and differences of failed tests; for other steps, the last lines. */
 function summarizeFailure(output: readonly string[]): string[] {
   const failures = output.flatMap((line, index) =>
     /\bnot ok \d+ - /.test(line) ? output.slice(index, index + 10) : [],
@@ -197,7 +197,7 @@ function summarizeFailure(output: readonly string[]): string[] {
   return failures.length > 0 ? failures.slice(0, SUMMARY_LENGTH) : output.slice(-SUMMARY_LENGTH)
 }
 
-/** The steps in order, those that may run beside each other in one group. */
+/** The steps in order, in groups that may run at the same time. */
 function groupSteps(chosen: readonly Step[]): Step[][] {
   const groups: Step[][] = []
   for (const step of chosen) {
@@ -230,7 +230,7 @@ async function runChecks(names: readonly string[]): Promise<void> {
   }
   const byDefault = steps.filter(({ onRequest }) => onRequest === undefined)
   const wanted = names.length === 0 ? byDefault : steps.filter(({ name }) => names.includes(name))
-  // `ONLY=tools` prepares for a whole `make test`.
+  // `ONLY=tools` prepares all steps of `make test`.
   const chosen = [toolsStep(wanted.length === 0 ? byDefault : wanted), ...wanted]
   const failed: string[] = []
   const summary: string[] = []

@@ -7,11 +7,11 @@ import { installWithGo } from './go.ts'
 import { installWithPip } from './pip.ts'
 
 /**
- * Installs the programs of one tool module in `toolDirectory`, all or none. An interrupted build continues
- * where it was, because Go keeps what it compiled.
+ * Installs the programs of one tool module in `toolDirectory`, all or none. An interrupted build continues where it
+ * stopped, because Go keeps compiled packages.
  *
  * @param interrupt ends the build when aborted.
- * @param onProgress gets the share that is done, 0 to 1, and what there is to say about it.
+ * @param onProgress receives the finished share, 0 to 1, and a description.
  * @throws ActionableError when something needed is missing or the build fails.
  */
 export async function buildTool(
@@ -21,7 +21,7 @@ export async function buildTool(
   onProgress: (share: number, text: string) => void,
 ): Promise<void> {
   const target = toolDirectory(config, tool)
-  // Each process has its own: two checkouts may build the same pin at the same time.
+  // Separate for each process, because two checkouts may build the same pin at the same time.
   const unfinished = `${target}.unfinished-${process.pid}`
   await rm(unfinished, { recursive: true, force: true })
   await mkdir(unfinished, { recursive: true })
@@ -43,7 +43,7 @@ export async function buildTool(
       },
     )
   }
-  // Where the other process was faster, its programs are in use by now.
+  // If another process was faster, its programs may already be in use.
   if (existsSync(target)) await rm(unfinished, { recursive: true, force: true })
   else await rename(unfinished, target)
 }

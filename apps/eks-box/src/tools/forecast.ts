@@ -1,22 +1,22 @@
 import { availableParallelism } from 'node:os'
 import { TOOLS, type Tool } from 'shared/tools'
 
-/** How many measured seconds of work it takes until the speed seen outweighs the speed expected. */
+/** After this many measured seconds of work, the observed speed outweighs the expected speed. */
 const confidence = 60
 
 /** The weights were measured on this many processors. */
 const measuredOn = 2
 
-/** The tools of one installer are built one after another, those of the other beside them. */
+/** The tools of one installer, which are built one after another, at the same time as the other installer's. */
 interface Lane {
   tools: readonly Tool[]
-  /** Pace to expect: seconds here for one measured second. */
+  /** Expected pace: seconds on this machine for each measured second. */
   expected: number
   began?: number
   ended?: number
 }
 
-/** How long the rest of a build takes: from the tools' measured seconds, corrected by this machine's speed so far. */
+/** Estimates the remaining time of a build from the tools' measured seconds and this machine's speed so far. */
 export class Forecast {
   readonly #lanes: readonly Lane[]
   readonly #shares = new Map<Tool, number>()
@@ -26,11 +26,11 @@ export class Forecast {
       tools: tools.filter((tool) => TOOLS[tool].installer === installer),
       expected,
     })
-    // Go compiles on every processor, but links and the largest packages use one. pip waits for the network.
+    // Go compiles on all processors, but linking and the largest packages use only one. pip waits for the network.
     this.#lanes = [lane('go', Math.max(measuredOn / processors, 0.4)), lane('pip', 1)]
   }
 
-  /** Notes that `share` of a tool, 0 to 1, is done at `now`, in milliseconds. */
+  /** Records that `share` of a tool, 0 to 1, is done at time `now`, in milliseconds. */
   update(tool: Tool, share: number, now = Date.now()): void {
     this.#shares.set(tool, share)
     const lane = this.#lanes.find(({ tools }) => tools.includes(tool))
@@ -57,7 +57,7 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0)
 }
 
-/** A duration for people, as coarse as a forecast is certain. */
+/** Formats a duration, rounded to the precision of a forecast. */
 export function formatLeft(seconds: number): string {
   if (seconds < 10) return 'a few seconds left'
   if (seconds < 90) return `about ${Math.round(seconds / 10) * 10} s left`

@@ -16,20 +16,20 @@ import {
   toolModule,
 } from 'shared/tools'
 
-/** Go names a program after its package; these packages have a name that says too little. */
+/** Go names a program after its package. These names are too general. */
 const renamed: Record<string, Program> = { server: 'etcd', cmd: 'docker-compose' }
 
-/** The directory of intermediate build results: large, and only worth keeping while pins change. */
+/** The directory of intermediate build results. It is large, and useful only while pins change. */
 export function buildCache(config: BoxConfig): string {
   return join(config.cacheDir, 'go-build')
 }
 
-/** Bytes of memory from which on the compiler may use a few times as much as it needs. */
+/** With at least this many bytes of memory, the compiler may use several times as much as it needs. */
 const ampleMemory = 8 * 2 ** 30
 
 /**
- * What Go compiled for one tool serves another only if these settings are the same, so every tool has them. A
- * `go.work` of a directory above must not change the versions.
+ * All tools have the same settings, so that they share compiled packages. A `go.work` in a parent directory must not
+ * change the versions.
  */
 function goEnvironment(config: BoxConfig): Record<string, string> {
   return {
@@ -37,12 +37,12 @@ function goEnvironment(config: BoxConfig): Record<string, string> {
     GOCACHE: buildCache(config),
     GOFLAGS: '-trimpath -buildvcs=false -mod=readonly',
     GOWORK: 'off',
-    // The compiler spends a sixth of its time on collecting garbage, which only machines with little memory need.
+    // Garbage collection takes a sixth of the compiler's time, and only machines with little memory need it.
     ...(totalmem() >= ampleMemory ? { GOGC: '400' } : {}),
   }
 }
 
-/** The packages to install: those of the `tool` directives, or the main program that a module of ours has. */
+/** The packages to install: those of the `tool` directives, or the module's own main program. */
 function packagesOf(tool: Tool): string {
   return existsSync(join(toolModule(tool), 'main.go')) ? '.' : 'tool'
 }
@@ -50,7 +50,7 @@ function packagesOf(tool: Tool): string {
 /**
  * Installs a tool's programs with Go.
  *
- * @param onProgress gets the share of the packages that is compiled, 0 to 1, and the same as text.
+ * @param onProgress receives the share of the packages that are compiled, 0 to 1, and the same as text.
  * @throws ActionableError when the toolchain is missing, a module cannot be downloaded or the build fails.
  */
 export async function installWithGo(
@@ -68,7 +68,7 @@ export async function installWithGo(
       const downloaded = lines.filter((entry) => entry.startsWith('go: downloading')).length
       const compiled = lines.length - downloaded
       onProgress(
-        // The last packages are the programs, and linking them takes its time too.
+        // The last packages are the programs, which still have to be linked.
         Math.min(compiled / (expected + 1), 0.97),
         compiled === 0
           ? `${downloaded} modules downloaded`
@@ -107,10 +107,10 @@ async function install(
   }
   const flags = [
     ...['-v', '-ldflags', linkerFlags.join(' ')],
-    // The linker drops the debugging information (-s -w); not to produce it saves a tenth of the time.
+    // The linker drops debugging information (-s -w); not generating it saves a tenth of the time.
     '-gcflags=all=-dwarf=false',
   ]
-  // With -v, Go names each package when it begins with it.
+  // With -v, Go prints each package before it compiles it.
   const build = execa('go', ['install', ...flags, packagesOf(tool)], {
     cwd: toolModule(tool),
     env: { ...goEnvironment(config), GOBIN: directory },
@@ -122,8 +122,8 @@ async function install(
 }
 
 /**
- * Downloads the modules of `tools`, one tool after another, so that their builds do not wait for the network. It fails
- * in silence: the build downloads what is missing, and says what is wrong.
+ * Downloads the modules of `tools`, one tool after another, so that their builds do not wait for the network. It ignores
+ * errors, because the build downloads missing modules and reports the cause.
  */
 export async function downloadModules(
   config: BoxConfig,
@@ -132,7 +132,7 @@ export async function downloadModules(
 ): Promise<void> {
   for (const tool of tools) {
     if (interrupt.aborted) return
-    // Only listing the packages downloads exactly the modules that the build compiles.
+    // Listing the packages downloads exactly the modules that the build compiles.
     await execa('go', ['list', '-deps', packagesOf(tool)], {
       cwd: toolModule(tool),
       env: goEnvironment(config),

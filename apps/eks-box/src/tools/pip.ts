@@ -5,11 +5,11 @@ import { ActionableError } from 'shared/errors'
 import { TOOLS, type Tool, toolModule } from 'shared/tools'
 
 /**
- * Installs a tool's programs with pip, into a Python environment of their own.
+ * Installs a tool's programs with pip, into a separate Python environment.
  *
- * @param directory where to install it for now.
- * @param target where `directory` moves afterwards.
- * @param onProgress gets each line that pip prints.
+ * @param directory where to install it at first.
+ * @param target where `directory` is moved afterwards.
+ * @param onProgress receives each line that pip prints.
  * @throws ActionableError when Python is incomplete, a package cannot be downloaded or the installation fails.
  */
 export async function installWithPip(
@@ -40,7 +40,7 @@ export async function installWithPip(
   }
   const scripts = join(venv, 'bin')
   for (const program of TOOLS[tool].programs) {
-    // pip writes the environment's present path into each script's first line; the environment moves afterwards.
+    // pip writes the environment's path into the first line of each script, but the environment is moved afterwards.
     const script = join(scripts, program)
     const content = await readFile(script)
     const marked = Buffer.from(`#!${directory}`)

@@ -6,13 +6,13 @@ import { TOOL_NAMES, type Tool, toolDirectory } from 'shared/tools'
 
 const day = 24 * 60 * 60 * 1000
 
-/** Days after which a directory that no checkout has asked for is removed. */
+/** Days after which an unused directory is removed. */
 const UNUSED_DAYS = 14
 
-/** Directory of a tool at some pin, or of a build of it that was killed. */
+/** The directory of a tool at any pin, or the remains of a killed build. */
 const toolPattern = /^[a-z0-9-]+-[0-9a-f]{12}(\.unfinished.*)?$/
 
-/** Notes that this checkout uses `tools` now, so that no other checkout removes them as unused. */
+/** Marks `tools` as used now, so that no other checkout removes them. */
 export async function markUsed(config: BoxConfig, tools: readonly Tool[], now = new Date()): Promise<void> {
   for (const tool of tools) {
     // Directories that root built cannot be marked by another user; the next `make up` marks them.
@@ -21,12 +21,12 @@ export async function markUsed(config: BoxConfig, tools: readonly Tool[], now = 
 }
 
 /**
- * Removes the directories of tools at pins that nobody uses any more: not those of this checkout, not those that some
- * checkout has used in the last 14 days, and none at all while a process runs from one of them, because a box of
- * another checkout then needs the others as well.
+ * Removes the directories of tools at unused pins. It keeps those of this checkout and those that any checkout has used in
+ * the last 14 days. While a process runs from one of the others, it keeps them all, because the box of another checkout
+ * may need them.
  *
- * @param commandLines of the processes of this machine.
- * @returns the names of the directories it removed.
+ * @param commandLines of all processes on this machine.
+ * @returns the names of the removed directories.
  */
 export async function removeUnused(
   config: BoxConfig,
@@ -41,7 +41,7 @@ export async function removeUnused(
   const removed: string[] = []
   for (const name of others) {
     const { mtimeMs } = await stat(join(root, name))
-    // A killed build leaves nothing worth keeping: what it compiled is in Go's cache.
+    // The remains of a killed build are not needed, because Go's cache has the compiled packages.
     const kept = name.includes('.unfinished') ? day : UNUSED_DAYS * day
     if (now - mtimeMs < kept) continue
     await rm(join(root, name), { recursive: true, force: true })
@@ -58,7 +58,7 @@ function readCommandLines(): string[] {
       try {
         return [readFileSync(`/proc/${pid}/cmdline`, 'utf8')]
       } catch {
-        // It has ended since.
+        // The process has ended.
         return []
       }
     })
