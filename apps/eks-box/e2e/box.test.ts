@@ -37,7 +37,7 @@ async function statusOf(name: ComponentName) {
   return (await runningBox(config))?.components.find((component) => component.name === name)
 }
 
-/** Kills a component the hardest way, or makes it hang, and waits until the box has brought it back. */
+/** Kills or hangs a component, and waits until the box has restarted it. */
 async function killAndRecover(name: ComponentName, signal: 'KILL' | 'STOP' = 'KILL'): Promise<void> {
   const before = await statusOf(name)
   if (before?.pid === undefined) throw new Error(`${name} is not running`)
@@ -57,7 +57,7 @@ async function killAndRecover(name: ComponentName, signal: 'KILL' | 'STOP' = 'KI
 const inService = ['--namespace=fastify-app']
 const ofRelease = ['--selector', 'app.kubernetes.io/instance=fastify-app']
 
-/** Waits until every pod that the Deployment wants is there and ready, and no other. */
+/** Waits until the Deployment has exactly the replicas it wants, and all are ready. */
 async function settled(): Promise<void> {
   await kubectl(...inService, 'rollout', 'status', 'deployment/fastify-app', '--timeout=120s')
 }
@@ -68,7 +68,7 @@ async function serves(): Promise<boolean> {
 }
 
 await make('down')
-// As the plugin of a graphics card leaves it for a kubelet of the machine's own, which the box must not disturb.
+// A device plugin of the machine's own kubelet keeps such a socket. The box must not touch it.
 const plugins = '/var/lib/kubelet/device-plugins'
 const madeKubelet = mkdirSync(plugins, { recursive: true })
 const socket = join(plugins, 'e2e.sock')
@@ -76,7 +76,7 @@ writeFileSync(socket, '')
 const before = await traces(config.name, config.stateDir, cgroupRoot(config))
 t.teardown(async () => {
   // `make down` removes the logs, which explain a failure.
-  if (!t.passing()) await make('logs-export')
+  if (!t.passing() && existsSync(config.stateDir)) await make('logs-export')
   await make('down')
   rmSync(madeKubelet ?? socket, { recursive: true, force: true })
 })
@@ -89,7 +89,7 @@ await t.test('an interrupted start leaves nothing running, and the next one reco
       reject: false,
       all: true,
     })
-    // Once, as a person would: a second signal may meet a process that is on its way out.
+    // Only once: a second signal could reach a process that is already exiting.
     let interrupted = false
     for await (const line of up.iterable({ from: 'all' })) {
       if (interrupted || !moment.test(line)) continue
@@ -107,12 +107,12 @@ await t.test('an interrupted start leaves nothing running, and the next one reco
   t.match(await make('status'), /box e2e: ready/)
 })
 
-await t.test('starting a running box does no work and says so', async (t) => {
+await t.test('starting a running box does nothing and says so', async (t) => {
   t.match(await make('box'), /box e2e is up: nothing to build/)
 })
 
 await t.test(
-  'the node is one that pods with mount propagation can run on, and its kubelet has not used the machine’s directories',
+  'pods can use mount propagation, and the kubelet does not use the machine’s directories',
   async (t) => {
     t.equal(await make('exec', { CMD: 'findmnt --noheadings --output PROPAGATION /' }), 'shared')
     const now = await traces(config.name, config.stateDir, cgroupRoot(config))
@@ -121,7 +121,7 @@ await t.test(
   },
 )
 
-await t.test('the service is built, pushed and rolled out under its production name', async (t) => {
+await t.test('the service is built, pushed and deployed under its production image name', async (t) => {
   await make('apply')
   await make('build')
   await make('push')
@@ -137,14 +137,20 @@ await t.test('the service is built, pushed and rolled out under its production n
   t.match(stdout, /Phase:\s+Succeeded/, "the chart's own test")
 })
 
-await t.test('the API server takes the charts with the values of every environment and case', async (t) => {
-  const { stdout } = await execa(
-    'node',
-    ['scripts/src/charts/dry-run-charts.ts', '--kubeconfig', kubeconfigPath(config)],
-    { cwd: repository, env: { KUBECTL: programPath(config, 'kubectl'), HELM: programPath(config, 'helm') } },
-  )
-  for (const name of ['values-prod', 'ci/database', 'karpenter-nodes']) t.match(stdout, name)
-})
+await t.test(
+  'the API server accepts the charts with the values of every environment and test case',
+  async (t) => {
+    const { stdout } = await execa(
+      'node',
+      ['scripts/src/charts/dry-run-charts.ts', '--kubeconfig', kubeconfigPath(config)],
+      {
+        cwd: repository,
+        env: { KUBECTL: programPath(config, 'kubectl'), HELM: programPath(config, 'helm') },
+      },
+    )
+    for (const name of ['values-prod', 'ci/database', 'karpenter-nodes']) t.match(stdout, name)
+  },
+)
 
 await t.test('pods resolve names, and logs and exec reach them', async (t) => {
   const pod = await kubectl('--namespace=fastify-app', 'get', 'pods', '-o=jsonpath={.items[0].metadata.name}')
@@ -177,114 +183,120 @@ await t.test(
   },
 )
 
-await t.test('no request is lost while pods come and go for every reason there is', async (t) => {
-  const steady = load('steady', [], { RATE: '65', DURATION: '240s' })
-  const names = async () =>
-    (await kubectl(...inService, 'get', 'pods', ...ofRelease, '-o=jsonpath={.items[*].metadata.name}')).split(
-      ' ',
+await t.test(
+  'no request fails during a restart, a deletion, a drain, a failed deployment and scaling',
+  async (t) => {
+    const steady = load('steady', [], { RATE: '65', DURATION: '240s' })
+    const names = async () =>
+      (
+        await kubectl(...inService, 'get', 'pods', ...ofRelease, '-o=jsonpath={.items[*].metadata.name}')
+      ).split(' ')
+    await sleep(5000)
+
+    await kubectl(...inService, 'rollout', 'restart', 'deployment/fastify-app')
+    await settled()
+
+    const [first] = await names()
+    await kubectl(...inService, 'delete', 'pod', String(first), '--wait=false')
+    await settled()
+
+    const drained = await names()
+    const node = await kubectl('get', 'nodes', '-o=jsonpath={.items[0].metadata.name}')
+    const drain = execa(
+      programPath(config, 'kubectl'),
+      [
+        ...['--kubeconfig', kubeconfigPath(config), 'drain', node, `--pod-selector=${ofRelease[1]}`],
+        ...['--timeout=120s'],
+      ],
+      { all: true },
     )
-  await sleep(5000)
-
-  await kubectl(...inService, 'rollout', 'restart', 'deployment/fastify-app')
-  await settled()
-
-  const [first] = await names()
-  await kubectl(...inService, 'delete', 'pod', String(first), '--wait=false')
-  await settled()
-
-  const drained = await names()
-  const node = await kubectl('get', 'nodes', '-o=jsonpath={.items[0].metadata.name}')
-  const drain = execa(
-    programPath(config, 'kubectl'),
-    [
-      ...['--kubeconfig', kubeconfigPath(config), 'drain', node, `--pod-selector=${ofRelease[1]}`],
-      ...['--timeout=120s'],
-    ],
-    { all: true },
-  )
-  let refused = false
-  for await (const line of drain.iterable({ from: 'all' })) {
-    // The one node takes no pods now, so the first that was evicted has no successor, and the second must stay
-    // until the node takes pods again.
-    if (refused || !/violate the pod's disruption budget/.test(line)) continue
-    refused = true
-    await kubectl('uncordon', node)
-  }
-  await drain
-  t.ok(refused, 'the disruption budget holds the last pod back')
-  await settled()
-  const left = await names()
-  t.notOk(
-    left.some((name) => drained.includes(name)),
-    'and then it goes as well',
-  )
-
-  const said = await make('deploy', { IMAGE_TAG: 'no-such-tag' }, true)
-  t.match(said, /error: .*no-such-tag/)
-  t.match(said, /next: /)
-  await settled()
-
-  await kubectl(...inService, 'scale', 'deployment/fastify-app', '--replicas=4')
-  await kubectl(...inService, 'wait', 'deployment/fastify-app', '--for=jsonpath={.status.readyReplicas}=4')
-  await kubectl(
-    ...[...inService, 'wait', 'deployment/fastify-app', '--for=jsonpath={.status.replicas}=2'],
-    '--timeout=180s',
-  )
-
-  const { summary, said: report } = await steady
-  t.comment(report)
-  t.equal(summary.failed, 0)
-  t.ok(summary.requests >= 12_000, `${summary.requests} requests`)
-})
-
-await t.test('without its database or cache the service does all that needs neither', async (t) => {
-  const base = `http://127.0.0.1:${config.ports.service}`
-  const seen = { root: new Set<number>(), summary: new Set<number>(), tasks: new Set<string>() }
-  let asking = true
-  const client = async () => {
-    while (asking) {
-      seen.root.add((await fetch(base)).status)
-      const tasks = await fetch(`${base}/api/v1/tasks`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ title: 'while things fail' }),
-      })
-      const retry = tasks.headers.has('retry-after') ? ' with Retry-After' : ''
-      seen.tasks.add(`${tasks.status}${retry}`)
-      await sleep(20)
+    let refused = false
+    for await (const line of drain.iterable({ from: 'all' })) {
+      // The only node is cordoned, so the first evicted pod has no successor, and the second must stay until the node
+      // is schedulable again.
+      if (refused || !/violate the pod's disruption budget/.test(line)) continue
+      refused = true
+      await kubectl('uncordon', node)
     }
-  }
-  const clients = Promise.all([client(), client()])
-  await sleep(2000)
-  t.strictSame([...seen.tasks], ['201'], 'tasks are kept')
+    await drain
+    t.ok(refused, 'the disruption budget protects the last pod')
+    await settled()
+    const left = await names()
+    t.notOk(
+      left.some((name) => drained.includes(name)),
+      'the last pod is evicted once it has a successor',
+    )
 
-  const summaries = (async () => {
-    for (let count = 0; count < 100; count++) {
-      seen.summary.add((await fetch(`${base}/api/v1/tasks/summary`)).status)
-      await sleep(50)
+    const said = await make('deploy', { IMAGE_TAG: 'no-such-tag' }, true)
+    t.match(said, /error: .*no-such-tag/)
+    t.match(said, /next: /)
+    await settled()
+
+    await kubectl(...inService, 'scale', 'deployment/fastify-app', '--replicas=4')
+    await kubectl(...inService, 'wait', 'deployment/fastify-app', '--for=jsonpath={.status.readyReplicas}=4')
+    await kubectl(
+      ...[...inService, 'wait', 'deployment/fastify-app', '--for=jsonpath={.status.replicas}=2'],
+      '--timeout=180s',
+    )
+
+    const { summary, said: report } = await steady
+    t.comment(report)
+    t.equal(summary.failed, 0)
+    t.ok(summary.requests >= 12_000, `${summary.requests} requests`)
+  },
+)
+
+await t.test(
+  'without its database or cache, the service serves every route that needs neither',
+  async (t) => {
+    const base = `http://127.0.0.1:${config.ports.service}`
+    const seen = { root: new Set<number>(), summary: new Set<number>(), tasks: new Set<string>() }
+    let asking = true
+    const client = async () => {
+      while (asking) {
+        seen.root.add((await fetch(base)).status)
+        const tasks = await fetch(`${base}/api/v1/tasks`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ title: 'while things fail' }),
+        })
+        const retry = tasks.headers.has('retry-after') ? ' with Retry-After' : ''
+        seen.tasks.add(`${tasks.status}${retry}`)
+        await sleep(20)
+      }
     }
-  })()
-  await killAndRecover('redis')
-  await summaries
-  t.strictSame([...seen.summary], [200], 'without the cache a summary is slower, and that is all')
-  t.strictSame([...seen.tasks], ['201'])
+    const clients = Promise.all([client(), client()])
+    await sleep(2000)
+    t.strictSame([...seen.tasks], ['201'], 'tasks are stored')
 
-  await killAndRecover('postgres')
-  await sleep(5000)
-  asking = false
-  await clients
-  t.strictSame([...seen.root], [200])
-  t.strictSame(
-    [...seen.tasks].filter((answer) => answer !== '201'),
-    [...seen.tasks].filter((answer) => answer === '503 with Retry-After'),
-    'a route that needs the database asks to be tried again',
-  )
-  const after = await fetch(`${base}/api/v1/tasks?limit=1`)
-  t.equal(after.status, 200, 'and works again when the database is back')
-  t.equal(((await after.json()) as { items: unknown[] }).items.length, 1, 'with all that was kept')
-})
+    const summaries = (async () => {
+      for (let count = 0; count < 100; count++) {
+        seen.summary.add((await fetch(`${base}/api/v1/tasks/summary`)).status)
+        await sleep(50)
+      }
+    })()
+    await killAndRecover('redis')
+    await summaries
+    t.strictSame([...seen.summary], [200], 'without the cache, summaries are still served')
+    t.strictSame([...seen.tasks], ['201'])
 
-await t.test('requests keep flowing while the control plane is killed part by part', async (t) => {
+    await killAndRecover('postgres')
+    await sleep(5000)
+    asking = false
+    await clients
+    t.strictSame([...seen.root], [200])
+    t.strictSame(
+      [...seen.tasks].filter((answer) => answer !== '201'),
+      [...seen.tasks].filter((answer) => answer === '503 with Retry-After'),
+      'a route that needs the database asks the client to retry',
+    )
+    const after = await fetch(`${base}/api/v1/tasks?limit=1`)
+    t.equal(after.status, 200, 'the route works again when the database is back')
+    t.equal(((await after.json()) as { items: unknown[] }).items.length, 1, 'no task is lost')
+  },
+)
+
+await t.test('no request fails while each control plane component is killed in turn', async (t) => {
   const steady = load('steady', ['--no-cluster'], { RATE: '40', DURATION: '60s' })
   for (const name of ['etcd', 'kube-apiserver', 'kube-scheduler', 'kube-controller-manager'] as const) {
     await killAndRecover(name)
@@ -294,37 +306,34 @@ await t.test('requests keep flowing while the control plane is killed part by pa
   t.ok(summary.requests >= 2000, `${summary.requests} requests`)
 })
 
-await t.test('every other component comes back when it is killed', async (t) => {
+await t.test('every other component restarts after it is killed', async (t) => {
   const controlPlane = ['etcd', 'kube-apiserver', 'kube-scheduler', 'kube-controller-manager']
   for (const name of COMPONENT_NAMES.filter((candidate) => !controlPlane.includes(candidate))) {
     await killAndRecover(name)
-    t.ok(await serves(), `the service answers after ${name} was killed`)
+    t.ok(await serves(), `the service responds after ${name} was killed`)
   }
   t.match(await make('status'), /box e2e: ready/)
-  t.match(await make('plan'), /no changes/, 'the emulated AWS has forgotten nothing')
+  t.match(await make('plan'), /no changes/, 'the emulated AWS has lost nothing')
 })
 
-await t.test(
-  'a killed host process takes the whole box with it, and `up` brings all of it back',
-  async (t) => {
-    const box = await runningBox(config)
-    if (box === undefined) throw new Error('the box is not running')
-    process.kill(box.host.pid, 'SIGKILL')
-    while ((await traces(config.name, config.stateDir, cgroupRoot(config))).processes.length > 0)
-      await sleep(100)
-    await make('box')
-    const deadline = Date.now() + 3 * minute
-    while (!(await serves()) && Date.now() < deadline) await sleep(500)
-    t.ok(await serves(), 'the service is back without a new deployment')
-  },
-)
+await t.test('a killed host process stops the whole box, and `up` restores it', async (t) => {
+  const box = await runningBox(config)
+  if (box === undefined) throw new Error('the box is not running')
+  process.kill(box.host.pid, 'SIGKILL')
+  while ((await traces(config.name, config.stateDir, cgroupRoot(config))).processes.length > 0)
+    await sleep(100)
+  await make('box')
+  const deadline = Date.now() + 3 * minute
+  while (!(await serves()) && Date.now() < deadline) await sleep(500)
+  t.ok(await serves(), 'the service is back without a new deployment')
+})
 
-await t.test('a component that hangs is started again', async (t) => {
+await t.test('a component that hangs is restarted', async (t) => {
   await killAndRecover('kube-scheduler', 'STOP')
   t.match(await make('box'), /box e2e is up: nothing to build/)
 })
 
-await t.test('a stopped box goes on where it was', async (t) => {
+await t.test('a stopped box continues with its data', async (t) => {
   t.match(await make('stop'), /box e2e is stopped; `make up` starts it again with its data/)
   const stopped = await traces(config.name, config.stateDir, cgroupRoot(config))
   t.strictSame(stopped, before)
@@ -338,7 +347,7 @@ await t.test('a stopped box goes on where it was', async (t) => {
   t.ok(await serves(), 'the service is back without a new deployment')
 })
 
-await t.test('one archive holds the logs, the status, and what the cluster says', async (t) => {
+await t.test('logs-export archives the logs, the status and the state of the cluster', async (t) => {
   const archive = join(results, 'logs.tar.gz')
   await make('logs-export', { OUT: archive })
   const { stdout: names } = await execa('tar', ['--list', '--file', archive])
@@ -347,10 +356,10 @@ await t.test('one archive holds the logs, the status, and what the cluster says'
   }
   const pods = await execa('tar', ['--extract', '--to-stdout', '--file', archive, 'cluster/pods.txt'])
   t.match(pods.stdout, /fastify-app/)
-  t.notMatch(names, /pki|credentials|kubeconfig/, 'and no secret')
+  t.notMatch(names, /pki|credentials|kubeconfig/, 'no secret is in it')
 })
 
-await t.test('wrong input is one line with the cause and one with the next step', async (t) => {
+await t.test('wrong input is reported as a cause and a next step', async (t) => {
   const wrong: [target: string, input: Record<string, string>, cause: RegExp][] = [
     ['deploy', { ENV: 'production' }, /error: ENV is "production", but there is no such environment/],
     ['push', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
@@ -373,14 +382,14 @@ await t.test('wrong input is one line with the cause and one with the next step'
   }
 })
 
-await t.test('a second box on the same ports is refused with the holder of the port', async (t) => {
+await t.test('a second box on the same ports fails and names the process that holds the port', async (t) => {
   const said = await make('box', { BOX_NAME: 'second' }, true)
   t.match(said, /error: port \d+ of 127\.0\.0\.1 is in use by .*\n next: .*BOX_/)
   await make('down', { BOX_NAME: 'second' })
   await make('exec', { CMD: 'mountpoint /var/lib/cni' })
 })
 
-await t.test('down leaves nothing behind, and a second one has nothing to do', async (t) => {
+await t.test('down leaves nothing behind, and a second down has nothing to do', async (t) => {
   t.match(await make('down'), /removed box e2e/)
   t.strictSame(await traces(config.name, config.stateDir, cgroupRoot(config)), before)
   t.notOk(existsSync(config.stateDir))

@@ -82,8 +82,6 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
     files: nodeDirectories
       .filter((directory) => existsSync(directory))
       .flatMap((directory) => [directory, ...globSync(join(directory, '**'))])
-      // buildah creates this empty directory during the image build.
-      .filter((path) => path !== '/etc/cni/net.d')
       .sort(),
     sysctls: await readSysctls(),
     processes: await boxProcesses(boxName, stateDir),

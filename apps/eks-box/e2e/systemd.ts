@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
 import { kubeconfigPath, readBoxConfig } from 'shared/box'
+import { buildahCommand } from 'shared/buildah'
 import { programPath } from 'shared/tools'
 import { cgroupRoot } from '../src/components/kubelet.ts'
 import { boxPaths } from '../src/state-directory.ts'
@@ -54,22 +55,10 @@ async function waitForNeighbours(): Promise<string[]> {
 
 async function pushImage(archive: string, tag: string): Promise<void> {
   const storage = await mkdtemp('/var/tmp/image-')
-  const options = [
-    '--root',
-    join(storage, 'root'),
-    '--runroot',
-    join(storage, 'run'),
-    '--storage-driver',
-    'vfs',
-  ]
-  const { stdout: image } = await execa('buildah', [
-    ...options,
-    'pull',
-    '--quiet',
-    `docker-archive:${archive}`,
-  ])
+  const [env, ...buildah] = buildahCommand(storage)
+  const { stdout: image } = await execa(env, [...buildah, 'pull', '--quiet', `docker-archive:${archive}`])
   const target = `docker://127.0.0.1:${config.ports.registry}/fastify-app:${tag}`
-  await execa('buildah', [...options, 'push', '--tls-verify=false', image, target])
+  await execa(env, [...buildah, 'push', '--tls-verify=false', image, target])
   await rm(storage, { recursive: true })
 }
 

@@ -1,6 +1,6 @@
 /**
- * `make test`: runs all checks of a change, and prints the time of each step. Arguments select steps by name; without
- * arguments, all steps run except those that need an emulated machine.
+ * `make test`: runs all checks that a change must pass, and prints the time of each. Arguments select steps by name.
+ * Without arguments, all steps run except those that need an emulated machine.
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,13 +17,13 @@ interface Step {
   what: string
   command: readonly [string, ...string[]]
   environment?: Readonly<Record<string, string>>
-  /** The pinned tools that it runs. They are built first. */
+  /** Pinned tools that the step needs. They are built first. */
   tools?: readonly Tool[]
-  /** The Debian packages that it needs. They are installed first. */
+  /** Debian packages that the step needs. They are installed first. */
   packages?: readonly string[]
-  /** May run at the same time as its neighbours: it does not depend on them and does not measure anything. */
+  /** Whether the step may run beside its neighbours: it is independent of them and measures nothing. */
   concurrent?: true
-  /** Runs only if it is selected by name. */
+  /** Whether the step runs only when selected by name. */
   onRequest?: true
 }
 
@@ -35,17 +35,17 @@ const pinned = {
   BOX_AWS_PYTHON: awsPythonPath(box),
 }
 
-/** The shell scripts. They have no file extension, so they are listed here. */
+/** Listed by name, because there are few and they have no file extension. */
 const shellScripts = ['.ci/run']
 
 const workflows = join('.github', 'workflows')
 
-/** A task of a workspace. Turborepo repeats it only if its inputs have changed. */
+/** A task of a workspace. Turborepo skips it if its inputs have not changed. */
 function turboTask(task: string, workspace: string): Step['command'] {
   return ['turbo', 'run', task, `--filter=${workspace}`, '--output-logs=new-only']
 }
 
-/** The packages that the box itself needs. */
+/** Packages that the box needs. */
 const boxPackages = BOX_PACKAGES.map(({ name }) => name)
 
 const steps: readonly Step[] = [
@@ -69,7 +69,7 @@ const steps: readonly Step[] = [
   },
   {
     name: 'chart',
-    what: "lint the charts, validate their manifests against Kubernetes' schemas",
+    what: "lint the charts and validate their manifests against Kubernetes' schemas",
     tools: ['helm', 'kubeconform', 'kubernetes'],
     command: turboTask('chart', 'scripts'),
     environment: pinned,
@@ -93,7 +93,7 @@ const steps: readonly Step[] = [
     name: 'workflows',
     what: 'actionlint',
     tools: ['actionlint'],
-    // actionlint checks the scripts in the workflows with it.
+    // actionlint uses it to check scripts in the workflows.
     packages: ['shellcheck'],
     command: [
       program('actionlint'),
@@ -117,7 +117,7 @@ const steps: readonly Step[] = [
   },
   {
     name: 'fuzz',
-    what: 'check the service against its OpenAPI document with 20,000 generated requests',
+    what: 'send 20,000 generated requests and check the responses against the OpenAPI document',
     tools: ['schemathesis'],
     packages: ['postgresql'],
     command: turboTask('fuzz', 'fastify-api'),
@@ -125,7 +125,7 @@ const steps: readonly Step[] = [
   },
   {
     name: 'e2e',
-    what: 'infrastructure, deployment, faults and clean-up in separate boxes',
+    what: 'the infrastructure and the service, faults and clean-up, each in its own box',
     tools: UP_TOOLS,
     packages: boxPackages,
     command: ['npm', 'run', '--silent', 'e2e', '--workspace=eks-box'],
@@ -140,7 +140,7 @@ const steps: readonly Step[] = [
   },
 ]
 
-/** The first step: builds and installs the tools and packages of the `chosen` steps. */
+/** The first step: builds the tools and installs the packages that `chosen` need. */
 function toolsStep(chosen: readonly Step[]): Step {
   const packages = new Set(chosen.flatMap((step) => step.packages ?? []))
   const tools = new Set(chosen.flatMap((step) => step.tools ?? []))
@@ -155,13 +155,13 @@ function toolsStep(chosen: readonly Step[]): Step {
   }
 }
 
-/** How many steps may run at the same time. Most of them keep one core busy, and the smallest supported machine has two. */
+/** Number of concurrent steps. Most steps keep one core busy, and the smallest supported machine has two. */
 const CONCURRENCY = 2
 
 /**
  * Runs a step.
  *
- * @param alone whether its output can be shown immediately.
+ * @param alone whether to print its output immediately.
  * @returns the lines that explain a failure; undefined when it passed.
  */
 async function runStep(step: Step, alone: boolean): Promise<string[] | undefined> {
@@ -171,7 +171,7 @@ async function runStep(step: Step, alone: boolean): Promise<string[] | undefined
   const [file, ...args] = step.command
   const { failed, shortMessage, all } = await execa(file, args, {
     cwd: REPOSITORY_ROOT,
-    // Outside the checkout, so that a fresh clone can use the results of an earlier one.
+    // Outside the checkout, so that a fresh clone finds the results of an earlier one.
     env: { TURBO_CACHE_DIR: join(box.cacheDir, 'turbo'), ...step.environment },
     stdin: 'inherit',
     stdout: alone ? ['inherit', 'pipe'] : 'pipe',
@@ -186,10 +186,10 @@ async function runStep(step: Step, alone: boolean): Promise<string[] | undefined
   return failed ? summarizeFailure(all) : undefined
 }
 
-/** How many lines of a failed step the summary repeats. */
+/** Number of lines of a failed step that the final summary repeats. */
 const SUMMARY_LENGTH = 40
 
-/** The names and differences of failed tests; for other steps, the last lines. */
+/** The names and differences of failed tests; for any other failure, the last lines. */
 function summarizeFailure(output: readonly string[]): string[] {
   const failures = output.flatMap((line, index) =>
     /\bnot ok \d+ - /.test(line) ? output.slice(index, index + 10) : [],
@@ -197,7 +197,7 @@ function summarizeFailure(output: readonly string[]): string[] {
   return failures.length > 0 ? failures.slice(0, SUMMARY_LENGTH) : output.slice(-SUMMARY_LENGTH)
 }
 
-/** The steps in order, in groups that may run at the same time. */
+/** Groups the steps in order. The steps of a group run concurrently. */
 function groupSteps(chosen: readonly Step[]): Step[][] {
   const groups: Step[][] = []
   for (const step of chosen) {
@@ -230,7 +230,7 @@ async function runChecks(names: readonly string[]): Promise<void> {
   }
   const byDefault = steps.filter(({ onRequest }) => onRequest === undefined)
   const wanted = names.length === 0 ? byDefault : steps.filter(({ name }) => names.includes(name))
-  // `ONLY=tools` prepares all steps of `make test`.
+  // `ONLY=tools` prepares for a whole `make test`.
   const chosen = [toolsStep(wanted.length === 0 ? byDefault : wanted), ...wanted]
   const failed: string[] = []
   const summary: string[] = []

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { ECRClient, GetAuthorizationTokenCommand } from '@aws-sdk/client-ecr'
 import { ExecaError, execa } from 'execa'
 import type { BoxConfig } from 'shared/box'
+import { buildahCommand } from 'shared/buildah'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
@@ -10,6 +11,8 @@ export interface Engine {
   name: 'docker' | 'buildah'
   /** The program and its options before the subcommand. */
   command: readonly [string, ...string[]]
+  /** The directory of buildah's images. */
+  storage?: string
 }
 
 /** Docker if its daemon answers, because the client is often installed without one; otherwise buildah. */
@@ -24,15 +27,7 @@ export async function findEngine(box: BoxConfig): Promise<Engine> {
       'install buildah with `apt-get install -y buildah`, or start Docker',
     )
   }
-  return {
-    name: 'buildah',
-    // Unlike overlay, vfs leaves no mounts behind, which would prevent the removal of the cache, and works on any
-    // file system, including the overlay of a container.
-    command: [
-      'buildah',
-      ...['--root', join(storage, 'root'), '--runroot', join(storage, 'run'), '--storage-driver', 'vfs'],
-    ],
-  }
+  return { name: 'buildah', command: buildahCommand(storage), storage }
 }
 
 /**
@@ -51,7 +46,7 @@ export async function run(engine: Engine, args: readonly string[]): Promise<void
 }
 
 function engineFailure(
-  { name, command }: Engine,
+  { name, storage }: Engine,
   step: string,
   output: string,
   cause: Error,
@@ -82,7 +77,6 @@ function engineFailure(
       { cause },
     )
   }
-  const storage = command[2]
   return new ActionableError(
     `${name} ${step} failed: ${lastLine}`,
     storage === undefined

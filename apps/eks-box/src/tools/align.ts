@@ -1,6 +1,6 @@
 /**
- * Aligns the modules that several tools share to the highest version that any of them requires. Run it after changing a
- * `go.mod` that `aligned.work` names.
+ * Raises the modules that several tools share to one version, the highest that one of them requires. Run it after
+ * changing the `go.mod` of a tool that `aligned.work` names.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

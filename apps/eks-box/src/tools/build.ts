@@ -7,12 +7,12 @@ import { installWithGo } from './go.ts'
 import { installWithPip } from './pip.ts'
 
 /**
- * Installs the programs of one tool module in `toolDirectory`, all or none. An interrupted build continues where it
- * stopped, because Go keeps compiled packages.
+ * Installs the programs of one tool module in `toolDirectory`, all or none. After an interruption, the next build
+ * continues where this one stopped, because Go caches compiled packages.
  *
- * @param interrupt ends the build when aborted.
- * @param onProgress receives the finished share, 0 to 1, and a description.
- * @throws ActionableError when something needed is missing or the build fails.
+ * @param interrupt stops the build when aborted.
+ * @param onProgress receives the share done, 0 to 1, and the progress as text.
+ * @throws ActionableError when a prerequisite is missing or the build fails.
  */
 export async function buildTool(
   config: BoxConfig,
@@ -21,7 +21,7 @@ export async function buildTool(
   onProgress: (share: number, text: string) => void,
 ): Promise<void> {
   const target = toolDirectory(config, tool)
-  // Separate for each process, because two checkouts may build the same pin at the same time.
+  // Unique to this process, because two checkouts may build the same pin at the same time.
   const unfinished = `${target}.unfinished-${process.pid}`
   await rm(unfinished, { recursive: true, force: true })
   await mkdir(unfinished, { recursive: true })
@@ -43,7 +43,7 @@ export async function buildTool(
       },
     )
   }
-  // If another process was faster, its programs may already be in use.
+  // If another process was faster, its programs may be in use already.
   if (existsSync(target)) await rm(unfinished, { recursive: true, force: true })
   else await rename(unfinished, target)
 }

@@ -1,22 +1,22 @@
 import { availableParallelism } from 'node:os'
 import { TOOLS, type Tool } from 'shared/tools'
 
-/** After this many measured seconds of work, the observed speed outweighs the expected speed. */
+/** Seconds of work after which the observed speed outweighs the expected speed. */
 const confidence = 60
 
-/** The weights were measured on this many processors. */
+/** Number of processors on which the weights were measured. */
 const measuredOn = 2
 
-/** The tools of one installer, which are built one after another, at the same time as the other installer's. */
+/** The tools of one installer, which are built one after another. The lanes run side by side. */
 interface Lane {
   tools: readonly Tool[]
-  /** Expected pace: seconds on this machine for each measured second. */
+  /** Expected pace: seconds on this machine for one measured second. */
   expected: number
   began?: number
   ended?: number
 }
 
-/** Estimates the remaining time of a build from the tools' measured seconds and this machine's speed so far. */
+/** Estimates the remaining time of a build from the tools' measured times and the speed so far. */
 export class Forecast {
   readonly #lanes: readonly Lane[]
   readonly #shares = new Map<Tool, number>()
@@ -30,7 +30,7 @@ export class Forecast {
     this.#lanes = [lane('go', Math.max(measuredOn / processors, 0.4)), lane('pip', 1)]
   }
 
-  /** Records that `share` of a tool, 0 to 1, is done at time `now`, in milliseconds. */
+  /** Records that `share` of a tool, 0 to 1, is done at `now`, in milliseconds. */
   update(tool: Tool, share: number, now = Date.now()): void {
     this.#shares.set(tool, share)
     const lane = this.#lanes.find(({ tools }) => tools.includes(tool))
@@ -57,7 +57,7 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0)
 }
 
-/** Formats a duration, rounded to the precision of a forecast. */
+/** Formats a duration, rounded to the forecast's precision. */
 export function formatLeft(seconds: number): string {
   if (seconds < 10) return 'a few seconds left'
   if (seconds < 90) return `about ${Math.round(seconds / 10) * 10} s left`

@@ -4,6 +4,7 @@ import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
 import type { BoxConfig } from 'shared/box'
+import { buildahCommand } from 'shared/buildah'
 import { ActionableError } from 'shared/errors'
 import {
   kubernetesVersion,
@@ -19,17 +20,17 @@ import {
 /** Go names a program after its package. These names are too general. */
 const renamed: Record<string, Program> = { server: 'etcd', cmd: 'docker-compose' }
 
-/** The directory of intermediate build results. It is large, and useful only while pins change. */
+/** Go's build cache: large, and only useful while pins change. */
 export function buildCache(config: BoxConfig): string {
   return join(config.cacheDir, 'go-build')
 }
 
-/** With at least this many bytes of memory, the compiler may use several times as much as it needs. */
+/** With at least this much memory, the compiler may trade memory for time. In bytes. */
 const ampleMemory = 8 * 2 ** 30
 
 /**
- * All tools have the same settings, so that they share compiled packages. A `go.work` in a parent directory must not
- * change the versions.
+ * The environment of every build. Go reuses the compiled packages of another tool only if these settings are the same.
+ * GOWORK is off, because a `go.work` in a parent directory would change the versions.
  */
 function goEnvironment(config: BoxConfig): Record<string, string> {
   return {
@@ -37,12 +38,12 @@ function goEnvironment(config: BoxConfig): Record<string, string> {
     GOCACHE: buildCache(config),
     GOFLAGS: '-trimpath -buildvcs=false -mod=readonly',
     GOWORK: 'off',
-    // Garbage collection takes a sixth of the compiler's time, and only machines with little memory need it.
+    // By default, the compiler spends a sixth of its time on garbage collection.
     ...(totalmem() >= ampleMemory ? { GOGC: '400' } : {}),
   }
 }
 
-/** The packages to install: those of the `tool` directives, or the module's own main program. */
+/** The packages to install: the module's own main program if it has one, otherwise its `tool` directives. */
 function packagesOf(tool: Tool): string {
   return existsSync(join(toolModule(tool), 'main.go')) ? '.' : 'tool'
 }
@@ -50,7 +51,7 @@ function packagesOf(tool: Tool): string {
 /**
  * Installs a tool's programs with Go.
  *
- * @param onProgress receives the share of the packages that are compiled, 0 to 1, and the same as text.
+ * @param onProgress receives the share of packages compiled, 0 to 1, and the progress as text.
  * @throws ActionableError when the toolchain is missing, a module cannot be downloaded or the build fails.
  */
 export async function installWithGo(
@@ -68,7 +69,7 @@ export async function installWithGo(
       const downloaded = lines.filter((entry) => entry.startsWith('go: downloading')).length
       const compiled = lines.length - downloaded
       onProgress(
-        // The last packages are the programs, which still have to be linked.
+        // Linking the programs comes last and takes time too.
         Math.min(compiled / (expected + 1), 0.97),
         compiled === 0
           ? `${downloaded} modules downloaded`
@@ -107,10 +108,10 @@ async function install(
   }
   const flags = [
     ...['-v', '-ldflags', linkerFlags.join(' ')],
-    // The linker drops debugging information (-s -w); not generating it saves a tenth of the time.
+    // The linker would remove debugging information anyway (-s -w). Not generating it saves a tenth of the time.
     '-gcflags=all=-dwarf=false',
   ]
-  // With -v, Go prints each package before it compiles it.
+  // With -v, Go prints the name of each package that it starts to compile.
   const build = execa('go', ['install', ...flags, packagesOf(tool)], {
     cwd: toolModule(tool),
     env: { ...goEnvironment(config), GOBIN: directory },
@@ -122,8 +123,8 @@ async function install(
 }
 
 /**
- * Downloads the modules of `tools`, one tool after another, so that their builds do not wait for the network. It ignores
- * errors, because the build downloads missing modules and reports the cause.
+ * Downloads the modules of `tools`, one tool after another, so that their builds do not wait for the network. Errors are
+ * ignored here, because the build downloads missing modules itself and reports the error.
  */
 export async function downloadModules(
   config: BoxConfig,
@@ -132,7 +133,7 @@ export async function downloadModules(
 ): Promise<void> {
   for (const tool of tools) {
     if (interrupt.aborted) return
-    // Listing the packages downloads exactly the modules that the build compiles.
+    // Unlike `go mod download`, this downloads only the modules that the build compiles.
     await execa('go', ['list', '-deps', packagesOf(tool)], {
       cwd: toolModule(tool),
       env: goEnvironment(config),
@@ -156,17 +157,17 @@ async function copyOpenApi(config: BoxConfig, directory: string): Promise<void> 
 
 async function archivePauseImage(config: BoxConfig, directory: string): Promise<void> {
   const storage = join(directory, 'storage')
-  const options = ['--root', storage, '--runroot', join(storage, 'run'), '--storage-driver', 'vfs']
+  const [env, ...buildah] = buildahCommand(storage)
   const buildFile = join(directory, 'Containerfile')
   await writeFile(buildFile, 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n')
-  await execa('buildah', [...options, 'bud', '--tag', PAUSE_IMAGE, '--file', buildFile, directory])
+  await execa(env, [...buildah, 'bud', '--tag', PAUSE_IMAGE, '--file', buildFile, directory])
   const archive = `docker-archive:${join(directory, basename(pauseArchivePath(config)))}:${PAUSE_IMAGE}`
-  await execa('buildah', [...options, 'push', PAUSE_IMAGE, archive])
+  await execa(env, [...buildah, 'push', PAUSE_IMAGE, archive])
   await rm(storage, { recursive: true, force: true })
 }
 
 function goFailure(tool: Tool, error: unknown, output: string[]): ActionableError {
-  const said = output.filter((line) => !line.startsWith('go: downloading')).at(-1) ?? String(error)
+  const reason = output.filter((line) => !line.startsWith('go: downloading')).at(-1) ?? String(error)
   if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
     return new ActionableError(
       'the Go toolchain is not installed, so the Kubernetes programs cannot be built',
@@ -181,12 +182,12 @@ function goFailure(tool: Tool, error: unknown, output: string[]): ActionableErro
   }
   if (output.some((line) => /dial tcp|no such host|i\/o timeout|Forbidden|connection refused/.test(line))) {
     return new ActionableError(
-      `the Go modules of ${tool} could not be downloaded: ${said}`,
+      `the Go modules of ${tool} could not be downloaded: ${reason}`,
       'set GOPROXY to a Go module proxy this machine can reach, then run the command again',
     )
   }
   return new ActionableError(
-    `building ${tool} failed: ${said}`,
+    `building ${tool} failed: ${reason}`,
     `run \`go install tool\` in apps/eks-box/tools/${tool} to see the whole output`,
     { cause: error },
   )

@@ -5,10 +5,10 @@ import { ActionableError } from 'shared/errors'
 import { TOOLS, type Tool, toolModule } from 'shared/tools'
 
 /**
- * Installs a tool's programs with pip, into a separate Python environment.
+ * Installs a tool's programs with pip, in a separate virtual environment.
  *
- * @param directory where to install it at first.
- * @param target where `directory` is moved afterwards.
+ * @param directory where to install it first.
+ * @param target where `directory` moves afterwards.
  * @param onProgress receives each line that pip prints.
  * @throws ActionableError when Python is incomplete, a package cannot be downloaded or the installation fails.
  */
@@ -40,7 +40,7 @@ export async function installWithPip(
   }
   const scripts = join(venv, 'bin')
   for (const program of TOOLS[tool].programs) {
-    // pip writes the environment's path into the first line of each script, but the environment is moved afterwards.
+    // pip writes the environment's path to the first line of each script, but the environment moves afterwards.
     const script = join(scripts, program)
     const content = await readFile(script)
     const marked = Buffer.from(`#!${directory}`)
@@ -52,7 +52,7 @@ export async function installWithPip(
 }
 
 function pipFailure(tool: Tool, error: unknown, output: string[]): ActionableError {
-  const said = output.filter((line) => /error|no module/i.test(line)).at(-1) ?? String(error)
+  const reason = output.filter((line) => /error|no module/i.test(line)).at(-1) ?? String(error)
   if (
     (error instanceof Error && 'code' in error && error.code === 'ENOENT') ||
     /ensurepip|No module named (venv|pip)/.test(output.join('\n'))
@@ -67,13 +67,13 @@ function pipFailure(tool: Tool, error: unknown, output: string[]): ActionableErr
     output.some((line) => /Could not find a version|Connection|timed out|No matching distribution/.test(line))
   ) {
     return new ActionableError(
-      `the Python packages of ${tool} could not be downloaded: ${said}`,
+      `the Python packages of ${tool} could not be downloaded: ${reason}`,
       'set PIP_INDEX_URL to a package index this machine can reach, then run the command again',
       { cause: error },
     )
   }
   return new ActionableError(
-    `installing ${tool} failed: ${said}`,
+    `installing ${tool} failed: ${reason}`,
     `run \`pip install --requirement apps/eks-box/tools/${tool}/requirements.txt\` in a virtual environment to see the whole output`,
     { cause: error },
   )

@@ -6,17 +6,17 @@ import { buildTool } from './build.ts'
 import { Forecast, formatLeft } from './forecast.ts'
 import { downloadModules } from './go.ts'
 
-/** Formats the time since `since` for the titles of finished tasks. */
+/** Formats the time since `since` for the title of a finished task. */
 export function elapsed(since: number): string {
   return `${((Date.now() - since) / 1000).toFixed(1)} s`
 }
 
 /**
- * Creates the tasks that install missing Debian packages and build missing tools. Go compiles while apt-get and pip run:
- * Go keeps the processors busy, and the others mostly wait for the network.
+ * The tasks that install missing Debian packages and build missing tools. Go runs beside apt-get and pip, because it
+ * needs the processors while they mostly wait for the network.
  *
- * @param interrupt ends the tasks when aborted.
- * @param progressInterval milliseconds between two progress reports of a build.
+ * @param interrupt stops the tasks when aborted.
+ * @param progressInterval milliseconds between two progress lines of a build.
  */
 export function prepareTasks(
   config: BoxConfig,
@@ -29,11 +29,11 @@ export function prepareTasks(
   const install = installTasks(packages)
   if (missing.length === 0) return install
 
-  // When one lane fails, stop the other, which could take minutes.
+  // When one lane fails, the other must not continue for minutes.
   const failure = new AbortController()
   const stop = AbortSignal.any([interrupt, failure.signal])
   const forecast = new Forecast(missing)
-  // The pause image needs buildah, one of the Debian packages.
+  // The pause image is built with buildah, which is one of the Debian packages.
   const compiled = missing.filter((tool) => TOOLS[tool].installer === 'go' && tool !== 'pause')
   let downloading = false
 
@@ -45,7 +45,7 @@ export function prepareTasks(
       forecast.update(tool, 0)
       await buildTool(config, tool, stop, (share, text) => {
         forecast.update(tool, share)
-        // The first tool's modules are complete now, so the network is free for the others.
+        // The first tool's modules are downloaded by now, so the network is free for the others.
         if (share > 0 && !downloading) {
           downloading = true
           void downloadModules(config, compiled.slice(1), stop)
@@ -89,7 +89,7 @@ export function prepareTasks(
   ]
 }
 
-/** A single task, because one call of apt-get installs all packages. */
+/** One task for all packages, because one call of apt-get installs them. */
 function installTasks(packages: readonly Package[]): ListrTask[] {
   const missing = missingPackages(packages)
   if (missing.length === 0) return []

@@ -6,27 +6,26 @@ import { TOOL_NAMES, type Tool, toolDirectory } from 'shared/tools'
 
 const day = 24 * 60 * 60 * 1000
 
-/** Days after which an unused directory is removed. */
+/** A directory that no checkout has used for this many days is removed. */
 const UNUSED_DAYS = 14
 
-/** The directory of a tool at any pin, or the remains of a killed build. */
+/** Matches the directory of a tool at some pin, and of a killed build. */
 const toolPattern = /^[a-z0-9-]+-[0-9a-f]{12}(\.unfinished.*)?$/
 
-/** Marks `tools` as used now, so that no other checkout removes them. */
+/** Marks `tools` as used now, so that no other checkout removes them as unused. */
 export async function markUsed(config: BoxConfig, tools: readonly Tool[], now = new Date()): Promise<void> {
   for (const tool of tools) {
-    // Directories that root built cannot be marked by another user; the next `make up` marks them.
+    // Other users cannot mark directories that root built. The next `make up` runs as root and marks them.
     await utimes(toolDirectory(config, tool), now, now).catch(() => {})
   }
 }
 
 /**
- * Removes the directories of tools at unused pins. It keeps those of this checkout and those that any checkout has used in
- * the last 14 days. While a process runs from one of the others, it keeps them all, because the box of another checkout
- * may need them.
+ * Removes the directories of tools that no checkout has used for 14 days. Keeps this checkout's own tools. Removes none
+ * while a process runs from one of the others, because that box may need the rest as well.
  *
- * @param commandLines of all processes on this machine.
- * @returns the names of the removed directories.
+ * @param commandLines - the command lines of this machine's processes.
+ * @returns the names of the directories it removed.
  */
 export async function removeUnused(
   config: BoxConfig,
@@ -41,7 +40,7 @@ export async function removeUnused(
   const removed: string[] = []
   for (const name of others) {
     const { mtimeMs } = await stat(join(root, name))
-    // The remains of a killed build are not needed, because Go's cache has the compiled packages.
+    // A killed build leaves nothing worth keeping, because Go has cached the compiled packages.
     const kept = name.includes('.unfinished') ? day : UNUSED_DAYS * day
     if (now - mtimeMs < kept) continue
     await rm(join(root, name), { recursive: true, force: true })
@@ -50,7 +49,7 @@ export async function removeUnused(
   return removed
 }
 
-/** The command line of every process; the arguments are separated by null characters. */
+/** Reads the command line of every process. Null characters separate the arguments. */
 function readCommandLines(): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -58,7 +57,7 @@ function readCommandLines(): string[] {
       try {
         return [readFileSync(`/proc/${pid}/cmdline`, 'utf8')]
       } catch {
-        // The process has ended.
+        // The process has exited in the meantime.
         return []
       }
     })
