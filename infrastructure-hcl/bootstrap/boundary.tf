@@ -36,7 +36,7 @@ data "aws_iam_policy_document" "boundary" {
     ]
     resources = ["*"]
 
-    # The cluster uses instances and keys of its own region only.
+    # The cluster uses only instances and keys of its own region.
     condition {
       test     = "StringEquals"
       variable = "aws:RequestedRegion"

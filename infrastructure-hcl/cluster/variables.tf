@@ -159,7 +159,7 @@ variable "permissions_boundary" {
 }
 
 variable "system_nodes" {
-  description = "Managed node group for pods that must not run on Karpenter's nodes, above all Karpenter itself"
+  description = "Managed node group for pods that must not run on Karpenter's nodes, such as Karpenter itself"
   type = object({
     instance_type = optional(string, "t4g.small")
     min_size      = optional(number, 2)

@@ -1,5 +1,5 @@
 # Helm never upgrades definitions in a chart's crds directory, and these definitions are not published as a separate
-# chart. This data source reads them from the controller's chart, at the same version, for a release of their own.
+# chart. This data source reads them from the controller's chart, at the same version, for a separate release.
 data "helm_template" "load_balancer_controller" {
   name       = "aws-load-balancer-controller"
   namespace  = "kube-system"

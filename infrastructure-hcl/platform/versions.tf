@@ -13,7 +13,7 @@ terraform {
 }
 
 # The only provider that connects to the cluster. Objects that are not part of a third-party chart (namespaces,
-# storage class, deploy role) are in a chart of our own, so that no second provider needs to sign in to the cluster.
+# storage class, deploy role) are in our own chart, so that no second provider needs to sign in to the cluster.
 provider "helm" {
   kubernetes = {
     host                   = local.cluster.cluster_endpoint

@@ -17,7 +17,7 @@ export const CONNECTION_SECRET = 'fastify-app/local'
 export interface BoxConfig {
   /** Name of the box; part of its state directory and cgroup. */
   name: string
-  /** Everything the box writes at run time: certificates, etcd data, logs, sockets. */
+  /** Everything that the box writes at run time: certificates, etcd data, logs, sockets. */
   stateDir: string
   /** Built tools, shared by all boxes and keyed by their pins. */
   cacheDir: string
@@ -93,7 +93,7 @@ export function readBoxConfig(env: NodeJS.ProcessEnv): BoxConfig {
   }
 }
 
-/** The user's home directory. Under sudo that is the calling user's, who goes on to use the built tools. */
+/** The user's home directory. Under sudo, it is the calling user's, who uses the built tools later. */
 function callerHome(env: NodeJS.ProcessEnv): string {
   const uid = env['SUDO_UID']
   if (uid === undefined || process.getuid?.() !== 0) return homedir()

@@ -12,7 +12,7 @@ export const SERVICE = 'fastify-app'
 const names = ['local', 'dev', 'staging', 'prod'] as const
 export type EnvironmentName = (typeof names)[number]
 
-/** What a command reads from its environment variables: once, at start, to pass on. */
+/** The settings that a command reads from its environment variables, once at its start. */
 export interface Environment {
   name: EnvironmentName
   /** The environment's Helm values. */

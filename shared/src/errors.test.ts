@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { rootCause } from './errors.ts'
 
-t.test('a full disk under its log does not end a process', async (t) => {
+t.test('a process survives a full disk under its log', async (t) => {
   const module = join(import.meta.dirname, 'errors.ts')
   const script = (first: string) =>
     `import { tolerateLostOutput } from ${JSON.stringify(module)}; ${first}
@@ -16,7 +16,7 @@ t.test('a full disk under its log does not end a process', async (t) => {
      process.exit(7)`
   const exitCode = async (first: string): Promise<unknown> => {
     const child = spawn(process.execPath, ['--input-type=module', '--eval', script(first)], {
-      // A device on which every write fails for want of space.
+      // On this device, every write fails for lack of space.
       stdio: ['ignore', 'ignore', openSync('/dev/full', 'w')],
     })
     return (await once(child, 'exit'))[0]

@@ -1,6 +1,6 @@
 /**
- * An error that the operator can act on: one line that says what went wrong, and the next step.
- * Every failure to be expected in normal use has this class; any other error is a bug.
+ * An error that the operator can resolve: one line with the cause, and the next step.
+ * Every failure that can occur in normal use has this class; any other error is a bug.
  */
 export class ActionableError extends Error {
   readonly nextStep: string
@@ -28,11 +28,11 @@ export function tolerateLostOutput(): void {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 }
 
-/** The message of an error's innermost cause: `fetch`, for example, itself only says "fetch failed". */
+/** The message of an error's innermost cause. The outer message may be general, such as "fetch failed". */
 export function rootCause(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   if (error.cause !== undefined) return rootCause(error.cause)
-  // A failed connection to a name with several addresses: one error for each address, and no message of its own.
+  // A failed connection to a host with several addresses has no message, but one error for each address.
   if (error instanceof AggregateError && error.errors.length > 0) return rootCause(error.errors[0])
   return error.message
 }

@@ -6,19 +6,19 @@ import { REPOSITORY_ROOT } from './environment.ts'
 import { ActionableError } from './errors.ts'
 
 interface ToolModule {
-  /** Programs the module installs, under the names they have afterwards. */
+  /** The programs that the module installs, by their final names. */
   programs: readonly string[]
-  /** What installs it: Go from its modules, or pip from wheels into a Python environment of its own. */
+  /** Go installs it from modules, or pip from wheels into a separate Python environment. */
   installer: 'go' | 'pip'
-  /** `make up` builds the first kind; a step of `make test` builds those of the second kind that it runs. */
+  /** `make up` builds the tools that it needs; a step of `make test` builds those that it runs. */
   neededBy: 'up' | 'test'
-  /** Seconds a cold build took on 2 cores, in the order of this list and with downloads. */
+  /** Seconds that a cold build took on 2 cores, in the order of this list and with downloads. */
   coldSeconds: number
-  /** Packages that such a build compiled; those that an earlier tool had compiled are not counted. */
+  /** Packages that this build compiled, without those that an earlier tool had compiled. */
   packages?: number
 }
 
-/** The tool modules below `tools/`, in the order they are built. */
+/** The tool modules below `tools/`, in build order. */
 export const TOOLS = {
   kubernetes: {
     programs: [
@@ -76,16 +76,16 @@ export type Program = (typeof TOOLS)[Tool]['programs'][number]
 
 export const TOOL_NAMES = Object.keys(TOOLS) as Tool[]
 
-/** The tools of the main job: the box, and what applies, deploys to and loads it. */
+/** The tools that `make up` needs: to run the box, apply its infrastructure, deploy to it and send load. */
 export const UP_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy === 'up')
 
-/** How many packages a cold build of `tool` compiles; 0 when Go does not build it. */
+/** The number of packages that a cold build of `tool` compiles; 0 if Go does not build it. */
 export function packagesExpected(tool: Tool): number {
   const module: ToolModule = TOOLS[tool]
   return module.packages ?? 0
 }
 
-/** Directory of a tool module: its go.mod and go.sum, or its requirements.txt, are the pin. */
+/** The directory of a tool module. Its go.mod and go.sum, or its requirements.txt, pin the versions. */
 export function toolModule(tool: Tool): string {
   return join(REPOSITORY_ROOT, 'apps', 'eks-box', 'tools', tool)
 }
@@ -100,12 +100,12 @@ export function pinnedVersion(tool: Tool, path: string): string {
   return pin[1]
 }
 
-/** The version of Kubernetes the box runs, such as `v1.35.4`. */
+/** The box's version of Kubernetes, such as `v1.35.4`. */
 export function kubernetesVersion(): string {
   return pinnedVersion('kubernetes', 'k8s.io/kubernetes')
 }
 
-/** Directory the programs of `tool` are installed in; its name changes with the pin. */
+/** The directory of a tool's installed programs. Its name changes with the pin. */
 export function toolDirectory(config: BoxConfig, tool: Tool): string {
   const pin = createHash('sha256')
   for (const file of ['go.mod', 'go.sum', 'main.go', 'requirements.txt']) {
@@ -122,15 +122,15 @@ function toolOf(program: Program): Tool {
   return tool
 }
 
-/** Absolute path of a pinned program, built or not. */
+/** The absolute path of a pinned program, whether or not it is built. */
 export function programPath(config: BoxConfig, program: Program): string {
   return join(toolDirectory(config, toolOf(program)), program)
 }
 
 /**
- * Absolute path of a pinned program that is about to be run.
+ * The absolute path of a pinned program that is about to run.
  *
- * @throws ActionableError when it is not built at its present pin.
+ * @throws ActionableError when it is not built at its current pin.
  */
 export function builtProgram(config: BoxConfig, program: Program): string {
   const path = programPath(config, program)
@@ -141,25 +141,25 @@ export function builtProgram(config: BoxConfig, program: Program): string {
   )
 }
 
-/** The Python of the environment that holds the AWS CLI, boto3 and the AWS emulator. */
+/** The Python of the environment with the AWS CLI, boto3 and the AWS emulator. */
 export function awsPythonPath(config: BoxConfig): string {
   return join(toolDirectory(config, 'aws'), 'venv', 'bin', 'python3')
 }
 
-/** Kubernetes' own OpenAPI document, kept beside the programs it describes. */
+/** The OpenAPI document of Kubernetes, in the same directory as its programs. */
 export function openApiPath(config: BoxConfig): string {
   return join(toolDirectory(config, 'kubernetes'), 'swagger.json')
 }
 
-/** Those of `tools` that are not built at their present pin. */
+/** The tools that are not built at their current pin. */
 export function missingTools(config: BoxConfig, tools: readonly Tool[] = TOOL_NAMES): Tool[] {
   return tools.filter((tool) => !existsSync(toolDirectory(config, tool)))
 }
 
-/** Name of the image every pod's sandbox runs; containerd imports it from a file and never pulls it. */
+/** The name of the image of every pod's sandbox. containerd imports it from a file and never pulls it. */
 export const PAUSE_IMAGE = 'eks-box.local/pause:1'
 
-/** The file that holds `PAUSE_IMAGE`. */
+/** The archive with `PAUSE_IMAGE`. */
 export function pauseArchivePath(config: BoxConfig): string {
   return join(toolDirectory(config, 'pause'), 'pause.tar')
 }

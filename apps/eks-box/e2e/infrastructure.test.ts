@@ -185,45 +185,52 @@ await t.test('AWS refuses requests without a valid signature, and requests from 
   t.match(await aws('eks', 'list-clusters', '--query', 'clusters'), [CLUSTER_NAME], 'and nothing is lost')
 })
 
-await t.test('the cluster accepts tokens of AWS, and grants each principal what its access entry allows', async (t) => {
-  const kubeconfig = join(results, 'kubeconfig')
-  await aws('eks', 'update-kubeconfig', '--name', CLUSTER_NAME, '--kubeconfig', kubeconfig, '--output=json')
-  const as = async (role: string | undefined, ...args: string[]) => {
-    const session = role === undefined ? {} : await assume(role)
-    const { all } = await execa(programPath(config, 'kubectl'), ['--kubeconfig', kubeconfig, ...args], {
-      env: {
-        ...awsEnvironment(config),
-        ...session,
-        PATH: `${dirname(programPath(config, 'aws'))}:${process.env['PATH']}`,
+await t.test(
+  'the cluster accepts tokens of AWS, and grants each principal what its access entry allows',
+  async (t) => {
+    const kubeconfig = join(results, 'kubeconfig')
+    await aws('eks', 'update-kubeconfig', '--name', CLUSTER_NAME, '--kubeconfig', kubeconfig, '--output=json')
+    const as = async (role: string | undefined, ...args: string[]) => {
+      const session = role === undefined ? {} : await assume(role)
+      const { all } = await execa(programPath(config, 'kubectl'), ['--kubeconfig', kubeconfig, ...args], {
+        env: {
+          ...awsEnvironment(config),
+          ...session,
+          PATH: `${dirname(programPath(config, 'aws'))}:${process.env['PATH']}`,
+        },
+        all: true,
+        reject: false,
+      })
+      return all
+    }
+    t.equal(await as(undefined, 'auth', 'can-i', '*', '*'), 'yes', 'the operator administers')
+    t.equal(await as('fastify-eks-readonly', 'auth', 'can-i', 'list', 'pods', '--all-namespaces'), 'yes')
+    t.equal(await as('fastify-eks-readonly', 'auth', 'can-i', 'create', 'pods'), 'no')
+    t.equal(
+      await as('fastify-eks-readonly', 'auth', 'can-i', 'get', 'secrets'),
+      'no',
+      'a viewer cannot read Secrets',
+    )
+    t.match(await as('fastify-eks-deploy', 'auth', 'whoami'), /fastify-app:deploy/)
+    await aws('iam', 'create-role', '--role-name', 'stranger', '--assume-role-policy-document', '{}')
+    t.match(await as('stranger', 'get', 'nodes'), /Unauthorized|must be logged in/)
+    const guessed = await execa(
+      programPath(config, 'kubectl'),
+      ['--kubeconfig', kubeconfig, 'get', 'nodes'],
+      {
+        env: {
+          ...awsEnvironment(config),
+          AWS_SECRET_ACCESS_KEY: 'guessed',
+          PATH: `${dirname(programPath(config, 'aws'))}:${process.env['PATH']}`,
+        },
+        all: true,
+        reject: false,
       },
-      all: true,
-      reject: false,
-    })
-    return all
-  }
-  t.equal(await as(undefined, 'auth', 'can-i', '*', '*'), 'yes', 'the operator administers')
-  t.equal(await as('fastify-eks-readonly', 'auth', 'can-i', 'list', 'pods', '--all-namespaces'), 'yes')
-  t.equal(await as('fastify-eks-readonly', 'auth', 'can-i', 'create', 'pods'), 'no')
-  t.equal(
-    await as('fastify-eks-readonly', 'auth', 'can-i', 'get', 'secrets'),
-    'no',
-    'a viewer cannot read Secrets',
-  )
-  t.match(await as('fastify-eks-deploy', 'auth', 'whoami'), /fastify-app:deploy/)
-  await aws('iam', 'create-role', '--role-name', 'stranger', '--assume-role-policy-document', '{}')
-  t.match(await as('stranger', 'get', 'nodes'), /Unauthorized|must be logged in/)
-  const guessed = await execa(programPath(config, 'kubectl'), ['--kubeconfig', kubeconfig, 'get', 'nodes'], {
-    env: {
-      ...awsEnvironment(config),
-      AWS_SECRET_ACCESS_KEY: 'guessed',
-      PATH: `${dirname(programPath(config, 'aws'))}:${process.env['PATH']}`,
-    },
-    all: true,
-    reject: false,
-  })
-  t.match(guessed.all, /Unauthorized|must be logged in/, 'an access key id alone opens nothing')
-  await aws('iam', 'delete-role', '--role-name', 'stranger', '--output=json')
-})
+    )
+    t.match(guessed.all, /Unauthorized|must be logged in/, 'an access key id alone opens nothing')
+    await aws('iam', 'delete-role', '--role-name', 'stranger', '--output=json')
+  },
+)
 
 await t.test('a plan shows a change, and invalid input changes nothing', async (t) => {
   const wrong: [variable: string, value: string, cause: RegExp][] = [
@@ -313,63 +320,60 @@ await t.test(
   },
 )
 
-await t.test(
-  'a destroy resumes after several interruptions, and leaves nothing in AWS',
-  async (t) => {
-    await kubectl('create', 'ingress', 'shop', '--rule=shop.example/*=shop:80')
-    const VolumeId = await claimVolume('data')
-    const driver = driveVolume('data', VolumeId)
-    const logGroupName = `/aws/eks/${CLUSTER_NAME}/cluster`
-    const afterLogGroup = async (line: string) => {
-      // EKS still delivers logs after the cluster is gone, which recreates the log group.
-      if (/aws_cloudwatch_log_group\.this\S*: Destruction complete/.test(line)) {
-        await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
-      }
+await t.test('a destroy resumes after several interruptions, and leaves nothing in AWS', async (t) => {
+  await kubectl('create', 'ingress', 'shop', '--rule=shop.example/*=shop:80')
+  const VolumeId = await claimVolume('data')
+  const driver = driveVolume('data', VolumeId)
+  const logGroupName = `/aws/eks/${CLUSTER_NAME}/cluster`
+  const afterLogGroup = async (line: string) => {
+    // EKS still delivers logs after the cluster is gone, which recreates the log group.
+    if (/aws_cloudwatch_log_group\.this\S*: Destruction complete/.test(line)) {
+      await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
     }
-    let said = ''
-    for (const moment of [
-      /waiting for the deletion of .*volume/,
-      ...Array.from({ length: 4 }, () => /Destruction complete/),
-    ]) {
-      const wait = Math.round(Math.random() * 4000)
-      t.comment(`interrupted ${wait} ms after ${moment}`)
-      said += await interrupt('destroy', moment, wait, afterLogGroup)
-    }
-    said += await interrupt('destroy', /never/, 0, afterLogGroup)
-    await driver
-    for (const [what, happened] of [
-      ['objects for which controllers hold resources in AWS are deleted', /deleted Ingress default\/shop/],
-      ['claims are deleted, with their volumes', /deleted PersistentVolumeClaim default\/data/],
-      ['the recreated log group is removed', /removed log group \/aws\/eks\//],
-      ['the stack is destroyed', /destroyed cluster \(local\)/],
-    ] as const) {
-      t.match(said, happened, what)
-    }
-    t.match(await make('destroy'), /there is nothing to destroy/)
-    const roles = await aws('iam', 'list-roles', '--query', 'Roles[].RoleName')
-    t.strictSame(
-      roles.sort(),
-      ['fastify-eks-deploy', 'fastify-eks-readonly'],
-      'only the resources from before the apply are left',
-    )
-    for (const [what, ...query] of [
-      ['clusters', 'eks', 'list-clusters', '--query', 'clusters'],
-      ['repositories', 'ecr', 'describe-repositories', '--query', 'repositories'],
-      ['volumes', 'ec2', 'describe-volumes', '--query', 'Volumes'],
-      ['log groups', 'logs', 'describe-log-groups', '--query', 'logGroups'],
-      ['load balancers', 'elbv2', 'describe-load-balancers', '--query', 'LoadBalancers'],
-    ] as const) {
-      t.strictSame(await aws(...query), [], what)
-    }
-    const groups = await aws(
-      ...['ec2', 'describe-security-groups', '--query', 'SecurityGroups[?GroupName!=`default`].GroupName'],
-    )
-    t.strictSame(groups, [], 'security groups')
+  }
+  let said = ''
+  for (const moment of [
+    /waiting for the deletion of .*volume/,
+    ...Array.from({ length: 4 }, () => /Destruction complete/),
+  ]) {
+    const wait = Math.round(Math.random() * 4000)
+    t.comment(`interrupted ${wait} ms after ${moment}`)
+    said += await interrupt('destroy', moment, wait, afterLogGroup)
+  }
+  said += await interrupt('destroy', /never/, 0, afterLogGroup)
+  await driver
+  for (const [what, happened] of [
+    ['objects for which controllers hold resources in AWS are deleted', /deleted Ingress default\/shop/],
+    ['claims are deleted, with their volumes', /deleted PersistentVolumeClaim default\/data/],
+    ['the recreated log group is removed', /removed log group \/aws\/eks\//],
+    ['the stack is destroyed', /destroyed cluster \(local\)/],
+  ] as const) {
+    t.match(said, happened, what)
+  }
+  t.match(await make('destroy'), /there is nothing to destroy/)
+  const roles = await aws('iam', 'list-roles', '--query', 'Roles[].RoleName')
+  t.strictSame(
+    roles.sort(),
+    ['fastify-eks-deploy', 'fastify-eks-readonly'],
+    'only the resources from before the apply are left',
+  )
+  for (const [what, ...query] of [
+    ['clusters', 'eks', 'list-clusters', '--query', 'clusters'],
+    ['repositories', 'ecr', 'describe-repositories', '--query', 'repositories'],
+    ['volumes', 'ec2', 'describe-volumes', '--query', 'Volumes'],
+    ['log groups', 'logs', 'describe-log-groups', '--query', 'logGroups'],
+    ['load balancers', 'elbv2', 'describe-load-balancers', '--query', 'LoadBalancers'],
+  ] as const) {
+    t.strictSame(await aws(...query), [], what)
+  }
+  const groups = await aws(
+    ...['ec2', 'describe-security-groups', '--query', 'SecurityGroups[?GroupName!=`default`].GroupName'],
+  )
+  t.strictSame(groups, [], 'security groups')
 
-    // Minutes later, EKS may still deliver logs.
-    await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
-  },
-)
+  // Minutes later, EKS may still deliver logs.
+  await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
+})
 
 await t.test('an apply resumes after several interruptions', async (t) => {
   for (let attempt = 1; attempt <= 3; attempt++) {

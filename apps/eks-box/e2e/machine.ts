@@ -68,7 +68,7 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
     ),
   )
   return {
-    mounts: mounts.filter((line) => line.includes(stateDir) || line.includes('/run/netns')),
+    mounts: mounts.filter((line) => line.includes(`${stateDir}/`) || line.includes('/run/netns')),
     links: links
       .split('\n')
       .map((line) => line.split(/\s+/)[0] ?? '')
@@ -91,6 +91,8 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
 /** Command lines of the box's processes, found by command line, environment or cgroup. */
 async function boxProcesses(boxName: string, stateDir: string): Promise<string[]> {
   const found: string[] = []
+  // The name of another box may start with this box's name.
+  const inCgroup = new RegExp(`/eks-box-${boxName}(/|$)`, 'm')
   for (const pid of await processIds()) {
     if (pid === process.pid) continue
     const read = (file: string) => readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => '')
@@ -102,7 +104,7 @@ async function boxProcesses(boxName: string, stateDir: string): Promise<string[]
     const supervises =
       /eks-box\/src\/lifecycle\/(host|inside)\.ts/.test(command) &&
       environment.includes(`BOX_NAME=${boxName}\0`)
-    if (supervises || command.includes(stateDir) || cgroup.includes(`eks-box-${boxName}`)) {
+    if (supervises || command.includes(`${stateDir}/`) || inCgroup.test(cgroup)) {
       found.push(command.replaceAll('\0', ' ').trim())
     }
   }

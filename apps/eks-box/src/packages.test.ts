@@ -9,8 +9,8 @@ function writeProgram(directory: string, name: string, script: string): void {
 }
 
 /**
- * A directory to stand for PATH, with an apt-get that records its calls and then runs `script`: the real one
- * would change the machine the test runs on. Nothing else is on PATH, so `script` names programs absolutely.
+ * A directory for PATH with an apt-get that records its calls and then runs `script`, because the real one would change
+ * this machine. Nothing else is on PATH, so `script` uses absolute paths.
  */
 function fakeApt(directory: string, script: string) {
   const log = join(directory, 'apt.log')
@@ -45,14 +45,14 @@ t.test('a program counts as installed only when it is an executable file', async
   t.equal(isInstalled('ldconfig', ''), existsSync('/usr/sbin/ldconfig') || existsSync('/sbin/ldconfig'))
 })
 
-t.test('of several programs one is enough', async (t) => {
+t.test('one of several alternative programs is enough', async (t) => {
   const path = t.testdir()
   t.notOk(isInstalled('redis-server|valkey-server', path))
   writeProgram(path, 'valkey-server', 'exit 0')
   t.ok(isInstalled('redis-server|valkey-server', path))
 })
 
-t.test('a path may leave the version open', async (t) => {
+t.test('a path may contain a wildcard for the version', async (t) => {
   const root = t.testdir({ 15: { bin: { postgres: '' } } })
   t.ok(isInstalled(join(root, '*', 'bin', 'postgres'), ''))
   t.notOk(isInstalled(join(root, '*', 'bin', 'initdb'), ''))
@@ -66,7 +66,7 @@ t.test('a Python module counts as installed only when python3 can import it', as
   t.notOk(isInstalled('python3:ensurepip', path))
 })
 
-t.test('the list names every package and program once', async (t) => {
+t.test('each package and program is listed once', async (t) => {
   t.equal(new Set(PACKAGES.map(({ name }) => name)).size, PACKAGES.length)
   t.equal(new Set(PACKAGES.map(({ provides }) => provides)).size, PACKAGES.length)
 })
@@ -78,7 +78,7 @@ t.test('missing packages are named by their Debian names', async (t) => {
   t.strictSame(missingPackages(wanted, {}), ['quux-tools', 'quuz'], 'no PATH at all')
 })
 
-t.test('nothing is run when nothing is missing', async (t) => {
+t.test('without missing packages, apt-get is not run', async (t) => {
   const directory = t.testdir()
   const { env, calls } = fakeApt(directory, 'exit 1')
   writeProgram(directory, 'quux', 'exit 0')
@@ -87,7 +87,7 @@ t.test('nothing is run when nothing is missing', async (t) => {
   t.strictSame(calls(), [])
 })
 
-t.test('what is missing is installed in one unattended call, without an update nobody needs', async (t) => {
+t.test('missing packages are installed in one unattended call, without an unnecessary update', async (t) => {
   const { env, calls } = fakeApt(t.testdir(), installBoth)
   t.strictSame(await installPackages(wanted, env), ['quux-tools', 'quuz'])
   t.strictSame(calls(), [
@@ -95,7 +95,7 @@ t.test('what is missing is installed in one unattended call, without an update n
   ])
 })
 
-t.test('absent package lists are fetched once, and the installation tried again', async (t) => {
+t.test('missing package lists are fetched once, and then the installation is retried', async (t) => {
   const { env, calls } = fakeApt(
     t.testdir(),
     `if [ "$1" = update ]; then : > lists; fi
@@ -114,17 +114,17 @@ t.test("apt-get's own errors reach the operator, with the command to run", async
   })
 })
 
-t.test('an apt-get that dies without a word is reported by its exit code', async (t) => {
+t.test('if apt-get fails without an error message, its exit code is reported', async (t) => {
   const { env } = fakeApt(t.testdir(), 'exit 9')
   await t.rejects(installPackages(wanted, env), { message: /exit code 9/ })
 })
 
-t.test('a package that does not bring its program is reported', async (t) => {
+t.test('a package that does not install its program is reported', async (t) => {
   const { env } = fakeApt(t.testdir(), 'exit 0')
   await t.rejects(installPackages(wanted, env), { message: /success but quux, quuz cannot be found/ })
 })
 
-t.test('without root the one command to copy is given', async (t) => {
+t.test('without root, the error has a command to copy', async (t) => {
   t.intercept(process, 'getuid', { value: () => 1000 })
   const { env, calls } = fakeApt(t.testdir(), installBoth)
   await t.rejects(installPackages(wanted, env), {
@@ -134,6 +134,6 @@ t.test('without root the one command to copy is given', async (t) => {
   t.strictSame(calls(), [])
 })
 
-t.test('a system without apt-get gets the names of the packages', async (t) => {
+t.test('without apt-get, the error names the packages', async (t) => {
   await t.rejects(installPackages(wanted, { PATH: t.testdir() }), { message: /lacks quux-tools, quuz/ })
 })

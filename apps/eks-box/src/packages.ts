@@ -9,19 +9,19 @@ import { withServicesOff } from './debian-services.ts'
 export interface Package {
   name: string
   /**
-   * A program looked for on PATH, or several of which one will do, with `|` between them; an absolute path, in
-   * which `*` stands for any name; or `python3:<module>` for a module python3 must have. What is there counts,
-   * not who installed it.
+   * Shows that the package is installed: a program on PATH, alternatives separated by `|`; an absolute path, in which
+   * `*` matches any name; or `python3:<module>` for a module that python3 can import. Programs from other sources count
+   * too.
    */
   provides: string
   why: string
-  /** The service that the package brings and that is not wanted: the box runs the program itself. */
+  /** The package's service. It must not start, because the box runs the program itself. */
   service?: string
-  /** Only steps of `make test` need it; `make up` does without. */
+  /** Needed only by steps of `make test`, not by `make up`. */
   onlyTests?: true
 }
 
-/** The one list of Debian packages: `make doctor` reports it, `make up` and `make test` install what is missing. */
+/** All Debian packages. `make doctor` reports missing ones; `make up` and `make test` install them. */
 export const PACKAGES: readonly Package[] = [
   {
     name: 'containerd',
@@ -65,20 +65,20 @@ export const PACKAGES: readonly Package[] = [
   { name: 'shellcheck', provides: 'shellcheck', why: 'lints the shell scripts', onlyTests: true },
 ]
 
-/** The packages without which no box starts. */
+/** The packages that every box needs. */
 export const BOX_PACKAGES = PACKAGES.filter(({ onlyTests }) => onlyTests === undefined)
 
-/** What `make test ONLY=systemd` makes its virtual machine with; nothing else installs these. */
+/** The packages with which `make test ONLY=systemd` builds its virtual machine. Nothing else needs them. */
 export const VIRTUAL_MACHINE_PACKAGES: readonly Package[] = [
   { name: 'mmdebstrap', provides: 'mmdebstrap', why: "makes the virtual machine's file system" },
   { name: 'e2fsprogs', provides: 'mke2fs', why: "writes it to the virtual machine's disk" },
   { name: 'qemu-system-x86', provides: 'qemu-system-x86_64', why: 'runs the virtual machine' },
 ]
 
-// Debian keeps these off the PATH of ordinary users, yet half of the programs above live there.
+// On Debian, these are not on the PATH of ordinary users, but contain half of the programs above.
 const systemDirectories = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 
-/** Whether a package's `provides` is there; `path` is the PATH to look on, besides the system directories. */
+/** Whether a package's `provides` exists, on the PATH `path` or in the system directories. */
 export function isInstalled(program: string, path: string): boolean {
   const [python, module] = program.split(':')
   if (python !== undefined && module !== undefined) {
@@ -100,12 +100,12 @@ function isExecutableFile(path: string): boolean {
   }
 }
 
-/** Names of the packages of which this machine lacks the program or file, whatever distribution it runs. */
+/** The names of the packages whose program or file this machine lacks. They are Debian's on any distribution. */
 export function missingPackages(packages = PACKAGES, env = process.env): string[] {
   return packages.filter((entry) => !isInstalled(entry.provides, env['PATH'] ?? '')).map(({ name }) => name)
 }
 
-/** The one command that installs `packages`, to be copied into a root shell. */
+/** A single command that installs `packages`, to copy into a root shell. */
 export function installCommand(packages: readonly string[]): string {
   return `apt-get update && apt-get install -y --no-install-recommends ${packages.join(' ')}`
 }
@@ -114,7 +114,7 @@ export function installCommand(packages: readonly string[]): string {
  * Installs the missing packages with apt-get; does nothing when none is missing.
  *
  * @returns the names of the packages it installed.
- * @throws ActionableError when it may not (not root), cannot (no apt-get) or apt-get fails.
+ * @throws ActionableError when this process is not root, there is no apt-get, or apt-get fails.
  */
 export async function installPackages(packages = PACKAGES, env = process.env): Promise<string[]> {
   const missing = missingPackages(packages, env)
@@ -149,11 +149,11 @@ export async function installPackages(packages = PACKAGES, env = process.env): P
 
 async function aptInstall(packages: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
   const apt = execa({ env: { ...env, DEBIAN_FRONTEND: 'noninteractive' }, extendEnv: false, all: true })
-  // Another apt may hold the lock, an unattended upgrade for one: wait two minutes for it.
+  // Another apt, such as an unattended upgrade, may hold the lock. Wait for it for two minutes.
   const options = ['-y', '-q', '-o', 'DPkg::Lock::Timeout=120', '--no-install-recommends']
   const install = () => apt`apt-get install ${options} ${packages}`
   try {
-    // Absent or outdated package lists make the first try fail at once, before it changes anything.
+    // With missing or outdated package lists, the first attempt fails at once, without any change.
     await install().catch(async () => {
       await apt`apt-get update -q`
       await install()

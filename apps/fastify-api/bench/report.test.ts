@@ -34,7 +34,7 @@ t.test('throughput: medians and ranges, and the service against each by CPU time
   ])
 })
 
-t.test('a missed target is said to be missed', async (t) => {
+t.test('a missed target is marked as missed', async (t) => {
   const table = throughputTable({ ...servers, bare: row('bare', 14), podinfo: row('go', 25) }).join('\n')
   t.match(table, '0.70 | ≥ 0.75: missed')
   t.match(table, '1.25 | ≥ 1.3: missed')
@@ -61,7 +61,7 @@ t.test('figures: measured against their limit, or why they were not measured', a
   )
 })
 
-t.test('what is measured replaces what stood between the markers, and nothing else', async (t) => {
+t.test('the measurements replace the text between the markers, and nothing else', async (t) => {
   const start = '<!-- measured: written by make bench -->'
   const end = '<!-- end of measured -->'
   const page = (measured: string) => `# Page\n\n${start}\n${measured}\n${end}\n\nMore.\n`

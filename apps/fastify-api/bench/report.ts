@@ -9,13 +9,13 @@ export interface Throughput {
   busy: readonly number[]
 }
 
-/** A figure of the service with the limit it is to keep. */
+/** A figure of the service, and its limit. */
 export interface Figure {
   name: string
-  /** Absent where it could not be measured; `note` then says why. */
+  /** Absent if it could not be measured; then `note` has the reason. */
   value?: number
   unit: string
-  /** Most it may be, and whether it may be just that. */
+  /** The limit, and whether the limit itself is allowed. */
   limit?: { most: number; inclusive: boolean }
   note?: string
 }
@@ -34,8 +34,8 @@ const LEAST_OF_BARE = 0.75
 const LEAST_OF_PODINFO = 1.3
 
 /**
- * The table of throughputs. The service is compared by CPU time, in which requests a second of a fully used core
- * differ as well; unlike those it does not change with what else the machine does.
+ * The table of throughputs. The comparison uses CPU time, which is the inverse of the requests a second on a fully used
+ * core, but does not depend on the machine's other load.
  *
  * @param rows.bare - the bare Fastify route
  * @param rows.podinfo - a Go service to compare with

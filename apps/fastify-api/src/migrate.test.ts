@@ -141,7 +141,11 @@ t.test('it gives up if the server does not become available', async (t) => {
     DATABASE_URL: 'postgres://app:secret@database.test:1/app',
     NODE_OPTIONS: `${process.env['NODE_OPTIONS'] ?? ''} --import="${twoAddresses}"`,
   })
-  t.match(named.stderr, /cannot connect to the database: ECONNREFUSED; /, 'no address of the host accepts connections')
+  t.match(
+    named.stderr,
+    /cannot connect to the database: ECONNREFUSED; /,
+    'no address of the host accepts connections',
+  )
 })
 
 t.test('errors that waiting cannot resolve are reported at once', async (t) => {

@@ -9,7 +9,7 @@ t.test('versions are compared part by part, as numbers', async (t) => {
   t.equal(compareVersions('2.0', '2.0.0'), 0)
 })
 
-t.test('a version is found in what a program says of itself', async (t) => {
+t.test('a version is found in the output of a program', async (t) => {
   t.equal(parseVersion('go version go1.26.8 linux/amd64'), '1.26.8')
   t.equal(parseVersion('v20.20.2'), '20.20.2')
   t.equal(parseVersion('Terraform v1.11.4\non linux_amd64'), '1.11.4')
@@ -17,11 +17,11 @@ t.test('a version is found in what a program says of itself', async (t) => {
   t.equal(parseVersion('no number'), undefined)
 })
 
-t.test('a program that is new enough needs nothing', async (t) => {
+t.test('a program that is new enough has no remedy', async (t) => {
   t.strictSame(judge(go, 'go version go1.27.0 linux/amd64'), { subject: 'Go', found: '1.27.0' })
 })
 
-t.test('a missing program and an outdated one are reported differently, both with the remedy', async (t) => {
+t.test('missing and outdated programs are reported differently, both with a remedy', async (t) => {
   t.strictSame(judge(go, undefined), { subject: 'Go', found: 'missing', remedy: 'install Go' })
   t.strictSame(judge(go, 'go version go1.21.0 linux/amd64'), {
     subject: 'Go',
@@ -30,12 +30,12 @@ t.test('a missing program and an outdated one are reported differently, both wit
   })
 })
 
-t.test('the Go that is asked for is the newest that a tool module asks for', async (t) => {
+t.test('the required Go is the newest that any tool module requires', async (t) => {
   t.match(requiredGo(), /^1\.\d+\.\d+$/)
   t.ok(compareVersions(requiredGo(), '1.26.0') >= 0)
 })
 
-t.test('the report puts a remedy below what is missing', async (t) => {
+t.test('the report shows each remedy below its finding', async (t) => {
   t.strictSame(
     formatReport([
       { subject: 'Go', found: '1.27.0' },

@@ -1,4 +1,4 @@
-/** `make doctor`: what this machine needs, what it lacks, and how to get it. */
+/** `make doctor`: checks this machine's prerequisites, and explains how to install missing ones. */
 import { readFileSync, type StatsFs } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { totalmem } from 'node:os'
@@ -10,15 +10,15 @@ import { readEnvironment } from 'shared/environment'
 import { reportFailure } from 'shared/errors'
 import { missingTools, TOOL_NAMES, TOOLS, toolModule, UP_TOOLS } from 'shared/tools'
 
-/** One line of the report; `remedy` is set where something is missing. */
+/** One line of the report; `remedy` is set if something is missing. */
 export interface Finding {
   subject: string
-  /** What was found. */
+  /** The result of the check. */
   found: string
   remedy?: string
 }
 
-/** A program with the oldest version that will do. */
+/** A program and its oldest supported version. */
 interface Prerequisite {
   name: string
   command: readonly [string, ...string[]]
@@ -26,7 +26,7 @@ interface Prerequisite {
   remedy: string
 }
 
-/** The newest `go` directive of the tool modules: with an older toolchain one of them does not build. */
+/** The newest `go` directive of all tool modules, because an older toolchain cannot build that module. */
 export function requiredGo(): string {
   const versions = TOOL_NAMES.filter((tool) => TOOLS[tool].installer === 'go')
     .map((tool) => readFileSync(join(toolModule(tool), 'go.mod'), 'utf8'))
@@ -38,7 +38,7 @@ export function requiredGo(): string {
 const prerequisites: readonly Prerequisite[] = [
   {
     name: 'Node',
-    // The first on PATH is the repository's own; the one that started npm is the machine's.
+    // The first Node on PATH is the repository's; the one that started npm is the machine's.
     command: ['sh', '-c', `PATH="$\{PATH#*node_modules/.bin:}" node --version`],
     minimum: '20.0.0',
     remedy: 'install Node 20 or newer with npm (nodejs.org, or your package manager)',
@@ -51,7 +51,7 @@ const prerequisites: readonly Prerequisite[] = [
   },
   {
     name: 'Python',
-    // Debian ships what makes virtual environments apart from Python itself.
+    // On Debian, virtual environments need a separate package.
     command: ['python3', '-c', 'import ensurepip, platform, venv; print(platform.python_version())'],
     minimum: '3.11.0',
     remedy: 'install Python 3.11 or newer with venv: apt-get install -y python3 python3-venv',
@@ -66,7 +66,7 @@ const prerequisites: readonly Prerequisite[] = [
   { name: 'Make', command: ['make', '--version'], minimum: '4.0', remedy: 'apt-get install -y make' },
 ]
 
-/** Negative when `a` is older than `b`; missing parts count as 0. */
+/** Negative if `a` is older than `b`; missing parts count as 0. */
 export function compareVersions(a: string, b: string): number {
   const [left, right] = [a, b].map((version) => version.split('.').map(Number)) as [number[], number[]]
   for (let index = 0; index < Math.max(left.length, right.length); index++) {
@@ -76,12 +76,12 @@ export function compareVersions(a: string, b: string): number {
   return 0
 }
 
-/** The first version number in what a program says of itself. */
+/** The first version number in a program's output. */
 export function parseVersion(output: string): string | undefined {
   return /(\d+(?:\.\d+)+)/.exec(output)?.[1]
 }
 
-/** Judges what a program said of its version; undefined when it could not be run. */
+/** Checks a program's version from its output, which is undefined if the program could not be run. */
 export function judge({ name, minimum, remedy }: Prerequisite, output: string | undefined): Finding {
   const version = output === undefined ? undefined : parseVersion(output)
   if (version === undefined) return { subject: name, found: 'missing', remedy }
@@ -111,8 +111,8 @@ function examinePackages(): Finding {
 
 const gibibyte = 2 ** 30
 /**
- * Control plane, node, ten pods and the load generator took less than 3 GiB. In GiB, and less than the 4 that
- * are asked for: of those, the kernel keeps a part for itself.
+ * The memory that the box needs, in GiB: the control plane, node, ten pods and the load generator took less than 3. It is
+ * less than the required 4, of which the kernel reserves a part.
  */
 const memory = 3.5
 
@@ -127,7 +127,7 @@ async function examineDisk(box: BoxConfig): Promise<Finding> {
   return { subject, found, remedy: 'free space, or set BOX_CACHE_DIR and BOX_STATE_DIR to a larger disk' }
 }
 
-/** The directory may not exist yet; the one that will hold it does. */
+/** The directory may not exist yet, so this checks its nearest existing parent. */
 async function statfsOfNearest(path: string): Promise<StatsFs> {
   try {
     return await statfs(path)
@@ -144,7 +144,7 @@ function examineMemory(): Finding {
   return { subject, found: `${found}, 4 needed`, remedy: 'use a larger machine' }
 }
 
-/** What the box asks of the kernel and of the user who starts it. */
+/** Checks the kernel features and the permissions that the box needs. */
 async function examineKernel(): Promise<Finding[]> {
   if (process.platform !== 'linux') {
     return [
@@ -179,7 +179,7 @@ async function examineKernel(): Promise<Finding[]> {
   return [root, namespaces, overlay]
 }
 
-/** The report as it is printed. */
+/** Formats the report. */
 export function formatReport(findings: readonly Finding[]): string[] {
   const width = Math.max(...findings.map(({ subject }) => subject.length)) + 2
   return findings.flatMap(({ subject, found, remedy }) => [

@@ -6,7 +6,7 @@ import { builtProgram, programPath, type Tool } from 'shared/tools'
 import t, { type Test } from 'tap'
 import { prepareTasks } from './prepare.ts'
 
-/** Stands in for Go: compiles in no time, what it was called with is in the file `calls`. */
+/** Replaces Go: it compiles nothing, and records its arguments in the file `calls`. */
 const go = `
 echo "$* $GOWORK" >> "$CALLS"
 [ "$1" = install ] || exit 0
@@ -14,7 +14,7 @@ echo some/package
 touch "$GOBIN/server" "$GOBIN/k6"
 `
 
-/** A cache, and programs that stand in for Go and Python. */
+/** A cache, and programs that replace Go and Python. */
 function workshop(t: Test, programs: Readonly<Record<'go' | 'python3', string>>) {
   const directory = t.testdir({ bin: {} })
   for (const [name, script] of Object.entries(programs)) {
@@ -41,7 +41,7 @@ t.test('tools are built one after another, and only once', async (t) => {
   t.equal(calls().filter((call) => call.startsWith('install')).length, 2)
 })
 
-t.test('a failure of Go ends pip too, and what Go printed is the cause', async (t) => {
+t.test('a failure of Go also stops pip, and the error has Go’s output', async (t) => {
   const { config, build } = workshop(t, {
     go: 'sleep 0.2; echo "some/package: cannot compile"; exit 1',
     python3: 'exec sleep 60',
@@ -76,7 +76,7 @@ t.test('a missing program is reported with the command that builds it', async (t
   })
 })
 
-t.test('what another process has built meanwhile is kept', async (t) => {
+t.test('a tool that another process has built meanwhile is kept', async (t) => {
   const { config, build } = workshop(t, {
     go: `${go}\nmkdir -p "\${GOBIN%.unfinished*}"; echo first > "\${GOBIN%.unfinished*}/k6"`,
     python3: 'exit 1',

@@ -8,7 +8,7 @@ import { markUsed, removeUnused } from './unused.ts'
 const day = 24 * 60 * 60 * 1000
 const now = Date.now()
 
-/** A cache with the present helm, and with directories of other pins that were last used `ages` days ago. */
+/** A cache with helm at the current pin, and with directories of other pins that were last used `ages` days ago. */
 function cacheWith(t: Test, ages: Readonly<Record<string, number>>) {
   const config = readBoxConfig({ BOX_CACHE_DIR: t.testdir() })
   const helm = basename(toolDirectory(config, 'helm'))
@@ -20,14 +20,11 @@ function cacheWith(t: Test, ages: Readonly<Record<string, number>>) {
   return { config, helm, left: () => readdirSync(join(config.cacheDir, 'tools')).sort() }
 }
 
-t.test(
-  'other pins are removed once nobody has used them for two weeks, the present ones never',
-  async (t) => {
-    const { config, helm, left } = cacheWith(t, { 'helm-0123456789ab': 15, 'k6-0123456789ab': 13 })
-    t.strictSame(await removeUnused(config, now, []), ['helm-0123456789ab'])
-    t.strictSame(left(), [helm, 'k6-0123456789ab'])
-  },
-)
+t.test('other pins are removed after two weeks without use, the current ones never', async (t) => {
+  const { config, helm, left } = cacheWith(t, { 'helm-0123456789ab': 15, 'k6-0123456789ab': 13 })
+  t.strictSame(await removeUnused(config, now, []), ['helm-0123456789ab'])
+  t.strictSame(left(), [helm, 'k6-0123456789ab'])
+})
 
 t.test('nothing is removed while a process runs from another pin', async (t) => {
   const { config, left } = cacheWith(t, { 'helm-0123456789ab': 15, 'etcd-0123456789ab': 15 })
@@ -36,13 +33,13 @@ t.test('nothing is removed while a process runs from another pin', async (t) => 
   t.equal(left().length, 3)
 })
 
-t.test('a process of the present pins keeps nothing', async (t) => {
+t.test('a process from a current pin does not keep other pins', async (t) => {
   const { config } = cacheWith(t, { 'etcd-0123456789ab': 15 })
   const current = join(toolDirectory(config, 'etcd'), 'etcd')
   t.strictSame(await removeUnused(config, now, [current]), ['etcd-0123456789ab'])
 })
 
-t.test('builds that were killed are removed after a day', async (t) => {
+t.test('remains of killed builds are removed after a day', async (t) => {
   const { config } = cacheWith(t, {
     'k6-0123456789ab.unfinished-12': 2,
     'k6-0123456789ab.unfinished-13': 0.5,
@@ -50,17 +47,17 @@ t.test('builds that were killed are removed after a day', async (t) => {
   t.strictSame(await removeUnused(config, now, []), ['k6-0123456789ab.unfinished-12'])
 })
 
-t.test('what is not the directory of a tool stays', async (t) => {
+t.test('directories that do not belong to a tool are kept', async (t) => {
   const { config } = cacheWith(t, { notes: 100, 'helm-mine': 100 })
   t.strictSame(await removeUnused(config, now, []), [])
 })
 
-t.test('a checkout notes that it uses its tools; one that is not built is skipped', async (t) => {
+t.test('a checkout marks its tools as used, except those that are not built', async (t) => {
   const { config } = cacheWith(t, {})
   await markUsed(config, ['helm', 'k6'], new Date(now))
   t.equal(statSync(toolDirectory(config, 'helm')).mtime.getTime(), now)
 })
 
-t.test('without any tools there is nothing to do', async (t) => {
+t.test('without tools, nothing is removed', async (t) => {
   t.strictSame(await removeUnused(readBoxConfig({ BOX_CACHE_DIR: t.testdir() }), now, []), [])
 })

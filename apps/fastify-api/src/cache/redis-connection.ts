@@ -194,8 +194,6 @@ function parse(url: string): URL {
     return new URL(url)
   } catch {
     // The cause contains the URL.
-    throw new Error(
-      'the Redis URL is invalid: use redis[s]://[[user]:password@]host[:port][/database]',
-    )
+    throw new Error('the Redis URL is invalid: use redis[s]://[[user]:password@]host[:port][/database]')
   }
 }

@@ -167,35 +167,41 @@ t.test('while Redis is down, each key is loaded once, not once per request', asy
   t.equal(await outcome(cache, 'key', 'new'), 'miss new')
 })
 
-t.test('values loaded in one outage are not served in the next, because another pod may have deleted them', async (t) => {
-  const redis = await server(t)
-  const { cache, observer } = await connectedPod(t, redis)
-  for (const value of ['first outage', 'second outage']) {
-    const down = once(observer, 'down')
-    await redis.kill()
-    await down
-    t.equal(await outcome(cache, 'key', value), `miss ${value}`)
-    const up = once(observer, 'up')
-    await redis.start()
-    await up
-  }
-})
+t.test(
+  'values loaded in one outage are not served in the next, because another pod may have deleted them',
+  async (t) => {
+    const redis = await server(t)
+    const { cache, observer } = await connectedPod(t, redis)
+    for (const value of ['first outage', 'second outage']) {
+      const down = once(observer, 'down')
+      await redis.kill()
+      await down
+      t.equal(await outcome(cache, 'key', value), `miss ${value}`)
+      const up = once(observer, 'up')
+      await redis.start()
+      await up
+    }
+  },
+)
 
-t.test('keys deleted while Redis is unreachable are deleted from it once it is reachable again', async (t) => {
-  const redis = await server(t)
-  const [cutOff, other] = [await connectedPod(t, redis), await connectedPod(t, redis)]
-  await outcome(other.cache, 'key', 'old')
-  const client = await operator(t, redis)
-  // Redis keeps running: it closes all connections and accepts new ones.
-  const up = Promise.all([once(cutOff.observer, 'up'), once(other.observer, 'up')])
-  const down = once(cutOff.observer, 'down')
-  await client.sendCommand(['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'])
-  await down
-  await cutOff.cache.delete('key')
-  await up
-  t.equal(await outcome(cutOff.cache, 'key', 'new'), 'miss new')
-  t.equal(await outcome(other.cache, 'key'), 'hit new')
-})
+t.test(
+  'keys deleted while Redis is unreachable are deleted from it once it is reachable again',
+  async (t) => {
+    const redis = await server(t)
+    const [cutOff, other] = [await connectedPod(t, redis), await connectedPod(t, redis)]
+    await outcome(other.cache, 'key', 'old')
+    const client = await operator(t, redis)
+    // Redis keeps running: it closes all connections and accepts new ones.
+    const up = Promise.all([once(cutOff.observer, 'up'), once(other.observer, 'up')])
+    const down = once(cutOff.observer, 'down')
+    await client.sendCommand(['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'])
+    await down
+    await cutOff.cache.delete('key')
+    await up
+    t.equal(await outcome(cutOff.cache, 'key', 'new'), 'miss new')
+    t.equal(await outcome(other.cache, 'key'), 'hit new')
+  },
+)
 
 t.test('a Redis that hangs delays only one call, and is used again when it continues', async (t) => {
   const redis = await server(t)

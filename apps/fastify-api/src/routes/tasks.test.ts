@@ -255,41 +255,35 @@ for (const [name, settings] of Object.entries(stores)) {
       t.strictSame(removals.map(({ statusCode }) => statusCode).sort(), [204, ...Array(19).fill(404)])
     })
 
-    t.test(
-      'only a lone * matches any version, and a W/ within the quotes is part of the tag',
-      async (t) => {
-        const { app, create, update } = await client(t)
-        const { headers, body } = await create()
-        const { id } = JSON.parse(body)
-        for (const list of ['"x", *', '*, "x"', '"*"', 'W/"1"', '"W/1"', '1']) {
-          t.equal((await update(id, { title: 'b' }, { 'if-match': list })).statusCode, 412, list)
-        }
-        const ask = (known: string) =>
-          app.inject({ url: `${tasks}/${id}`, headers: { 'if-none-match': known } })
-        for (const list of ['"x", *', '"*"', '"W/1"', '"W/"1"', '1']) {
-          t.equal((await ask(list)).statusCode, 200, list)
-        }
-        for (const list of [`"a,b",${headers.etag}`, `W/"x" , W/${headers.etag}`]) {
-          t.equal((await ask(list)).statusCode, 304, list)
-        }
-      },
-    )
+    t.test('only a lone * matches any version, and a W/ within the quotes is part of the tag', async (t) => {
+      const { app, create, update } = await client(t)
+      const { headers, body } = await create()
+      const { id } = JSON.parse(body)
+      for (const list of ['"x", *', '*, "x"', '"*"', 'W/"1"', '"W/1"', '1']) {
+        t.equal((await update(id, { title: 'b' }, { 'if-match': list })).statusCode, 412, list)
+      }
+      const ask = (known: string) =>
+        app.inject({ url: `${tasks}/${id}`, headers: { 'if-none-match': known } })
+      for (const list of ['"x", *', '"*"', '"W/1"', '"W/"1"', '1']) {
+        t.equal((await ask(list)).statusCode, 200, list)
+      }
+      for (const list of [`"a,b",${headers.etag}`, `W/"x" , W/${headers.etag}`]) {
+        t.equal((await ask(list)).statusCode, 304, list)
+      }
+    })
   })
 }
 
-t.test(
-  'without the database, only the routes that need it fail, with Retry-After',
-  async (t) => {
-    // Nothing listens on port 1.
-    const { app, create } = await connect(t, { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' })
-    const refused = await create()
-    t.match(problem(t, refused), { status: 503, type: /store-unavailable$/ })
-    t.match(refused.headers['retry-after'], /^\d+$/)
-    t.notMatch(refused.body, /127\.0\.0\.1|ECONN/, 'internal details are not exposed')
-    t.equal((await app.inject('/')).statusCode, 200)
-    await app.listen({ port: 0, host: '127.0.0.1' })
-    t.equal((await app.inject('/readyz')).statusCode, 503, 'it was never ready')
-    t.equal((await app.inject('/healthz')).statusCode, 200)
-    t.equal(await metric(app, 'database_up'), 0)
-  },
-)
+t.test('without the database, only the routes that need it fail, with Retry-After', async (t) => {
+  // Nothing listens on port 1.
+  const { app, create } = await connect(t, { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' })
+  const refused = await create()
+  t.match(problem(t, refused), { status: 503, type: /store-unavailable$/ })
+  t.match(refused.headers['retry-after'], /^\d+$/)
+  t.notMatch(refused.body, /127\.0\.0\.1|ECONN/, 'internal details are not exposed')
+  t.equal((await app.inject('/')).statusCode, 200)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.equal((await app.inject('/readyz')).statusCode, 503, 'it was never ready')
+  t.equal((await app.inject('/healthz')).statusCode, 200)
+  t.equal(await metric(app, 'database_up'), 0)
+})

@@ -332,7 +332,11 @@ t.test('the pool reports its connections', async (t) => {
   const { id } = await freshTask(store)
   t.strictSame(store.pool(), { total: 1, idle: 1, waiting: 0 })
   const calls = [store.get(id), store.get(id), store.get(id)]
-  t.strictSame(store.pool(), { total: 1, idle: 1, waiting: 3 }, 'the pool hands connections out in the next tick')
+  t.strictSame(
+    store.pool(),
+    { total: 1, idle: 1, waiting: 3 },
+    'the pool hands connections out in the next tick',
+  )
   await Promise.all(calls)
 })
 

@@ -156,16 +156,19 @@ for (const [name, makeStore] of Object.entries(stores)) {
       t.equal((await store.list({ limit: 25 })).more, false, 'a full page can be the last')
     })
 
-    t.test('a page continues where the last one ended, even if tasks were added or removed since', async (t) => {
-      const store = await open(t)
-      await make(store, ...['a', 'b', 'c', 'd'].map((title) => ({ title })))
-      const all = (await store.list({ limit: 4 })).tasks
-      const [, second, third, fourth] = all
-      await sleep(5) // What is made in the same millisecond may come after.
-      await store.create({ title: 'new' })
-      await store.remove(String(second?.id), 1)
-      t.strictSame((await store.list({ limit: 10, after: second })).tasks, [third, fourth])
-    })
+    t.test(
+      'a page continues where the last one ended, even if tasks were added or removed since',
+      async (t) => {
+        const store = await open(t)
+        await make(store, ...['a', 'b', 'c', 'd'].map((title) => ({ title })))
+        const all = (await store.list({ limit: 4 })).tasks
+        const [, second, third, fourth] = all
+        await sleep(5) // What is made in the same millisecond may come after.
+        await store.create({ title: 'new' })
+        await store.remove(String(second?.id), 1)
+        t.strictSame((await store.list({ limit: 10, after: second })).tasks, [third, fourth])
+      },
+    )
 
     t.test('the list can be filtered by status, by text in the title, or by both', async (t) => {
       const store = await open(t)

@@ -41,35 +41,32 @@ t.test('with a database, tasks survive the process that created them', async (t)
   t.equal((await second.app.inject(`/api/v1/tasks/${id}`)).statusCode, 200)
 })
 
-t.test(
-  'a short outage of the database affects only the routes that use it, not readiness',
-  async (t) => {
-    const { app, lines, postgres, ready } = await withStores(t)
-    t.equal(await metric(app, 'database_up'), 1)
-    t.equal((await app.inject(task)).statusCode, 201)
-    t.equal(await metric(app, 'database_pool_connections{state="waiting"}'), 0)
+t.test('a short outage of the database affects only the routes that use it, not readiness', async (t) => {
+  const { app, lines, postgres, ready } = await withStores(t)
+  t.equal(await metric(app, 'database_up'), 1)
+  t.equal((await app.inject(task)).statusCode, 201)
+  t.equal(await metric(app, 'database_pool_connections{state="waiting"}'), 0)
 
-    await postgres.kill()
-    const refused = await app.inject(task)
-    t.equal(refused.statusCode, 503)
-    t.ok(refused.headers['retry-after'])
-    t.ok(await ready(), 'a restart of the database does not make the pod unready')
-    await until(async () => (await metric(app, 'database_up')) === 0)
-    for (let count = 0; count < 20; count++) t.equal((await app.inject('/api/v1/tasks')).statusCode, 503)
-    const reports = () => lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the database'))
-    t.strictSame(
-      reports(),
-      ['the database does not work: calls are retried, then refused'],
-      'one line for each outage',
-    )
+  await postgres.kill()
+  const refused = await app.inject(task)
+  t.equal(refused.statusCode, 503)
+  t.ok(refused.headers['retry-after'])
+  t.ok(await ready(), 'a restart of the database does not make the pod unready')
+  await until(async () => (await metric(app, 'database_up')) === 0)
+  for (let count = 0; count < 20; count++) t.equal((await app.inject('/api/v1/tasks')).statusCode, 503)
+  const reports = () => lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('the database'))
+  t.strictSame(
+    reports(),
+    ['the database does not work: calls are retried, then refused'],
+    'one line for each outage',
+  )
 
-    await postgres.start()
-    await until(async () => (await app.inject(task)).statusCode === 201)
-    await until(async () => (await metric(app, 'database_up')) === 1)
-    await until(() => reports().length === 2)
-    t.equal(reports()[1], 'the database answers again')
-  },
-)
+  await postgres.start()
+  await until(async () => (await app.inject(task)).statusCode === 201)
+  await until(async () => (await metric(app, 'database_up')) === 1)
+  await until(() => reports().length === 2)
+  t.equal(reports()[1], 'the database answers again')
+})
 
 t.test('without the shared cache, requests are slower but succeed', async (t) => {
   const { app, lines, redis } = await withStores(t)
