@@ -4,11 +4,16 @@ import { operatorKeyPath } from 'shared/box'
 import { readEnvironment } from 'shared/environment'
 import { programPath } from 'shared/tools'
 import t, { type Test } from 'tap'
+import type { PlanDocument } from './plan.ts'
 import { apply, plan, type Request } from './stack.ts'
 
-/** A box in which no stack is applied, with a Terraform that records its commands and can only initialise. */
-function newBox(t: Test) {
-  const directory = t.testdir({ box: {}, modules: {}, 'terraform.log': '', 'summary.md': '' })
+/**
+ * A box in which no stack is applied, with a Terraform that records its commands and always returns the same plan. It
+ * fails for every command except those of a plan.
+ */
+function newBox(t: Test, plan: PlanDocument = {}) {
+  const files = { 'plan.json': JSON.stringify(plan), 'terraform.log': '', 'summary.md': '' }
+  const directory = t.testdir({ box: {}, modules: {}, ...files })
   const at = (name: string) => join(directory, name)
   const local = readEnvironment({ ENV: 'local', TERRAFORM_MODULE_MIRROR: at('modules') })
   const box = { ...local.box, stateDir: at('box'), cacheDir: at('cache') }
@@ -22,7 +27,10 @@ function newBox(t: Test) {
   writeProgram(programPath(box, 'terraform-config-inspect'), 'echo \'{ "module_calls": {} }\'')
   // Terraform runs with the directory of the AWS CLI first on its PATH.
   const log = at('terraform.log')
-  writeProgram(join(dirname(aws), 'terraform'), `echo "$1" >> '${log}'\ntest "$1" = init`)
+  writeProgram(
+    join(dirname(aws), 'terraform'),
+    `echo "$1" >> '${log}'\ncase "$1" in init|plan) ;; show) cat '${at('plan.json')}' ;; *) exit 1 ;; esac`,
+  )
   const request: Request = {
     environment: { ...local, box },
     stack: 'platform',
@@ -56,4 +64,25 @@ t.test('without a cluster, an apply of the platform names the command that creat
     nextStep: 'apply it first: `make apply ENV=local STACK=cluster`',
   })
   t.strictSame(commands(), [], 'Terraform is not run')
+})
+
+t.test('an apply refuses a plan that differs from the approved one, and changes nothing', async (t) => {
+  const { request, commands } = newBox(t, {
+    resource_changes: [
+      {
+        address: 'aws_ecr_repository.this',
+        mode: 'managed',
+        change: { actions: ['create'], after: { name: 'b' } },
+      },
+    ],
+  })
+  t.capture(console, 'log')
+  const approved = 'a'.repeat(64)
+  await t.rejects(apply({ ...request, stack: 'cluster', approvedDigest: approved }), {
+    message: new RegExp(
+      `^the plan of cluster \\(local\\) differs from the approved one: the digest was ${approved} and is now [0-9a-f]{64}; nothing was changed$`,
+    ),
+    nextStep: 'plan again, then review and approve the new plan',
+  })
+  t.strictSame(commands(), ['init', 'plan', 'show'])
 })
