@@ -7,10 +7,11 @@ import { openPort } from '../src/lifecycle/ports.ts'
 
 export const repository = resolve(import.meta.dirname, '../../..')
 
-/** Finds `count` free ports, starting at `first`. */
+/** Finds `count` free ports among the hundred from `first` on. */
 async function freePorts(first: number, count: number): Promise<string[]> {
   const free: string[] = []
   for (let port = first; free.length < count; port++) {
+    if (port === first + 100) throw new Error(`127.0.0.1 has fewer than ${count} free ports from ${first} on`)
     const listener = await openPort(port, 'port').catch(() => undefined)
     if (listener === undefined) continue
     listener.close()
