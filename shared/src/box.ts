@@ -23,6 +23,8 @@ export interface BoxConfig {
   cacheDir: string
   /** Ports on 127.0.0.1 of this machine, forwarded into the box. */
   ports: { api: number; registry: number; service: number; aws: number }
+  /** How many nodes may run at the same time; beyond it, EC2 has no capacity. */
+  maxNodes: number
   /** How long a component may take to become ready after its start, in seconds; see `timeLimits`. */
   startTimeoutSeconds: number
 }
@@ -32,6 +34,9 @@ export interface BoxConfig {
  * files, programs), and to run a box (images, etcd data, logs).
  */
 export const DISK_NEEDED = { build: 10, run: 3 } as const
+
+/** Default for `BOX_MAX_NODES`; see docs/local-box.md for what a node needs. */
+export const DEFAULT_MAX_NODES = 8
 
 /** Default for `BOX_STATE_DIR`, the parent of the boxes' state directories. Removed with the last box. */
 export const DEFAULT_STATE_ROOT = '/var/lib/eks-box'
@@ -89,6 +94,7 @@ export function readBoxConfig(env: NodeJS.ProcessEnv): BoxConfig {
       env['BOX_CACHE_DIR'] || join(env['XDG_CACHE_HOME'] || join(callerHome(env), '.cache'), 'eks-box'),
     ),
     ports,
+    maxNodes: readMaxNodes(env),
     startTimeoutSeconds: readStartTimeout(env),
   }
 }
@@ -99,6 +105,19 @@ function callerHome(env: NodeJS.ProcessEnv): string {
   if (uid === undefined || process.getuid?.() !== 0) return homedir()
   const entry = spawnSync('getent', ['passwd', uid], { encoding: 'utf8' })
   return entry.stdout?.split(':')[5] || homedir()
+}
+
+function readMaxNodes(env: NodeJS.ProcessEnv): number {
+  const text = env['BOX_MAX_NODES']
+  if (text === undefined || text === '') return DEFAULT_MAX_NODES
+  const nodes = Number(text)
+  if (!Number.isInteger(nodes) || nodes < 1 || nodes > 40) {
+    throw new ActionableError(
+      `BOX_MAX_NODES is "${text}", which is not a number of nodes`,
+      `use a number from 1 to 40; the default is ${DEFAULT_MAX_NODES}`,
+    )
+  }
+  return nodes
 }
 
 function readStartTimeout(env: NodeJS.ProcessEnv): number {

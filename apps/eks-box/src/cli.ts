@@ -10,7 +10,7 @@ import { awsEnvironment, type BoxConfig, kubeconfigPath, readBoxConfig } from 's
 import { readEnvironment, requireBox } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from 'shared/tools'
-import { COMPONENT_NAMES, type ComponentName } from './components/component.ts'
+import { COMPONENT_NAMES, type ComponentName, NODE_COMPONENT_NAMES } from './components/component.ts'
 import {
   awaitReady,
   boxEnvironment,
@@ -23,15 +23,20 @@ import {
 import { exportLogs } from './lifecycle/log-export.ts'
 import { handOver, handOverTools } from './lifecycle/ownership.ts'
 import { checkMachine, requireRoot } from './lifecycle/preconditions.ts'
-import { type BoxStatus, readStatus } from './lifecycle/status.ts'
+import { type BoxStatus, type ComponentStatus, readStatus } from './lifecycle/status.ts'
+import { type NodeStatus, readNodes } from './node/status.ts'
 import { BOX_PACKAGES, PACKAGES, type Package } from './packages.ts'
-import { boxPaths } from './state-directory.ts'
+import { boxPaths, nodePaths } from './state-directory.ts'
 import { buildCache } from './tools/go.ts'
 import { elapsed, prepareTasks } from './tools/prepare.ts'
 import { markUsed, removeUnused } from './tools/unused.ts'
 
 // Redraw progress in a terminal; print plain lines elsewhere.
 const watched = process.stdout.isTTY && process.env['CI'] !== 'true'
+/** The logs that each node has; `node` is its first process. */
+const nodeLogs = ['node', ...NODE_COMPONENT_NAMES] as const
+/** The component of a log; `box` is the box's own processes. */
+type Log = ComponentName | 'box' | 'node'
 /** Interval between progress reports of a build, in milliseconds. */
 const progressInterval = watched ? 100 : 15_000
 
@@ -139,8 +144,10 @@ async function down(config: BoxConfig): Promise<void> {
 async function status(config: BoxConfig): Promise<void> {
   const running = await runningBox(config)
   if (running === undefined) throw await notRunning(config)
-  printStatus(config, running)
-  if (running.components.some(({ state, message }) => state !== 'ready' || message !== undefined)) {
+  const nodes = await readNodes(config)
+  printStatus(config, running, nodes)
+  const components = [running, ...nodes].flatMap(({ components }) => components)
+  if (components.some(({ state, message }) => state !== 'ready' || message !== undefined)) {
     process.exitCode = 1
   }
 }
@@ -157,14 +164,20 @@ async function notRunning(config: BoxConfig): Promise<ActionableError> {
   return new ActionableError(`box ${config.name} is not running${kept}`, 'start it with `make up`')
 }
 
-function printStatus(config: BoxConfig, { phase, components }: BoxStatus): void {
+function printStatus(
+  config: BoxConfig,
+  { phase, components }: BoxStatus,
+  nodes: readonly NodeStatus[],
+): void {
   console.log(`box ${config.name}: ${phase}\n`)
   console.log(`${'COMPONENT'.padEnd(26)}${'STATE'.padEnd(12)}${'PID'.padEnd(8)}RESTARTS`)
-  for (const { name, state, pid, restarts, message, nextStep } of components) {
-    console.log(`${name.padEnd(26)}${state.padEnd(12)}${String(pid ?? '-').padEnd(8)}${restarts}`)
+  for (const component of components) printComponent(component)
+  for (const { name, instanceId, instanceType, zone, state, components: ofNode, message } of nodes) {
+    console.log(`\nnode ${name}: ${state} (${instanceId}, ${instanceType}, ${zone})`)
     if (message !== undefined) console.log(`  ${message}`)
-    if (nextStep !== undefined) console.log(`  next: ${nextStep}`)
+    for (const component of ofNode) printComponent(component)
   }
+  if (nodes.length === 0) console.log('\nno nodes: `make apply` creates the node group')
   console.log(`
 service     http://127.0.0.1:${config.ports.service}
 API server  https://127.0.0.1:${config.ports.api}
@@ -175,8 +188,40 @@ logs        ${boxPaths(config).logs}
 process ids are those inside the box: \`make exec CMD="ps ax"\` lists them`)
 }
 
-async function logs(config: BoxConfig, component: ComponentName | 'box', follow: boolean): Promise<void> {
-  const path = join(boxPaths(config).logs, `${component}.log`)
+function printComponent({ name, state, pid, restarts, message, nextStep }: ComponentStatus): void {
+  console.log(`${name.padEnd(26)}${state.padEnd(12)}${String(pid ?? '-').padEnd(8)}${restarts}`)
+  if (message !== undefined) console.log(`  ${message}`)
+  if (nextStep !== undefined) console.log(`  next: ${nextStep}`)
+}
+
+/** The directory with the log of `component`: that of the box, or of a node. */
+async function logDirectory(config: BoxConfig, component: Log, node?: string): Promise<string> {
+  if (!nodeLogs.some((name) => name === component)) return boxPaths(config).logs
+  const nodes = await readNodes(config)
+  const [first, ...others] = nodes.filter(
+    ({ name, instanceId }) => node === undefined || name.startsWith(node) || instanceId === node,
+  )
+  if (first === undefined) {
+    throw new ActionableError(
+      node === undefined ? 'the box has no nodes' : `the box has no node ${node}`,
+      'run `make status` to list the nodes; `make apply` creates the node group',
+    )
+  }
+  if (others.length > 0) {
+    throw new ActionableError(
+      `each of ${others.length + 1} nodes has a log of ${component}`,
+      `choose one: make logs C='${component} --node=${first.name.split('.')[0]}'`,
+    )
+  }
+  return nodePaths(config, first).logs
+}
+
+async function logs(
+  config: BoxConfig,
+  component: Log,
+  { follow, node }: { follow?: boolean; node?: string },
+): Promise<void> {
+  const path = join(await logDirectory(config, component, node), `${component}.log`)
   if (!existsSync(path)) {
     throw new ActionableError(`${component} has no log in ${dirname(path)}`, 'start the box with `make up`')
   }
@@ -281,13 +326,10 @@ program
 program
   .command('logs')
   .description("print a component's log")
-  .addArgument(new Argument('<component>').choices([...COMPONENT_NAMES, 'box']))
+  .addArgument(new Argument('<component>').choices([...COMPONENT_NAMES, 'box', ...nodeLogs]))
   .option('-f, --follow', 'keep printing new lines')
-  .action(
-    withConfig((config, component: ComponentName | 'box', options: { follow?: boolean }) =>
-      logs(config, component, options.follow === true),
-    ),
-  )
+  .option('--node <name>', 'the node of the component, by the beginning of its name or its instance id')
+  .action(withConfig(logs))
 program
   .command('logs-export')
   .description('write an archive with all logs, the status and the state of the cluster')

@@ -15,11 +15,11 @@ export const SERVICE_CIDR = '172.20.0.0/16'
 export const KUBERNETES_SERVICE_IP = '172.20.0.1'
 export const DNS_SERVICE_IP = '172.20.0.10'
 
-/** The node and its pods share one private subnet, as they do with the VPC CNI plugin. */
-export const NODE_IP = '10.0.32.10'
-export const POD_SUBNET = '10.0.33.0/24'
-export const NODE_ZONE = `${REGION}a`
-export const NODE_NAME = `ip-${NODE_IP.replaceAll('.', '-')}.${REGION}.compute.internal`
+/**
+ * Address of the control plane, of the emulated AWS and of the service's database and cache. It is in the VPC, but in no
+ * subnet, so no instance can have it.
+ */
+export const CONTROL_PLANE_IP = '10.0.255.10'
 
 /**
  * Host names of the service's database and cache, in the form of AWS: the endpoint of an RDS instance, and the primary
@@ -62,6 +62,7 @@ export const PORTS = {
   aws: 4566,
   moto: 4567,
   eksWebhooks: 4568,
+  nodes: 4569,
   /** As on EKS, where the webhook runs beside the API server, too. */
   podIdentityWebhook: 23443,
   podIdentityAgent: 80,
@@ -70,7 +71,7 @@ export const PORTS = {
 } as const
 
 /** The emulated AWS, as pods reach it. */
-export const AWS_ENDPOINT = `http://${NODE_IP}:${PORTS.aws}`
+export const AWS_ENDPOINT = `http://${CONTROL_PLANE_IP}:${PORTS.aws}`
 
 /** Address of the pod identity agent on each node, which the AWS SDKs know (EKS user guide, EKS Pod Identity Agent). */
 export const AGENT_ADDRESS = '169.254.170.23'

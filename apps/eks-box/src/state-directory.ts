@@ -28,3 +28,28 @@ export function boxPaths(config: BoxConfig): BoxPaths {
     credentials: below('credentials'),
   }
 }
+
+/** Directories and files of one node. Its sockets are in its own /run. */
+export interface NodePaths {
+  data: string
+  config: string
+  kubeconfig: string
+  logs: string
+  varLog: string
+  kubelet: string
+}
+
+export function nodePaths(config: BoxConfig, node: { instanceId: string; name: string }): NodePaths {
+  const paths = boxPaths(config)
+  const data = join(paths.data, 'nodes', node.instanceId)
+  const [host = node.name] = node.name.split('.')
+  const logs = join(paths.logs, 'nodes', host)
+  return {
+    data,
+    config: join(data, 'config'),
+    kubeconfig: join(data, 'config', 'kubelet.kubeconfig'),
+    logs,
+    varLog: join(logs, 'var-log'),
+    kubelet: join(data, 'kubelet'),
+  }
+}

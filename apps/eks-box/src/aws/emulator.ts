@@ -79,6 +79,11 @@ export class Emulator {
     }
   }
 
+  /** Number of changes of the account so far. */
+  get changes(): number {
+    return this.#changes
+  }
+
   /** Empties the account and the journal. */
   async clear(): Promise<void> {
     await this.#journal.clear()

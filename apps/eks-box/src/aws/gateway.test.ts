@@ -1,7 +1,7 @@
 import { request as send } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { NODE_IP } from '../cluster.ts'
+import { CONTROL_PLANE_IP } from '../cluster.ts'
 import { authenticate } from './authentication.ts'
 import type { Caller } from './caller.ts'
 import { createGateway, type GatewayOptions } from './gateway.ts'
@@ -185,7 +185,7 @@ t.test('pods reach the gateway by the address of their node', async (t) => {
   const { call } = await startGateway(t)
   const [request] = protocols['query'] ?? []
   if (request === undefined) throw new TypeError('there is no such request')
-  const host = `${NODE_IP}:4566`
+  const host = `${CONTROL_PLANE_IP}:4566`
   const fromPod = { ...request, headers: { ...request.headers, host } }
   t.equal((await call(await sign(fromPod, { ...own, service: 'iam' }))).status, 200)
 })

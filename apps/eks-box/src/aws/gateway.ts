@@ -5,7 +5,7 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http'
-import { NODE_IP } from '../cluster.ts'
+import { CONTROL_PLANE_IP } from '../cluster.ts'
 import type { Authenticated } from './authentication.ts'
 import { AwsError, errorResponse } from './aws-error.ts'
 import { unavailable } from './emulator.ts'
@@ -80,7 +80,8 @@ function rejectionReason(url: string, headers: IncomingHttpHeaders): string | un
   if (headers.origin !== undefined) return 'the emulated AWS does not accept requests from web pages'
   const host = headers.host?.replace(/:\d+$/, '') ?? ''
   const isOwn =
-    host === NODE_IP || /^(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?(localhost|amazonaws\.com))$/i.test(host)
+    host === CONTROL_PLANE_IP ||
+    /^(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?(localhost|amazonaws\.com))$/i.test(host)
   if (!isOwn) {
     return `the host ${host} does not belong to the emulated AWS`
   }

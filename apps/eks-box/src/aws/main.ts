@@ -15,15 +15,7 @@ import {
 import { execa } from 'execa'
 import { ACCOUNT, operatorKeyPath, REGION, readBoxConfig } from 'shared/box'
 import { kubernetesVersion, pinnedVersion } from 'shared/tools'
-import {
-  AGENT_ADDRESS,
-  CLUSTER_NAME,
-  NODE_IP,
-  NODE_NAME,
-  oidcIssuer,
-  PORTS,
-  SERVICE_CIDR,
-} from '../cluster.ts'
+import { AGENT_ADDRESS, CLUSTER_NAME, CONTROL_PLANE_IP, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { kubectl } from '../components/kubectl.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
 import { EksException } from '../eks-api/exception.ts'
@@ -46,6 +38,7 @@ import { Credentials } from './credentials.ts'
 import { Emulator } from './emulator.ts'
 import { createGateway } from './gateway.ts'
 import { readAccountKeys } from './keys.ts'
+import { NodeGroupInstances } from './node-group-instances.ts'
 import { Principals } from './principals.ts'
 import type { AwsRequest } from './request.ts'
 import { assumeRoleWithWebIdentity, type WebIdentityOptions } from './web-identity.ts'
@@ -122,12 +115,9 @@ async function createClusterSecurityGroup(VpcId: string): Promise<string> {
   return GroupId
 }
 
-async function labelNode(labels: Readonly<Record<string, string | null>>): Promise<void> {
-  const args = Object.entries(labels).map(([name, value]) =>
-    value === null ? `${name}-` : `${name}=${value}`,
-  )
-  const [program, ...options] = kubectl(config, 'label', '--overwrite', `node/${NODE_NAME}`, ...args)
-  await execa(program, options)
+async function administer(...args: string[]): Promise<string> {
+  const [program, ...options] = kubectl(config, ...args)
+  return (await execa(program, options)).stdout
 }
 
 const roles = new Map<string, { readAt: number; rules: PolicyRule[] }>()
@@ -136,9 +126,9 @@ const roles = new Map<string, { readAt: number; rules: PolicyRule[] }>()
 async function clusterRoleRules(name: string): Promise<PolicyRule[]> {
   const cached = roles.get(name)
   if (cached !== undefined && Date.now() - cached.readAt < 30_000) return cached.rules
-  const [program, ...args] = kubectl(config, 'get', 'clusterrole', name, '--output=json')
-  const { stdout } = await execa(program, args)
-  const { rules } = JSON.parse(stdout) as { rules: PolicyRule[] }
+  const { rules } = JSON.parse(await administer('get', 'clusterrole', name, '--output=json')) as {
+    rules: PolicyRule[]
+  }
   roles.set(name, { readAt: Date.now(), rules })
   return rules
 }
@@ -147,18 +137,19 @@ await emulator.restore(() => {
   console.error('the emulator has ended or does not respond; exiting, to restore the account after a restart')
   process.exit(1)
 })
+const cluster = {
+  name: CLUSTER_NAME,
+  version: kubernetesVersion().slice(1).split('.').slice(0, 2).join('.'),
+  patchVersion: kubernetesVersion().slice(1),
+  endpoint: `https://127.0.0.1:${config.ports.api}`,
+  certificateAuthority: readFileSync(join(pki, 'ca.crt')).toString('base64'),
+  oidcIssuer: oidcIssuer(config),
+  serviceCidr: SERVICE_CIDR,
+}
 const eks = await buildEksApi(store, {
   account: ACCOUNT,
   region: REGION,
-  cluster: {
-    name: CLUSTER_NAME,
-    version: kubernetesVersion().slice(1).split('.').slice(0, 2).join('.'),
-    patchVersion: kubernetesVersion().slice(1),
-    endpoint: `https://127.0.0.1:${config.ports.api}`,
-    certificateAuthority: readFileSync(join(pki, 'ca.crt')).toString('base64'),
-    oidcIssuer: oidcIssuer(config),
-    serviceCidr: SERVICE_CIDR,
-  },
+  cluster,
   // The version that the box runs if it runs the program, otherwise a version that EKS has published.
   addons: new Map([
     ['vpc-cni', { type: 'networking', versions: ['v1.20.4-eksbuild.1'] }],
@@ -186,11 +177,19 @@ const eks = await buildEksApi(store, {
   deleteSecurityGroup: async (GroupId) => {
     await ec2.send(new DeleteSecurityGroupCommand({ GroupId }))
   },
-  labelNode,
+  fleet: new NodeGroupInstances({
+    endpoint,
+    region: REGION,
+    credentials: own,
+    cluster,
+    maxNodes: config.maxNodes,
+    readyTimeout: 2 * timeLimits(config).componentStart,
+    kubectl: administer,
+  }),
 })
 const webhooks = await buildWebhooks(store, {
   stsHosts: [
-    `${NODE_IP}:${PORTS.aws}`,
+    `${CONTROL_PLANE_IP}:${PORTS.aws}`,
     `127.0.0.1:${config.ports.aws}`,
     `localhost:${config.ports.aws}`,
     `sts.${REGION}.amazonaws.com`,
@@ -198,6 +197,7 @@ const webhooks = await buildWebhooks(store, {
   ],
   cluster: CLUSTER_NAME,
   verify: (request) => verify(request, TOKEN_LIFETIME),
+  changes: () => `${emulator.changes} ${store.changes}`,
   clusterRoleRules,
 })
 
@@ -233,7 +233,7 @@ const webIdentity: WebIdentityOptions = {
   credentials,
 }
 // The machine's port is forwarded to the loopback address, and pods reach only the node's.
-for (const host of ['127.0.0.1', NODE_IP]) {
+for (const host of ['127.0.0.1', CONTROL_PLANE_IP]) {
   const gateway = createGateway({
     authenticate: verifyAtGateway,
     eks: (request, { caller }) => callEksApi(eks, request, caller),

@@ -34,6 +34,7 @@ export interface Component {
   diagnoses: readonly Diagnosis[]
 }
 
+/** The components of the box, one process each. */
 export const COMPONENT_NAMES = [
   'etcd',
   'kube-apiserver',
@@ -44,11 +45,13 @@ export const COMPONENT_NAMES = [
   'aws',
   'postgres',
   'redis',
-  'containerd',
-  'kubelet',
-  'kube-proxy',
   'coredns',
   'metrics-server',
+  'nodes',
 ] as const
 
-export type ComponentName = (typeof COMPONENT_NAMES)[number]
+/** The components of each node. */
+export const NODE_COMPONENT_NAMES = ['containerd', 'kubelet', 'kube-proxy'] as const
+
+export type NodeComponentName = (typeof NODE_COMPONENT_NAMES)[number]
+export type ComponentName = (typeof COMPONENT_NAMES)[number] | NodeComponentName

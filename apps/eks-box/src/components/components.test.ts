@@ -6,9 +6,9 @@ import { parse, parseAllDocuments } from 'yaml'
 import {
   ADDONS_MANIFEST,
   CACHE_HOST,
+  CONTROL_PLANE_IP,
   DATABASE_HOST,
   DNS_SERVICE_IP,
-  NODE_IP,
   oidcIssuer,
   PORTS,
   SERVICE_CIDR,
@@ -96,7 +96,7 @@ t.test('pods use the address of the kube-dns Service', async (t) => {
   const service = manifests.find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'kube-dns')
   t.equal(service.spec.clusterIP, DNS_SERVICE_IP)
   for (const { endpoints } of manifests.filter(({ kind }) => kind === 'EndpointSlice')) {
-    t.strictSame(endpoints[0].addresses, [NODE_IP])
+    t.strictSame(endpoints[0].addresses, [CONTROL_PLANE_IP])
   }
 })
 
@@ -111,7 +111,7 @@ t.test('no two components are probed on the same port', async (t) => {
 t.test('CoreDNS resolves the database and the cache by AWS host names', async (t) => {
   t.match(flags('coredns').split(' '), [/coredns$/, '-conf', '/box/default/config/Corefile'])
   const corefile = named('coredns').files['/box/default/config/Corefile']
-  t.match(corefile, `${NODE_IP} ${DATABASE_HOST} ${CACHE_HOST}`)
+  t.match(corefile, `${CONTROL_PLANE_IP} ${DATABASE_HOST} ${CACHE_HOST}`)
   // With fewer than five dots (ndots), pods would try every domain of their search path first.
   for (const name of [DATABASE_HOST, CACHE_HOST]) t.ok(name.split('.').length > 5, name)
 })

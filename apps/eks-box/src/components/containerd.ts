@@ -1,30 +1,31 @@
 import { join } from 'node:path'
 import { type BoxConfig, ECR_REGISTRY } from 'shared/box'
 import { PAUSE_IMAGE, pauseArchivePath } from 'shared/tools'
-import { PORTS } from '../cluster.ts'
-import { boxPaths } from '../state-directory.ts'
+import { CONTROL_PLANE_IP, PORTS } from '../cluster.ts'
+import type { NodeSpec } from '../node/spec.ts'
+import { nodePaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 
-export function containerdSocket(config: BoxConfig): string {
-  return join(boxPaths(config).run, 'containerd.sock')
-}
+/** In the node's own /run, as on EKS. */
+export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock'
 
 /** The container runtime. Pulls from ECR's host go to the box's registry, so image references match production. */
-export function containerd(config: BoxConfig): Component {
-  const paths = boxPaths(config)
-  const socket = containerdSocket(config)
+export function containerd(config: BoxConfig, node: NodeSpec): Component {
+  const paths = nodePaths(config, node)
+  const socket = CONTAINERD_SOCKET
+  const registry = `http://${CONTROL_PLANE_IP}:${PORTS.registry}`
   const file = join(paths.config, 'containerd.toml')
   const certs = join(paths.config, 'certs.d')
   const cni = join(paths.config, 'cni')
   const text = (value: string) => JSON.stringify(value)
   return {
     name: 'containerd',
-    dependsOn: ['registry'],
+    dependsOn: [],
     command: ['containerd', '--config', file],
     files: {
       [file]: `version = 2
 root = ${text(join(paths.data, 'containerd'))}
-state = ${text(join(paths.run, 'containerd'))}
+state = "/run/containerd"
 disabled_plugins = ["io.containerd.internal.v1.opt"]
 
 [grpc]
@@ -49,9 +50,9 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 `,
       [join(certs, ECR_REGISTRY, 'hosts.toml')]:
         `# The box has no internet access, so there is no upstream for images that the registry lacks.
-server = "http://127.0.0.1:${PORTS.registry}"
+server = "${registry}"
 
-[host."http://127.0.0.1:${PORTS.registry}"]
+[host."${registry}"]
   capabilities = ["pull", "resolve"]
 `,
     },

@@ -2,7 +2,14 @@ import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
-import { ADDONS_MANIFEST, ADMISSION_PLUGINS, NODE_IP, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
+import {
+  ADDONS_MANIFEST,
+  ADMISSION_PLUGINS,
+  CONTROL_PLANE_IP,
+  oidcIssuer,
+  PORTS,
+  SERVICE_CIDR,
+} from '../cluster.ts'
 import { webhookManifest } from '../pod-identity/webhook.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
@@ -20,7 +27,7 @@ export function apiserver(config: BoxConfig): Component {
     dependsOn: ['etcd'],
     command: [
       programPath(config, 'kube-apiserver'),
-      `--advertise-address=${NODE_IP}`,
+      `--advertise-address=${CONTROL_PLANE_IP}`,
       `--secure-port=${PORTS.apiserver}`,
       `--tls-cert-file=${at('apiserver.crt')}`,
       `--tls-private-key-file=${at('apiserver.key')}`,

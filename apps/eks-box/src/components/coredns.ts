@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
-import { CACHE_HOST, DATABASE_HOST, NODE_IP, PORTS } from '../cluster.ts'
+import { CACHE_HOST, CONTROL_PLANE_IP, DATABASE_HOST, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 
@@ -18,11 +18,11 @@ export function coredns(config: BoxConfig): Component {
     command: [programPath(config, 'coredns'), '-conf', file, '-dns.port', String(PORTS.dns)],
     files: {
       [file]: `.:${PORTS.dns} {
-    bind ${NODE_IP}
+    bind ${CONTROL_PLANE_IP}
     errors
     ready 127.0.0.1:${PORTS.dnsReady}
     hosts {
-        ${NODE_IP} ${DATABASE_HOST} ${CACHE_HOST}
+        ${CONTROL_PLANE_IP} ${DATABASE_HOST} ${CACHE_HOST}
         no_reverse
         fallthrough
     }

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
+import type { NodeSpec } from '../node/spec.ts'
 import { aws, moto } from './aws.ts'
-import { COMPONENT_NAMES, type Component, type ComponentName } from './component.ts'
+import { COMPONENT_NAMES, type Component } from './component.ts'
 import { containerd } from './containerd.ts'
 import { apiserver, controllerManager, scheduler } from './control-plane.ts'
 import { coredns } from './coredns.ts'
@@ -11,11 +12,12 @@ import { etcd } from './etcd.ts'
 import { kubeProxy } from './kube-proxy.ts'
 import { kubelet } from './kubelet.ts'
 import { metricsServer } from './metrics-server.ts'
+import { nodes } from './nodes.ts'
 import { postgres } from './postgres.ts'
 import { redis } from './redis.ts'
 import { registry } from './registry.ts'
 
-const builders: Record<ComponentName, (config: BoxConfig) => Component> = {
+const builders: Record<(typeof COMPONENT_NAMES)[number], (config: BoxConfig) => Component> = {
   etcd,
   'kube-apiserver': apiserver,
   'kube-controller-manager': controllerManager,
@@ -25,15 +27,19 @@ const builders: Record<ComponentName, (config: BoxConfig) => Component> = {
   aws,
   postgres,
   redis,
-  containerd,
-  kubelet,
-  'kube-proxy': kubeProxy,
   coredns,
   'metrics-server': metricsServer,
+  nodes,
 }
 
+/** The components of the box. */
 export function components(config: BoxConfig): Component[] {
   return COMPONENT_NAMES.map((name) => builders[name](config))
+}
+
+/** The components of one node. */
+export function nodeComponents(config: BoxConfig, node: NodeSpec): Component[] {
+  return [containerd, kubelet, kubeProxy].map((build) => build(config, node))
 }
 
 /**

@@ -2,24 +2,25 @@ import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
-import { NODE_NAME, PORTS } from '../cluster.ts'
-import { boxPaths } from '../state-directory.ts'
+import { PORTS } from '../cluster.ts'
+import type { NodeSpec } from '../node/spec.ts'
+import { boxPaths, nodePaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 
 /** Routes Service addresses to pods, in iptables mode, the default of the EKS add-on. */
-export function kubeProxy(config: BoxConfig): Component {
-  const paths = boxPaths(config)
-  const file = join(paths.config, 'kube-proxy.yaml')
+export function kubeProxy(config: BoxConfig, node: NodeSpec): Component {
+  const file = join(nodePaths(config, node).config, 'kube-proxy.yaml')
   return {
     name: 'kube-proxy',
-    dependsOn: ['kube-apiserver'],
-    command: [programPath(config, 'kube-proxy'), `--config=${file}`, `--hostname-override=${NODE_NAME}`],
+    // It would wait for the Node for 30 s if it started first.
+    dependsOn: ['kubelet'],
+    command: [programPath(config, 'kube-proxy'), `--config=${file}`, `--hostname-override=${node.name}`],
     files: {
       [file]: stringify({
         apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
         kind: 'KubeProxyConfiguration',
         mode: 'iptables',
-        clientConnection: { kubeconfig: join(paths.kubeconfigs, 'kube-proxy.conf') },
+        clientConnection: { kubeconfig: join(boxPaths(config).kubeconfigs, 'kube-proxy.conf') },
         healthzBindAddress: `127.0.0.1:${PORTS.proxyHealth}`,
         metricsBindAddress: '127.0.0.1:10249',
         // The size of the connection table is a setting of the whole machine, and may be read-only.

@@ -1,60 +1,72 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
-import { REGION } from 'shared/box'
 import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
-import { DNS_SERVICE_IP, NODE_IP, NODE_NAME, NODE_ZONE, POD_SUBNET, PORTS } from '../cluster.ts'
-import { boxPaths } from '../state-directory.ts'
+import { DNS_SERVICE_IP, PORTS } from '../cluster.ts'
+import type { NodeSpec } from '../node/spec.ts'
+import { boxPaths, nodePaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
-import { containerdSocket } from './containerd.ts'
+import { CONTAINERD_SOCKET } from './containerd.ts'
 import { kubectl } from './kubectl.ts'
 
 /** Name prefix of the cgroups of every box. */
 export const CGROUP_PREFIX = 'eks-box-'
 
-/** Cgroup below which the kubelet creates the cgroups of pods. */
+/** Cgroup of a box, which contains those of its nodes. */
 export function cgroupRoot(config: BoxConfig): string {
   return `/${CGROUP_PREFIX}${config.name}`
 }
 
+/** Cgroup of a node, below which its kubelet creates the cgroups of pods. */
+export function nodeCgroup(config: BoxConfig, node: Pick<NodeSpec, 'instanceId'>): string {
+  return `${cgroupRoot(config)}/${node.instanceId}`
+}
+
 /** Runs the pods. They have routed addresses of the node's subnet, as with the VPC CNI plugin. */
-export function kubelet(config: BoxConfig): Component {
-  const paths = boxPaths(config)
+export function kubelet(config: BoxConfig, node: NodeSpec): Component {
+  const paths = nodePaths(config, node)
   const file = join(paths.config, 'kubelet.yaml')
   const resolvConf = join(paths.config, 'resolv.conf')
   return {
     name: 'kubelet',
-    dependsOn: ['kube-apiserver', 'containerd'],
+    dependsOn: ['containerd'],
     command: [
       programPath(config, 'kubelet'),
       `--config=${file}`,
-      `--kubeconfig=${join(paths.kubeconfigs, 'kubelet.conf')}`,
+      `--kubeconfig=${paths.kubeconfig}`,
       `--cert-dir=${join(paths.data, 'kubelet-pki')}`,
-      `--hostname-override=${NODE_NAME}`,
-      `--node-ip=${NODE_IP}`,
-      `--node-labels=topology.kubernetes.io/region=${REGION},topology.kubernetes.io/zone=${NODE_ZONE}`,
+      `--hostname-override=${node.name}`,
+      `--node-ip=${node.address}`,
+      `--provider-id=aws:///${node.zone}/${node.instanceId}`,
+      `--node-labels=${Object.entries(node.labels)
+        .map(([name, value]) => `${name}=${value}`)
+        .join(',')}`,
+      ...(node.taints.length === 0 ? [] : [`--register-with-taints=${node.taints.join(',')}`]),
     ],
     files: {
       [file]: stringify({
         apiVersion: 'kubelet.config.k8s.io/v1beta1',
         kind: 'KubeletConfiguration',
-        containerRuntimeEndpoint: `unix://${containerdSocket(config)}`,
+        containerRuntimeEndpoint: `unix://${CONTAINERD_SOCKET}`,
         authentication: {
           anonymous: { enabled: false },
           webhook: { enabled: true },
-          x509: { clientCAFile: join(paths.pki, 'ca.crt') },
+          x509: { clientCAFile: join(boxPaths(config).pki, 'ca.crt') },
         },
         authorization: { mode: 'Webhook' },
         clusterDNS: [DNS_SERVICE_IP],
         clusterDomain: 'cluster.local',
         resolvConf,
         cgroupDriver: 'cgroupfs',
-        cgroupRoot: cgroupRoot(config),
+        cgroupRoot: nodeCgroup(config, node),
+        maxPods: node.maxPods,
+        systemReserved: reservation(node.systemReserved),
+        kubeReserved: reservation(node.kubeReserved),
         failCgroupV1: false,
         failSwapOn: false,
         // The default is a directory of the machine, outside the box.
-        volumePluginDir: join(paths.run, 'volume-plugins'),
-        podLogsDir: join(paths.logs, 'pods'),
+        volumePluginDir: '/run/volume-plugins',
+        podLogsDir: '/var/log/pods',
         healthzBindAddress: '127.0.0.1',
         healthzPort: PORTS.kubeletHealth,
         // The disk is not the node's own: other files may fill it, so do not evict pods or delete images at 90 %.
@@ -76,8 +88,8 @@ export function kubelet(config: BoxConfig): Component {
               type: 'ptp',
               ipam: {
                 type: 'host-local',
-                dataDir: join(paths.run, 'ipam'),
-                ranges: [[{ subnet: POD_SUBNET }]],
+                dataDir: '/run/ipam',
+                ranges: [[{ subnet: node.podSubnet }]],
                 routes: [{ dst: '0.0.0.0/0' }],
               },
             },
@@ -89,7 +101,7 @@ export function kubelet(config: BoxConfig): Component {
       ),
     },
     probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.kubeletHealth}/healthz` },
-    afterReady: [kubectl(config, 'wait', '--for=condition=Ready', `node/${NODE_NAME}`, '--timeout=2s')],
+    afterReady: [kubectl(config, 'wait', '--for=condition=Ready', `node/${node.name}`, '--timeout=2s')],
     diagnoses: [
       {
         pattern: /can't get final child's PID from pipe/,
@@ -109,4 +121,8 @@ export function kubelet(config: BoxConfig): Component {
       },
     ],
   }
+}
+
+function reservation({ milliCpu, memoryMiB }: NodeSpec['kubeReserved']): Record<string, string> {
+  return { cpu: `${milliCpu}m`, memory: `${memoryMiB}Mi` }
 }

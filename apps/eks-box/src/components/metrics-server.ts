@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
-import { NODE_IP, PORTS } from '../cluster.ts'
+import { CONTROL_PLANE_IP, PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 import { kubectl } from './kubectl.ts'
@@ -12,10 +12,10 @@ export function metricsServer(config: BoxConfig): Component {
   const kubeconfig = join(paths.kubeconfigs, 'metrics-server.conf')
   return {
     name: 'metrics-server',
-    dependsOn: ['kube-apiserver', 'kubelet'],
+    dependsOn: ['kube-apiserver'],
     command: [
       programPath(config, 'metrics-server'),
-      `--bind-address=${NODE_IP}`,
+      `--bind-address=${CONTROL_PLANE_IP}`,
       `--secure-port=${PORTS.metricsServer}`,
       `--cert-dir=${join(paths.run, 'metrics-server')}`,
       `--kubeconfig=${kubeconfig}`,
@@ -28,7 +28,7 @@ export function metricsServer(config: BoxConfig): Component {
       '--metric-resolution=15s',
     ],
     files: {},
-    probe: { kind: 'http', url: `https://${NODE_IP}:${PORTS.metricsServer}/livez`, insecure: true },
+    probe: { kind: 'http', url: `https://${CONTROL_PLANE_IP}:${PORTS.metricsServer}/livez`, insecure: true },
     afterReady: [
       kubectl(
         config,

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
-import { DATABASE, NODE_IP, PORTS } from '../cluster.ts'
+import { CONTROL_PLANE_IP, DATABASE, PORTS } from '../cluster.ts'
 import { databasePasswordPath } from '../preparation/credentials.ts'
 import {
   asPostgres,
@@ -24,7 +24,7 @@ export function postgres(config: BoxConfig): Component {
     dependsOn: [],
     command: [...asPostgres, join(POSTGRES_PROGRAMS, 'postgres'), '-D', POSTGRES_DATA],
     files: {
-      [inData('postgresql.conf')]: `listen_addresses = '${NODE_IP}'
+      [inData('postgresql.conf')]: `listen_addresses = '${CONTROL_PLANE_IP}'
 port = ${PORTS.postgres}
 unix_socket_directories = '${POSTGRES_SOCKETS}'
 cluster_name = 'eks-box-${config.name}'

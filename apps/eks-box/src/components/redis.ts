@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
-import { NODE_IP, PORTS } from '../cluster.ts'
+import { CONTROL_PLANE_IP, PORTS } from '../cluster.ts'
 import { isInstalled } from '../packages.ts'
 import { cachePasswordPath } from '../preparation/credentials.ts'
 import { boxPaths } from '../state-directory.ts'
@@ -15,7 +15,7 @@ export function redis(config: BoxConfig): Component {
     dependsOn: [],
     command: [program(), file],
     files: {
-      [file]: `bind ${NODE_IP}
+      [file]: `bind ${CONTROL_PLANE_IP}
 port ${PORTS.redis}
 include ${cachePasswordPath(config)}
 maxmemory 64mb
@@ -26,7 +26,7 @@ dir ${paths.run}
 `,
     },
     // The probe has no password. A server that asks for one is ready.
-    probe: { kind: 'tcp', host: NODE_IP, port: PORTS.redis, send: 'PING\r\n', expect: '-NOAUTH' },
+    probe: { kind: 'tcp', host: CONTROL_PLANE_IP, port: PORTS.redis, send: 'PING\r\n', expect: '-NOAUTH' },
     diagnoses: [],
   }
 }

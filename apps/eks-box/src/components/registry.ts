@@ -21,7 +21,8 @@ export function registry(config: BoxConfig): Component {
         version: '0.1',
         log: { level: 'warn', accesslog: { disabled: true } },
         storage: { filesystem: { rootdirectory: join(paths.data, 'registry') }, delete: { enabled: true } },
-        http: { addr: `127.0.0.1:${PORTS.registry}` },
+        // The nodes pull from it. The router keeps pods away from it.
+        http: { addr: `:${PORTS.registry}` },
       }),
     },
     probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.registry}/v2/` },

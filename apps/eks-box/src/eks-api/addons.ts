@@ -181,7 +181,7 @@ export function addons({ app, store, options }: Api): void {
           ConfigurationValues: configurationValues,
           PodIdentityAssociations: podIdentityAssociations,
         }
-        return beginUpdate(state, 'AddonUpdate', params, addon.addonName)
+        return beginUpdate(state, 'AddonUpdate', params, { addon: addon.addonName })
       })
     },
   )

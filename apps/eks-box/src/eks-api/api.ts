@@ -9,6 +9,7 @@ import type {
 } from 'fastify'
 import type { Caller } from '../aws/caller.ts'
 import { EksException } from './exception.ts'
+import type { NodeGroupFleet } from './node-group-fleet.ts'
 import type { Store } from './store.ts'
 
 /**
@@ -54,8 +55,7 @@ export interface EksApiOptions {
   describeSubnets: (ids: readonly string[]) => Promise<{ id: string; vpcId: string; zone: string }[]>
   createClusterSecurityGroup: (vpcId: string) => Promise<string>
   deleteSecurityGroup: (id: string) => Promise<void>
-  /** Sets labels of the box's node; null removes a label. */
-  labelNode: (labels: Readonly<Record<string, string | null>>) => Promise<void>
+  fleet: NodeGroupFleet
 }
 
 /** The dependencies of each group of operations. */

@@ -94,6 +94,7 @@ t.test(
           stsHosts: [host],
           cluster: name,
           verify: verifyToken,
+          changes: () => '',
           clusterRoleRules: async () => [],
         })
         t.teardown(() => webhooks.close())

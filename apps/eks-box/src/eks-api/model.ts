@@ -100,12 +100,21 @@ export const AssociateEncryptionConfig = members({ ...token, encryptionConfig: E
 export interface Internal {
   /** Token of the request that created the resource, to recognise retries. */
   clientRequestToken?: string
-  /** When the current transition completes, in milliseconds since 1970. */
+  /** When the current transition completes, in milliseconds since 1970; undefined while that is unknown. */
   settlesAt?: number
+  /** What an update took away from the nodes of a group. */
+  removed?: { labels: string[]; taints: { key: string; effect: string }[] }
 }
 
 interface Transitioning extends Internal {
   status: 'CREATING' | 'ACTIVE' | 'UPDATING' | 'DELETING'
+}
+
+/** A problem of a node group, as EKS reports it. */
+export interface Issue {
+  code: string
+  message: string
+  resourceIds: string[]
 }
 
 /** The cluster's stored settings. Its version and endpoint are not stored, because a newer box may have others. */
@@ -129,11 +138,11 @@ export interface Cluster extends Transitioning {
 
 export interface Update extends Internal {
   id: string
-  status: 'InProgress' | 'Successful'
+  status: 'InProgress' | 'Successful' | 'Failed'
   type: string
   params: { type: string; value: string }[]
   createdAt: number
-  errors: never[]
+  errors: { errorCode: string; errorMessage: string }[]
   /** Name of the updated node group or add-on; undefined for an update of the cluster. */
   of?: string
 }
@@ -311,7 +320,8 @@ export const UpdateNodegroupVersion = members({
   force: optional(Type.Boolean()),
 })
 
-export interface Nodegroup extends Transitioning {
+export interface Nodegroup extends Internal {
+  status: Transitioning['status'] | 'CREATE_FAILED' | 'DEGRADED'
   nodegroupName: string
   nodegroupArn: string
   clusterName: string
@@ -331,7 +341,7 @@ export interface Nodegroup extends Transitioning {
   updateConfig: Static<typeof UpdateConfig>
   nodeRepairConfig: Static<typeof NodeRepair>
   launchTemplate?: Static<typeof LaunchTemplate>
-  resources: { autoScalingGroups: never[] }
-  health: { issues: never[] }
+  resources: { autoScalingGroups: { name: string }[] }
+  health: { issues: Issue[] }
   tags: Static<typeof Tags>
 }

@@ -1,4 +1,7 @@
 import t from 'tap'
+import { FleetError } from './node-group-fleet.ts'
+import { buildEksApi } from './server.ts'
+import { Store } from './store.ts'
 import { name, role, startCluster } from './testing.ts'
 
 const groups = `/clusters/${name}/node-groups`
@@ -49,7 +52,7 @@ t.test('node groups that EKS would refuse are refused', async (t) => {
       body: { message },
     })
   }
-  t.strictSame(api.node, {})
+  t.strictSame(api.fleet.converged, [])
 })
 
 t.test('the name of a node group is unique', async (t) => {
@@ -63,45 +66,77 @@ t.test('the name of a node group is unique', async (t) => {
   })
 })
 
-t.test('the box’s node has the labels of the newest group', async (t) => {
+t.test('a group is ACTIVE when its nodes are ready, and gone when they are', async (t) => {
   const api = await startCluster(t)
-  const systemLabels = {
-    role: 'system',
-    'eks.amazonaws.com/nodegroup': 'system',
-    'eks.amazonaws.com/capacityType': 'ON_DEMAND',
-  }
+  const { promise, resolve } = Promise.withResolvers<string>()
+  const { converge } = api.options.fleet
+  api.options.fleet.converge = () => promise
   await api.post(groups, system)
-  t.strictSame(api.node, systemLabels)
-  await api.post(groups, { ...system, nodegroupName: 'spot', labels: { pool: 'b' }, capacityType: 'SPOT' })
-  t.strictSame(api.node, {
-    pool: 'b',
-    'eks.amazonaws.com/nodegroup': 'spot',
-    'eks.amazonaws.com/capacityType': 'SPOT',
-  })
   api.wait()
-  await api.post(`${groups}/spot/update-config`, {
-    labels: { addOrUpdateLabels: { tier: '1' }, removeLabels: ['pool'] },
-  })
-  t.match(api.node, { tier: '1', pool: undefined })
+  t.equal((await api.get(`${groups}/system`)).body.nodegroup.status, 'CREATING', 'nodes are not ready yet')
+  resolve('eks-1')
+  await promise
   api.wait()
-  await api.delete(`${groups}/spot`)
-  t.strictSame(api.node, systemLabels)
+  t.match((await api.get(`${groups}/system`)).body.nodegroup, {
+    status: 'ACTIVE',
+    resources: { autoScalingGroups: [{ name: 'eks-1' }] },
+  })
+  api.options.fleet.converge = converge
+  await api.post(`${groups}/system/update-config`, {
+    labels: { addOrUpdateLabels: { tier: '1' }, removeLabels: ['role'] },
+  })
+  t.match(api.fleet.converged, [{ labels: { tier: '1' }, removed: { labels: ['role'] } }])
+  api.wait()
+  t.notHas((await api.get(`${groups}/system`)).body.nodegroup, { removed: {} })
   await api.delete(`${groups}/system`)
-  t.strictSame(api.node, {})
+  t.strictSame(api.fleet.removed, ['system'])
+  api.wait()
+  t.strictSame((await api.get(groups)).body.nodegroups, [])
 })
 
-t.test('a group is not created when the node cannot be labelled', async (t) => {
+t.test(
+  'a group whose instances cannot be launched is CREATE_FAILED, says why and can be deleted',
+  async (t) => {
+    const api = await startCluster(t)
+    t.capture(console, 'error')
+    api.fleet.failure = new FleetError('AsgInstanceLaunchFailures', 'InsufficientInstanceCapacity')
+    await api.post(groups, system)
+    t.match((await api.get(`${groups}/system`)).body.nodegroup, {
+      status: 'CREATE_FAILED',
+      health: { issues: [{ code: 'AsgInstanceLaunchFailures', message: 'InsufficientInstanceCapacity' }] },
+    })
+    t.equal((await api.delete(`${groups}/system`)).status, 200)
+  },
+)
+
+t.test('an update that fails says why, and the group is DEGRADED', async (t) => {
   const api = await startCluster(t)
   t.capture(console, 'error')
-  api.options.labelNode = async () => {
-    throw new Error('the API server is unavailable')
-  }
-  t.match(await api.post(groups, system), {
-    status: 500,
-    type: 'ServerException',
-    body: { message: 'the API server is unavailable' },
+  await api.post(groups, system)
+  api.wait()
+  api.fleet.failure = new FleetError('NodeCreationFailure', 'no node has joined')
+  const { body } = await api.post(`${groups}/system/update-config`, { scalingConfig: { desiredSize: 1 } })
+  const update = await api.get(`/clusters/${name}/updates/${body.update.id}?nodegroupName=system`)
+  t.match(update.body.update, { status: 'Failed', errors: [{ errorCode: 'NodeCreationFailure' }] })
+  t.equal((await api.get(`${groups}/system`)).body.nodegroup.status, 'DEGRADED')
+})
+
+t.test('a restart continues the transition of a group', async (t) => {
+  const api = await startCluster(t)
+  api.options.fleet.converge = () => new Promise(() => {})
+  await api.post(groups, system)
+  const asked: string[] = []
+  await buildEksApi(new Store(api.stateFile), {
+    ...api.options,
+    fleet: {
+      converge: async ({ nodegroupName }) => {
+        asked.push(nodegroupName)
+        return 'eks-1'
+      },
+      remove: async () => {},
+    },
   })
-  t.strictSame((await api.get(groups)).body.nodegroups, [])
+  t.strictSame(asked, ['system'])
 })
 
 t.test('a node role has an access entry while a group uses it', async (t) => {

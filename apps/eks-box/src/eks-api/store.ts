@@ -42,6 +42,7 @@ const empty = (): State => ({
 export class Store {
   readonly #file: string
   #state: State
+  #changes = 0
 
   constructor(file: string) {
     this.#file = file
@@ -71,9 +72,15 @@ export class Store {
     return this.#state
   }
 
+  /** Number of changes since the start. */
+  get changes(): number {
+    return this.#changes
+  }
+
   /** Changes the state, and writes it to the file before it returns. */
   change<Result>(action: (state: State) => Result): Result {
     const result = action(this.state)
+    this.#changes++
     mkdirSync(dirname(this.#file), { recursive: true })
     writeFileSync(`${this.#file}.new`, JSON.stringify(this.#state, null, 2))
     renameSync(`${this.#file}.new`, this.#file)
@@ -139,7 +146,7 @@ function read(file: string): State {
 
 /** A resource in the form of a response, without its internal fields. */
 export function toResponse<Resource extends Internal>(resource: Resource): Omit<Resource, keyof Internal> {
-  const { settlesAt: _settlesAt, clientRequestToken: _token, ...response } = resource
+  const { settlesAt: _settlesAt, clientRequestToken: _token, removed: _removed, ...response } = resource
   return response
 }
 

@@ -7,6 +7,8 @@ import type { AwsRequest } from '../aws/request.ts'
 import type { Signer } from '../aws/testing.ts'
 import { CALLER_HEADER, type EksApiOptions } from './api.ts'
 import { EksException } from './exception.ts'
+import type { Nodegroup } from './model.ts'
+import type { FleetError } from './node-group-fleet.ts'
 import { buildEksApi } from './server.ts'
 import { Store } from './store.ts'
 import { TOKEN_LIFETIME } from './token.ts'
@@ -69,10 +71,19 @@ export const minimalCluster = {
   accessConfig: { authenticationMode: 'API' },
 }
 
+/** A fleet whose nodes are ready at once, unless it has a `failure`. */
+export interface TestFleet {
+  /** The groups as they were when they had to converge. */
+  converged: Nodegroup[]
+  /** Names of the removed groups. */
+  removed: string[]
+  failure?: FleetError
+}
+
 /** The API over a fake account with two subnets in one VPC and a third in another. */
 export async function startApi(t: Test) {
   const stateFile = join(t.testdir(), 'eks.json')
-  const node: Record<string, string> = {}
+  const fleet: TestFleet = { converged: [], removed: [] }
   const securityGroups = new Set<string>()
   const zones: Record<string, { vpcId: string; zone: string }> = {
     'subnet-a': { vpcId: 'vpc-1', zone: 'eu-central-1a' },
@@ -111,11 +122,15 @@ export async function startApi(t: Test) {
     deleteSecurityGroup: async (id) => {
       securityGroups.delete(id)
     },
-    labelNode: async (labels) => {
-      for (const [label, value] of Object.entries(labels)) {
-        if (value === null) delete node[label]
-        else node[label] = value
-      }
+    fleet: {
+      converge: async (group) => {
+        fleet.converged.push(structuredClone(group))
+        if (fleet.failure !== undefined) throw fleet.failure
+        return `eks-${group.nodegroupName}`
+      },
+      remove: async ({ nodegroupName }) => {
+        fleet.removed.push(nodegroupName)
+      },
     },
   }
   const store = new Store(stateFile)
@@ -151,8 +166,8 @@ export async function startApi(t: Test) {
     options,
     store,
     stateFile,
-    /** Labels of the box's node. */
-    node,
+    /** What the fleet of the node groups was asked for. */
+    fleet,
     securityGroups,
     /** Advances the clock until every transition is complete. */
     wait: () => {

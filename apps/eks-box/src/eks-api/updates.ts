@@ -50,14 +50,15 @@ export function updates({ app, store }: Api): void {
  * Records an update that begins now.
  *
  * @param params the changed settings, by the parameter types of the service model.
- * @param of name of the updated node group or add-on; undefined for the cluster.
+ * @param of the updated node group or add-on; undefined for the cluster. The update of a node group lasts until
+ * `settleUpdates` or `failUpdates`.
  * @returns the response to the request that began the update.
  */
 export function beginUpdate(
   state: State,
   type: string,
   params: Readonly<Record<string, unknown>>,
-  of?: string,
+  of?: { nodeGroup: string } | { addon: string },
 ) {
   const update: Update = {
     id: randomUUID(),
@@ -68,11 +69,30 @@ export function beginUpdate(
       .map(([type, value]) => ({ type, value: typeof value === 'string' ? value : JSON.stringify(value) })),
     createdAt: now(),
     errors: [],
-    settlesAt: settlesAt(),
-    ...(of === undefined ? {} : { of }),
+    ...(of !== undefined && 'nodeGroup' in of ? { of: of.nodeGroup } : { settlesAt: settlesAt() }),
+    ...(of !== undefined && 'addon' in of ? { of: of.addon } : {}),
   }
   state.updates.push(update)
   return { update: toUpdateResponse(update) }
+}
+
+/** Completes the updates of a node group. */
+export function settleUpdates(state: State, nodeGroup: string): void {
+  for (const update of pending(state, nodeGroup)) update.settlesAt = settlesAt()
+}
+
+/** Ends the updates of a node group with an error. */
+export function failUpdates(state: State, nodeGroup: string, errorCode: string, errorMessage: string): void {
+  for (const update of pending(state, nodeGroup)) {
+    update.status = 'Failed'
+    update.errors = [{ errorCode, errorMessage }]
+  }
+}
+
+function pending({ updates }: State, nodeGroup: string): Update[] {
+  return updates.filter(
+    ({ of, status, settlesAt }) => of === nodeGroup && status === 'InProgress' && settlesAt === undefined,
+  )
 }
 
 function toUpdateResponse(update: Update) {

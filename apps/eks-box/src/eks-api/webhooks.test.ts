@@ -22,6 +22,7 @@ async function start(t: Test, changed: Partial<WebhookOptions> = {}) {
     stsHosts: ['sts.eu-central-1.amazonaws.com'],
     cluster: name,
     verify: verifyToken,
+    changes: () => '1',
     clusterRoleRules: async () => view,
     ...changed,
   })

@@ -20,6 +20,8 @@ export interface WebhookOptions {
    * @throws Error with the reason why the signature is invalid.
    */
   verify: (request: AwsRequest) => Promise<{ caller: Caller; accessKeyId: string }>
+  /** A value that differs after every change of the account. The component `nodes` asks for it. */
+  changes: () => string
   /** The rules of a ClusterRole. */
   clusterRoleRules: (name: string) => Promise<readonly PolicyRule[]>
 }
@@ -45,6 +47,8 @@ export async function buildWebhooks(store: Store, options: WebhookOptions): Prom
   const app = fastify().setValidatorCompiler(TypeBoxValidatorCompiler).withTypeProvider<TypeBoxTypeProvider>()
 
   app.get('/healthz', async () => 'ok')
+
+  app.get('/changes', async () => options.changes())
 
   app.post('/authenticate', { schema: { body: TokenReview } }, async ({ body }) => {
     const review = (status: object) => ({

@@ -7,7 +7,8 @@ import { type BoxConfig, readBoxConfig } from 'shared/box'
 import { ActionableError, tolerateLostOutput } from 'shared/errors'
 import { PORTS, SERVICE_NODE_PORT } from '../cluster.ts'
 import { components } from '../components/index.ts'
-import { prepareNode } from '../node/node.ts'
+import { prepareBox } from '../node/machine.ts'
+import { readNodes } from '../node/status.ts'
 import { writeWebhookManifest } from '../pod-identity/webhook.ts'
 import { ensureCertificates } from '../preparation/certificates.ts'
 import { ensureCredentials } from '../preparation/credentials.ts'
@@ -26,12 +27,29 @@ export type InnerEvent =
 /** Messages from the host process to the inner process. The listening socket is sent along with `port`. */
 export type HostCommand = { kind: 'port'; port: keyof BoxConfig['ports'] } | { kind: 'stop' }
 
-/** The port inside the box to which each port of the machine's loopback is forwarded. */
-const destinations: Record<keyof BoxConfig['ports'], number> = {
-  api: PORTS.apiserver,
-  registry: PORTS.registry,
-  service: SERVICE_NODE_PORT,
-  aws: PORTS.aws,
+interface Destination {
+  host: string
+  port: number
+}
+
+/** Where each port of the machine's loopback leads inside the box. */
+const destinations: Record<keyof BoxConfig['ports'], () => Promise<Destination | undefined>> = {
+  api: async () => ({ host: '127.0.0.1', port: PORTS.apiserver }),
+  registry: async () => ({ host: '127.0.0.1', port: PORTS.registry }),
+  aws: async () => ({ host: '127.0.0.1', port: PORTS.aws }),
+  service: nextNode,
+}
+
+let connections = 0
+
+/** The NodePort of the service on each ready node in turn; undefined when there is none. */
+async function nextNode(): Promise<Destination | undefined> {
+  const nodes = await readNodes(config)
+  const ready = nodes.filter(({ components }) =>
+    components.some(({ name, state }) => name === 'kube-proxy' && state === 'ready'),
+  )
+  const node = ready.filter(({ state }) => state !== 'stopping')[connections++ % Math.max(ready.length, 1)]
+  return node === undefined ? undefined : { host: node.address, port: SERVICE_NODE_PORT }
 }
 
 function report(event: InnerEvent): void {
@@ -42,9 +60,15 @@ function report(event: InnerEvent): void {
  * Forwards connections of `listener`, which the host process opened outside the box, to a port inside it. A socket
  * stays in the network namespace in which it was created, so the machine needs no bridge, route or packet rule.
  */
-function forward(listener: Server, port: number): void {
-  listener.on('connection', (outer: Socket) => {
-    const inner = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
+function forward(listener: Server, find: () => Promise<Destination | undefined>): void {
+  listener.on('connection', async (outer: Socket) => {
+    outer.on('error', () => outer.destroy())
+    const destination = await find().catch(() => undefined)
+    if (destination === undefined || outer.destroyed) {
+      outer.resetAndDestroy()
+      return
+    }
+    const inner = connect({ ...destination, allowHalfOpen: true })
     outer.allowHalfOpen = true
     outer.pipe(inner).pipe(outer)
     outer.on('error', () => inner.destroy())
@@ -85,7 +109,7 @@ if (!process.connected) process.exit(1)
 process.on('SIGINT', () => {})
 
 try {
-  await prepareNode(config)
+  await prepareBox(config)
   await ensureCertificates(config)
   await writeWebhookManifest(config)
   await ensureCredentials(config)

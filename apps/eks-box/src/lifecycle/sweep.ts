@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises'
 import type { BoxConfig } from 'shared/box'
 import { CGROUP_PREFIX, cgroupRoot } from '../components/kubelet.ts'
 import { findCgroups, removeCgroups, restoreControllers } from '../node/cgroups.ts'
-import { removeMountPoints } from '../node/node.ts'
+import { removeMountPoints } from '../node/machine.ts'
 import { boxPaths } from '../state-directory.ts'
 
 /**

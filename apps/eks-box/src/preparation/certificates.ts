@@ -1,12 +1,12 @@
 import { X509Certificate } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { execa } from 'execa'
 import { type BoxConfig, kubeconfigPath } from 'shared/box'
 import { kubernetesVersion, programPath } from 'shared/tools'
 import { parse, stringify } from 'yaml'
-import { CLUSTER_NAME, NODE_IP, NODE_NAME, PORTS, SERVICE_CIDR } from '../cluster.ts'
+import { CLUSTER_NAME, CONTROL_PLANE_IP, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
 
 /** Kubeconfigs with client certificates, in addition to those that kubeadm creates in its own phases. */
@@ -40,7 +40,7 @@ export async function ensureCertificates(config: BoxConfig): Promise<void> {
     await writeFile(file, settings)
     const kubeadm = programPath(config, 'kubeadm')
     await execa(kubeadm, ['init', 'phase', 'certs', 'all', '--config', file])
-    for (const component of ['controller-manager', 'scheduler', 'kubelet']) {
+    for (const component of ['controller-manager', 'scheduler']) {
       await execa(kubeadm, [
         ...['init', 'phase', 'kubeconfig', component],
         ...['--config', file, '--kubeconfig-dir', kubeconfigs],
@@ -56,6 +56,16 @@ export async function ensureCertificates(config: BoxConfig): Promise<void> {
     await writeFile(complete, inputs)
   }
   await writeOperatorKubeconfig(config, join(kubeconfigs, 'admin.conf'))
+}
+
+/** Writes the kubeconfig of a node's kubelet to `path`, with a new certificate for the node's own user. */
+export async function writeNodeKubeconfig(config: BoxConfig, node: string, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const { stdout } = await execa(programPath(config, 'kubeadm'), [
+    ...['kubeconfig', 'user', '--config', join(boxPaths(config).config, 'kubeadm.yaml')],
+    ...['--client-name', `system:node:${node}`, '--org', 'system:nodes'],
+  ])
+  await writeFile(path, stdout, { mode: 0o600 })
 }
 
 /** Whether all certificates exist, were made from `inputs`, and do not expire soon. */
@@ -86,8 +96,8 @@ function kubeadmConfig(pki: string): string {
     {
       apiVersion: 'kubeadm.k8s.io/v1beta4',
       kind: 'InitConfiguration',
-      localAPIEndpoint: { advertiseAddress: NODE_IP, bindPort: PORTS.apiserver },
-      nodeRegistration: { name: NODE_NAME },
+      localAPIEndpoint: { advertiseAddress: CONTROL_PLANE_IP, bindPort: PORTS.apiserver },
+      nodeRegistration: { name: 'control-plane' },
     },
     {
       apiVersion: 'kubeadm.k8s.io/v1beta4',

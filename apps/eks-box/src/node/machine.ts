@@ -3,8 +3,8 @@ import { mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import type { BoxConfig } from 'shared/box'
-import { AGENT_ADDRESS, NODE_IP, SERVICE_CIDR } from '../cluster.ts'
-import { boxPaths } from '../state-directory.ts'
+import { boxPaths, type NodePaths } from '../state-directory.ts'
+import { prepareRouter } from './router.ts'
 
 /**
  * Directories that a node's programs use regardless of their settings: libcni caches results in the first, and the
@@ -28,27 +28,30 @@ export const KUBELET_SYSCTLS: Readonly<Record<string, number>> = {
   'kernel/keys/root_maxbytes': 25_000_000,
 }
 
+/** Private directories of a process tree, mounted over those of the machine. */
+interface Mounts {
+  log: string
+  cni: string
+  kubelet: string
+}
+
 /**
- * Sets up the node in this process's mount and network namespaces: private run-time directories, the node's addresses
- * and a route to Service addresses. The rest of the machine sees none of it.
+ * Sets up this process's mount and network namespaces as the box's: private run-time directories, and the addresses of
+ * the control plane. The rest of the machine sees none of it.
  */
-export async function prepareNode(config: BoxConfig): Promise<void> {
+export async function prepareBox(config: BoxConfig): Promise<void> {
   const paths = boxPaths(config)
   // Sockets, network namespaces and addresses of pods do not survive a restart.
   await rm(paths.run, { recursive: true, force: true })
-  const varLog = join(paths.logs, 'var-log')
-  const varLibCni = join(paths.run, 'cni')
-  const varLibKubelet = join(paths.data, 'kubelet')
   const sysctls = join(paths.run, 'sysctl')
-  for (const directory of [paths.run, paths.home, paths.config, varLog, varLibCni, varLibKubelet, sysctls]) {
+  for (const directory of [paths.run, paths.home, paths.config, sysctls]) {
     await mkdir(directory, { recursive: true })
   }
-  await execa('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'eks-box', '/run'])
-  // In the machine's /dev/shm, the shared memory of a killed database would stay behind.
-  await execa('mount', ['-t', 'tmpfs', '-o', 'mode=1777', 'eks-box', '/dev/shm'])
-  await execa('mount', ['--bind', varLog, '/var/log'])
-  await execa('mount', ['--bind', varLibCni, '/var/lib/cni'])
-  await execa('mount', ['--bind', varLibKubelet, '/var/lib/kubelet'])
+  await mountPrivate({
+    log: join(paths.logs, 'var-log'),
+    cni: join(paths.run, 'cni'),
+    kubelet: join(paths.run, 'kubelet'),
+  })
   for (const [name, value] of Object.entries(KUBELET_SYSCTLS)) {
     const setting = join('/proc/sys', name)
     if (!existsSync(setting)) continue
@@ -56,17 +59,31 @@ export async function prepareNode(config: BoxConfig): Promise<void> {
     await writeFile(file, `${value}\n`)
     await execa('mount', ['--bind', file, setting])
   }
-  // Mount propagation into pods needs shared mounts, which systemd provides on a real node. They are shared within the
-  // box only, because `unshare` makes its mount namespace private.
-  await execa('mount', ['--make-rshared', '/'])
-
   await execa('ip', ['link', 'set', 'lo', 'up'])
-  await execa('ip', ['address', 'add', `${NODE_IP}/32`, 'dev', 'lo'])
-  // Pods send packets for this link-local address along their default route, to the node.
-  await execa('ip', ['address', 'add', `${AGENT_ADDRESS}/32`, 'dev', 'lo'])
-  // Packets of host processes need a route before kube-proxy's rules apply to them.
-  await execa('ip', ['route', 'add', SERVICE_CIDR, 'dev', 'lo', 'src', NODE_IP])
-  await writeFile('/proc/sys/net/ipv4/ip_forward', '1')
+  await prepareRouter()
+}
+
+/** Sets up this process's namespaces as those of a node: private run-time directories, which survive a restart. */
+export async function prepareNode(paths: NodePaths): Promise<void> {
+  await mountPrivate({ log: paths.varLog, cni: '/run/cni', kubelet: paths.kubelet })
+  await execa('ip', ['link', 'set', 'lo', 'up'])
+}
+
+async function mountPrivate({ log, cni, kubelet }: Mounts): Promise<void> {
+  await execa('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'eks-box', '/run'])
+  // In the machine's /dev/shm, the shared memory of a killed database would stay behind.
+  await execa('mount', ['-t', 'tmpfs', '-o', 'mode=1777', 'eks-box', '/dev/shm'])
+  for (const [source, target] of [
+    [log, '/var/log'],
+    [cni, '/var/lib/cni'],
+    [kubelet, '/var/lib/kubelet'],
+  ] as const) {
+    await mkdir(source, { recursive: true })
+    await execa('mount', ['--bind', source, target])
+  }
+  // Mount propagation into pods needs shared mounts, which systemd provides on a real node. They are shared within
+  // these namespaces only, because `unshare` makes its mount namespace private.
+  await execa('mount', ['--make-rshared', '/'])
 }
 
 /** Creates missing mount points, and marks them as created by a box. */

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { createMountPoints, removeMountPoints } from './node.ts'
+import { createMountPoints, removeMountPoints } from './machine.ts'
 
 t.test('only mount points that a box created and nobody else uses are removed', async (t) => {
   const root = t.testdir({ existing: {} })

@@ -1,0 +1,194 @@
+/**
+ * The component `nodes`: makes each instance of the emulated EC2 that belongs to the cluster a node, and removes the
+ * Node objects of instances that no longer exist, as EKS's cloud controller does.
+ */
+import { readFileSync } from 'node:fs'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { EC2Client } from '@aws-sdk/client-ec2'
+import { DescribeAccessEntryCommand, EKSClient } from '@aws-sdk/client-eks'
+import { GetInstanceProfileCommand, IAMClient } from '@aws-sdk/client-iam'
+import { execa } from 'execa'
+import { REGION, readBoxConfig } from 'shared/box'
+import { tolerateLostOutput } from 'shared/errors'
+import { readAccountKeys } from '../aws/keys.ts'
+import { CLUSTER_NAME, PORTS } from '../cluster.ts'
+import { kubectl } from '../components/kubectl.ts'
+import { accountKeysPath } from '../preparation/credentials.ts'
+import { boxPaths, nodePaths } from '../state-directory.ts'
+import { type ClusterInstance, ClusterInstances } from './ec2.ts'
+import { freePodSubnet } from './pod-subnets.ts'
+import { RunningNode } from './running-node.ts'
+import { exceeds, type MachineSize, nodeSpec } from './spec.ts'
+import { type NodeStatus, writeNodes } from './status.ts'
+
+/** Interval at which the account is checked for changes, in milliseconds. The check itself is a counter's value. */
+const interval = 500
+
+tolerateLostOutput()
+const config = readBoxConfig(process.env)
+const keys = await readAccountKeys(accountKeysPath(config))
+const options = {
+  endpoint: `http://127.0.0.1:${PORTS.aws}`,
+  region: REGION,
+  credentials: { accessKeyId: 'box', secretAccessKey: keys.secretOf('box') },
+}
+const eks = new EKSClient(options)
+const iam = new IAMClient(options)
+const instances = new ClusterInstances(new EC2Client(options), CLUSTER_NAME)
+
+const running = new Map<string, RunningNode>()
+/** Nodes that cannot start, by instance id, with the reason. */
+const refused = new Map<string, string>()
+const stopping = new AbortController()
+
+let writing: Promise<void> = Promise.resolve()
+function publish(): void {
+  const nodes = () => [...running.values()].map(({ status }): NodeStatus => status)
+  writing = writing
+    .then(() => writeNodes(config, nodes()))
+    // On a full disk the report becomes outdated, but the nodes keep running.
+    .catch((error: unknown) => console.error('the status of the nodes cannot be written:', error))
+}
+
+/** The size of this machine, as the kubelet sees it. */
+function machineSize(): MachineSize {
+  const kib = /^MemTotal:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]
+  return { processors: availableParallelism(), memoryMiB: Math.floor(Number(kib) / 1024) }
+}
+
+/**
+ * Verifies that the instance's role may join the cluster: on EKS, the kubelet authenticates with it.
+ *
+ * @throws Error with the reason why it may not.
+ */
+async function verifyRole(profile: string | undefined): Promise<void> {
+  if (profile === undefined) throw new Error('it has no instance profile')
+  const { InstanceProfile } = await iam.send(
+    new GetInstanceProfileCommand({ InstanceProfileName: profile.split('/').at(-1) }),
+  )
+  const principalArn = InstanceProfile?.Roles?.[0]?.Arn
+  if (principalArn === undefined) throw new Error(`instance profile ${profile} has no role`)
+  const { accessEntry } = await eks.send(
+    new DescribeAccessEntryCommand({ clusterName: CLUSTER_NAME, principalArn }),
+  )
+  if (accessEntry?.type !== 'EC2_LINUX')
+    throw new Error(`the access entry of ${principalArn} is not for nodes`)
+}
+
+/** The pods' addresses of an instance, which it keeps for its life. */
+async function podSubnet(id: string, data: string, subnet: string): Promise<string> {
+  const file = join(data, 'pod-subnet')
+  const known = await readFile(file, 'utf8').catch(() => undefined)
+  if (known !== undefined) return known
+  const others = [...running].filter(([other]) => other !== id).map(([, { spec }]) => spec.podSubnet)
+  const chosen = freePodSubnet(subnet, new Set(others))
+  await mkdir(data, { recursive: true })
+  await writeFile(file, chosen)
+  return chosen
+}
+
+async function start(instance: ClusterInstance): Promise<void> {
+  try {
+    await verifyRole(instance.profile)
+    const details = await instance.details()
+    const machine = machineSize()
+    const reason = exceeds(details.type, machine)
+    if (reason !== undefined) throw new Error(reason)
+    const { data } = nodePaths(config, { instanceId: details.id, name: details.dnsName })
+    const subnet = await podSubnet(details.id, data, details.subnet)
+    running.set(instance.id, new RunningNode(config, nodeSpec(details, subnet, machine, REGION), publish))
+    refused.delete(instance.id)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    if (refused.get(instance.id) !== reason) {
+      console.error(`instance ${instance.id} does not join the cluster: ${reason}`)
+    }
+    refused.set(instance.id, reason)
+  }
+}
+
+/** Ends a node whose instance was stopped or terminated. */
+async function end(id: string, node: RunningNode, isTerminated: boolean): Promise<void> {
+  if (isTerminated) await node.terminate()
+  else await node.stop()
+  running.delete(id)
+  if (isTerminated) await deleteNode(node.spec.name)
+  publish()
+}
+
+async function deleteNode(name: string): Promise<void> {
+  const [program, ...args] = kubectl(config, 'delete', 'node', name, '--ignore-not-found', '--wait=false')
+  await execa(program, args)
+}
+
+/** Removes the Node objects and the disks of instances that ended while this component did not run. */
+async function collectGarbage(live: ReadonlySet<string>): Promise<void> {
+  const [program, ...args] = kubectl(config, 'get', 'nodes', '--output=json')
+  const { items } = JSON.parse((await execa(program, args)).stdout) as {
+    items: { metadata: { name: string }; spec: { providerID?: string } }[]
+  }
+  for (const { metadata, spec } of items) {
+    const id = spec.providerID?.split('/').at(-1) ?? ''
+    if (id.startsWith('i-') && !live.has(id)) await deleteNode(metadata.name)
+  }
+  const disks = join(boxPaths(config).data, 'nodes')
+  for (const id of await readdir(disks).catch(() => [])) {
+    if (!live.has(id)) await rm(join(disks, id), { recursive: true, force: true })
+  }
+}
+
+const ending = new Map<string, Promise<void>>()
+
+async function reconcile(): Promise<void> {
+  const all = await instances.list()
+  const live = new Set(all.filter(({ state }) => state !== 'terminated').map(({ id }) => id))
+  for (const instance of all) {
+    if (instance.state === 'running' && !running.has(instance.id)) await start(instance)
+  }
+  for (const [id, node] of running) {
+    const state = all.find((instance) => instance.id === id)?.state ?? 'terminated'
+    if (state === 'running' || ending.has(id)) continue
+    const ended = end(id, node, state === 'terminated')
+      .catch((error: unknown) => console.error(`instance ${id}:`, error))
+      .finally(() => ending.delete(id))
+    ending.set(id, ended)
+  }
+  publish()
+  await collectGarbage(new Set([...live, ...running.keys()]))
+}
+
+/** A value that differs after every change of the account; undefined while the emulated AWS does not respond. */
+async function changes(): Promise<string | undefined> {
+  const response = await fetch(`http://127.0.0.1:${PORTS.eksWebhooks}/changes`).catch(() => undefined)
+  return response?.ok === true ? response.text() : undefined
+}
+
+async function follow(): Promise<void> {
+  let seen: string | undefined
+  while (!stopping.signal.aborted) {
+    const now = await changes()
+    if (now !== undefined && now !== seen) {
+      try {
+        await reconcile()
+        // A node that ended is only forgotten when its processes are gone, and may be due to start again.
+        seen = ending.size === 0 ? now : undefined
+      } catch (error) {
+        console.error('the instances cannot be read:', error instanceof Error ? error.message : error)
+      }
+    }
+    await sleep(interval, undefined, { signal: stopping.signal }).catch(() => {})
+  }
+}
+
+const health = createServer((_request, response) => response.end('ok'))
+health.listen(PORTS.nodes, '127.0.0.1')
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stopping.abort())
+publish()
+await follow()
+await Promise.all([...running.values()].map((node) => node.stop()))
+await writing
+process.exit(0)
