@@ -1,6 +1,6 @@
 /**
  * Applies, changes and destroys the infrastructure of a box, with the commands of the README. Interruptions come at
- * random moments. No pod runs in this box, so box.test.ts can run at the same time.
+ * random moments. Only nodes run in this box and no service, so box.test.ts can run at the same time.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -14,6 +14,8 @@ import { operate, repository } from './operator.ts'
 
 const { environment, config, make, aws, kubectl } = await operate('e2e-infrastructure', 24700)
 const results = t.testdir()
+
+const runningInstances = 'Reservations[].Instances[?State.Name!=`terminated`][].InstanceId'
 
 /** Assumes a role and returns the environment variables of the session. */
 async function assume(role: string): Promise<Record<string, string>> {
@@ -153,6 +155,77 @@ await t.test('AWS reports the resources as configured', async (t) => {
   }
   const entry = await aws('eks', 'list-pod-identity-associations', '--cluster-name', CLUSTER_NAME)
   t.match(entry, { associations: [{ namespace: 'kube-system', serviceAccount: /karpenter|ebs-csi/ }] })
+})
+
+interface Node {
+  metadata: { name: string; labels: Record<string, string> }
+  spec: { providerID: string }
+  status: { allocatable: Record<string, string>; conditions: { type: string; status: string }[] }
+}
+
+const nodes = async () => JSON.parse(await kubectl('get', 'nodes', '--output=json')).items as Node[]
+const instanceOf = ({ spec }: Node) => spec.providerID.split('/').at(-1) ?? ''
+const isReady = ({ status }: Node) =>
+  status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True')
+
+/** Waits until the cluster has `count` nodes, all ready and none of them of the instance `without`. */
+async function readyNodes(count: number, without = ''): Promise<Node[]> {
+  const deadline = Date.now() + 180_000
+  for (;;) {
+    const found = await nodes()
+    const isSettled = found.length === count && found.every(isReady)
+    if (isSettled && found.every((node) => instanceOf(node) !== without)) return found
+    if (Date.now() > deadline) throw new Error(`the nodes are ${JSON.stringify(found.map(instanceOf))}`)
+    await sleep(500)
+  }
+}
+
+await t.test('instances are nodes: they join and leave with their Auto Scaling group', async (t) => {
+  const [first, second] = await readyNodes(2)
+  const zone = 'topology.kubernetes.io/zone'
+  t.not(first?.metadata.labels[zone], second?.metadata.labels[zone], 'in different zones')
+  t.match(first, {
+    metadata: {
+      name: /^ip-10-0-\d+-\d+\.eu-central-1\.compute\.internal$/,
+      labels: { 'node.kubernetes.io/instance-type': 't4g.small', 'node.fastify-eks/role': 'system' },
+    },
+    spec: { providerID: new RegExp(`^aws:///${first?.metadata.labels[zone]}/i-[0-9a-f]{17}$`) },
+    // What a t4g.small can allocate, and the number of pods that the launch template sets.
+    status: { allocatable: { cpu: '1930m', memory: /^13[0-9]{5}Ki$/, pods: '20' } },
+  })
+  t.match(await make('status'), /node ip-10-0-\S+: ready \(i-\w+, t4g\.small, eu-central-1[abc]\)/)
+
+  const cluster = ['--cluster-name', CLUSTER_NAME]
+  const [group] = await aws('eks', 'list-nodegroups', ...cluster, '--query', 'nodegroups')
+  const ofGroup = [...cluster, '--nodegroup-name', group]
+  const scale = async (desiredSize: number) => {
+    await aws('eks', 'update-nodegroup-config', ...ofGroup, '--scaling-config', `desiredSize=${desiredSize}`)
+    await aws('eks', 'wait', 'nodegroup-active', ...ofGroup)
+  }
+  await scale(3)
+  const three = await readyNodes(3)
+  t.equal(new Set(three.map(({ metadata }) => metadata.labels[zone])).size, 3, 'a third zone')
+  await scale(2)
+  await readyNodes(2)
+
+  const gone = instanceOf(first as Node)
+  await aws('ec2', 'terminate-instances', '--instance-ids', gone)
+  t.equal((await readyNodes(2, gone)).length, 2, 'the Auto Scaling group replaces a terminated instance')
+
+  const stopped = (await nodes())[0] as Node
+  await aws('ec2', 'stop-instances', '--instance-ids', instanceOf(stopped))
+  while ((await nodes()).every(isReady)) await sleep(1000)
+  await aws('ec2', 'start-instances', '--instance-ids', instanceOf(stopped))
+  t.match(
+    (await readyNodes(2)).map(({ metadata }) => metadata.name),
+    [stopped.metadata.name],
+    'a stopped instance keeps its name',
+  )
+
+  await make('exec', { CMD: 'pkill --signal=KILL --full src/node/main.ts' })
+  await sleep(2000)
+  await readyNodes(2)
+  t.match(await make('plan'), /no changes/)
 })
 
 await t.test('AWS refuses requests without a valid signature, and requests from web pages', async (t) => {
@@ -362,10 +435,15 @@ await t.test('a destroy resumes after several interruptions, and leaves nothing 
     ['repositories', 'ecr', 'describe-repositories', '--query', 'repositories'],
     ['volumes', 'ec2', 'describe-volumes', '--query', 'Volumes'],
     ['log groups', 'logs', 'describe-log-groups', '--query', 'logGroups'],
+    ['Auto Scaling groups', 'autoscaling', 'describe-auto-scaling-groups', '--query', 'AutoScalingGroups'],
+    ['launch templates', 'ec2', 'describe-launch-templates', '--query', 'LaunchTemplates'],
+    ['instance profiles', 'iam', 'list-instance-profiles', '--query', 'InstanceProfiles'],
+    ['running instances', 'ec2', 'describe-instances', '--query', runningInstances],
     ['load balancers', 'elbv2', 'describe-load-balancers', '--query', 'LoadBalancers'],
   ] as const) {
     t.strictSame(await aws(...query), [], what)
   }
+  t.strictSame(await nodes(), [], 'nodes')
   const groups = await aws(
     ...['ec2', 'describe-security-groups', '--query', 'SecurityGroups[?GroupName!=`default`].GroupName'],
   )

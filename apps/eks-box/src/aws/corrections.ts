@@ -1,8 +1,17 @@
+import { REGION } from 'shared/box'
+
 /**
  * Corrects responses of the emulator that differ from AWS in a way that breaks clients. Each entry, by operation, turns
  * the emulator's response body into the one that AWS would send.
  */
 export const corrections: ReadonlyMap<string, (body: string) => string> = new Map([
+  ...['DescribeInstances', 'RunInstances', 'DescribeNetworkInterfaces'].map(
+    /** moto gives instances of every region the domain of us-east-1. A node's name is its private DNS name. */
+    (operation): [string, (body: string) => string] => [
+      operation,
+      (body) => body.replace(/\b(ip(?:-\d+){4})\.ec2\.internal\b/g, `$1.${REGION}.compute.internal`),
+    ],
+  ),
   /** moto lists the template's own tags among those of its instances, which makes every Terraform plan differ. */
   [
     'DescribeLaunchTemplateVersions',

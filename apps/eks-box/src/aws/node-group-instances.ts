@@ -7,9 +7,7 @@ import {
   UpdateAutoScalingGroupCommand,
 } from '@aws-sdk/client-auto-scaling'
 import {
-  AssociateIamInstanceProfileCommand,
   CreateLaunchTemplateCommand,
-  CreateLaunchTemplateVersionCommand,
   DeleteLaunchTemplateCommand,
   DescribeImagesCommand,
   DescribeInstancesCommand,
@@ -87,7 +85,10 @@ export class NodeGroupInstances implements NodeGroupFleet {
         const launched = await this.#scale(group)
         if (launched) deadline = Date.now() + this.#options.readyTimeout
         const unready = await this.#unready(group)
-        if (!launched && unready.length === 0) break
+        if (!launched && unready.length === 0) {
+          await this.#label(group)
+          return nameOf(group)
+        }
         cause = `instances that have not joined as ready nodes: ${unready.join(', ')}`
       } catch (error) {
         if (error instanceof FleetError) throw error
@@ -97,8 +98,6 @@ export class NodeGroupInstances implements NodeGroupFleet {
       if (Date.now() > deadline) throw new FleetError('NodeCreationFailure', cause)
       await pause()
     }
-    await this.#label(group)
-    return nameOf(group)
   }
 
   async remove(group: Nodegroup): Promise<void> {
@@ -116,10 +115,19 @@ export class NodeGroupInstances implements NodeGroupFleet {
   /** Gives the group's future instances its present labels and taints. */
   async #updateTemplate(group: Nodegroup): Promise<void> {
     if ((await this.#instances(group)) === undefined) return
-    await this.#ec2.send(
-      new CreateLaunchTemplateVersionCommand({
-        LaunchTemplateName: nameOf(group),
-        LaunchTemplateData: await this.#launchTemplate(group),
+    const LaunchTemplateName = nameOf(group)
+    const { LaunchTemplateVersions = [] } = await this.#ec2.send(
+      new DescribeLaunchTemplateVersionsCommand({ LaunchTemplateName, Versions: ['$Latest'] }),
+    )
+    const LaunchTemplateData = await this.#launchTemplate(group)
+    if (LaunchTemplateVersions[0]?.LaunchTemplateData?.UserData === LaunchTemplateData.UserData) return
+    // The emulator cannot launch instances from a second version that has user data.
+    await this.#ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateName }))
+    await this.#ec2.send(new CreateLaunchTemplateCommand({ LaunchTemplateName, LaunchTemplateData }))
+    await this.#autoScaling.send(
+      new UpdateAutoScalingGroupCommand({
+        AutoScalingGroupName: LaunchTemplateName,
+        LaunchTemplate: { LaunchTemplateName, Version: '$Latest' },
       }),
     )
   }
@@ -129,17 +137,6 @@ export class NodeGroupInstances implements NodeGroupFleet {
     const AutoScalingGroupName = nameOf(group)
     const { minSize, maxSize, desiredSize } = group.scalingConfig
     const instances = (await this.#instances(group)) ?? (await this.#create(group))
-    for (const { id, hasProfile } of instances) {
-      // The emulator's Auto Scaling groups ignore the launch template's profile.
-      if (!hasProfile) {
-        await this.#ec2.send(
-          new AssociateIamInstanceProfileCommand({
-            InstanceId: id,
-            IamInstanceProfile: { Name: AutoScalingGroupName },
-          }),
-        )
-      }
-    }
     const sizes = { AutoScalingGroupName, MinSize: minSize, MaxSize: maxSize }
     if (instances.length < desiredSize) {
       await this.#requireCapacity()
@@ -180,10 +177,9 @@ export class NodeGroupInstances implements NodeGroupFleet {
     if (ids.length === 0) return []
     const { Reservations = [] } = await this.#ec2.send(new DescribeInstancesCommand({ InstanceIds: ids }))
     return Reservations.flatMap(({ Instances = [] }) => Instances)
-      .map(({ InstanceId = '', SubnetId = '', IamInstanceProfile, LaunchTime }) => ({
+      .map(({ InstanceId = '', SubnetId = '', LaunchTime }) => ({
         id: InstanceId,
         subnet: SubnetId,
-        hasProfile: IamInstanceProfile !== undefined,
         launchedAt: LaunchTime?.getTime() ?? 0,
       }))
       .sort((a, b) => a.launchedAt - b.launchedAt)
@@ -338,7 +334,7 @@ export class NodeGroupInstances implements NodeGroupFleet {
           )
           .map(({ key, effect }) => `${key}:${effects[effect]}-`),
       ]
-      if (taints.length > 0) await kubectl('taint', '--overwrite', `node/${node.name}`, ...taints)
+      if (taints.length > 0) await kubectl('taint', '--overwrite', 'node', node.name, ...taints)
     }
   }
 

@@ -13,6 +13,8 @@ export function moto(config: BoxConfig): Component {
     environment: {
       // moto leaves AWS managed policies out by default to start faster, but node roles and operators attach them.
       MOTO_IAM_LOAD_MANAGED_POLICIES: 'true',
+      // The account is restored by repeating its changes, so no result may depend on Python's random hashes.
+      PYTHONHASHSEED: '0',
       // No web page may call the emulated AWS.
       MOTO_DISABLE_GLOBAL_CORS: 'true',
     },

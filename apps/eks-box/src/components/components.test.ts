@@ -13,25 +13,63 @@ import {
   PORTS,
   SERVICE_CIDR,
 } from '../cluster.ts'
+import type { NodeSpec } from '../node/spec.ts'
 import { POSTGRES_DATA, POSTGRES_PROGRAMS } from '../preparation/postgres-data.ts'
-import { COMPONENT_NAMES } from './component.ts'
-import { components, fingerprint } from './index.ts'
+import { COMPONENT_NAMES, NODE_COMPONENT_NAMES } from './component.ts'
+import { components, fingerprint, nodeComponents } from './index.ts'
 
 const config = readBoxConfig({ BOX_STATE_DIR: '/box', BOX_CACHE_DIR: '/cache' })
 const built = components(config)
+const node: NodeSpec = {
+  instanceId: 'i-1',
+  name: 'ip-10-0-32-4.eu-central-1.compute.internal',
+  address: '10.0.32.4',
+  zone: 'eu-central-1a',
+  instanceType: 't4g.small',
+  podSubnet: '10.0.48.0/24',
+  maxPods: 20,
+  labels: { pool: 'a', 'topology.kubernetes.io/zone': 'eu-central-1a' },
+  taints: ['a=b:NoExecute'],
+  systemReserved: { milliCpu: 6000, memoryMiB: 100 },
+  kubeReserved: { milliCpu: 70, memoryMiB: 475 },
+}
+const ofNode = nodeComponents(config, node)
 const named = (name: string) => {
-  const component = built.find((candidate) => candidate.name === name)
+  const component = [...built, ...ofNode].find((candidate) => candidate.name === name)
   if (component === undefined) throw new Error(`there is no component ${name}`)
   return component
 }
 const flags = (name: string) => named(name).command.join(' ')
+const inNode = (file: string) => join('/box/default/data/nodes/i-1/config', file)
+const kubeletConfiguration = () => parse(named('kubelet').files[inNode('kubelet.yaml')] ?? '')
 
 t.test('every component is built, in the order of COMPONENT_NAMES', async (t) => {
   t.strictSame(
     built.map(({ name }) => name),
     COMPONENT_NAMES,
   )
+  t.strictSame(
+    ofNode.map(({ name }) => name),
+    NODE_COMPONENT_NAMES,
+  )
 })
+
+t.test(
+  "a kubelet registers its node with the instance's identity, labels, taints and capacity",
+  async (t) => {
+    const kubelet = flags('kubelet')
+    t.match(kubelet, '--hostname-override=ip-10-0-32-4.eu-central-1.compute.internal')
+    t.match(kubelet, '--provider-id=aws:///eu-central-1a/i-1')
+    t.match(kubelet, '--node-labels=pool=a,topology.kubernetes.io/zone=eu-central-1a')
+    t.match(kubelet, '--register-with-taints=a=b:NoExecute')
+    t.match(kubeletConfiguration(), {
+      maxPods: 20,
+      cgroupRoot: '/eks-box-default/i-1',
+      systemReserved: { cpu: '6000m', memory: '100Mi' },
+      kubeReserved: { cpu: '70m', memory: '475Mi' },
+    })
+  },
+)
 
 t.test('the dependencies have no cycle', async (t) => {
   const startable = new Set<string>()
@@ -44,10 +82,10 @@ t.test('the dependencies have no cycle', async (t) => {
 })
 
 t.test('components write only below the state directory', async (t) => {
-  for (const { files } of built) {
+  for (const { files } of [...built, ...ofNode]) {
     for (const path of Object.keys(files)) t.ok(isAbsolute(path) && path.startsWith('/box/default/'), path)
   }
-  const outside = built
+  const outside = [...built, ...ofNode]
     .flatMap(({ command }) => command)
     .map((argument) => argument.slice(argument.indexOf('=') + 1))
     .filter((value) => value.startsWith('/') && !/^\/(box|cache)\//.test(value))
@@ -83,13 +121,12 @@ t.test(
 )
 
 t.test("pulls from ECR's host go to the box's registry, so image references match production", async (t) => {
-  const hosts = named('containerd').files[join('/box/default/config/certs.d', ECR_REGISTRY, 'hosts.toml')]
-  t.match(hosts, `[host."http://127.0.0.1:${PORTS.registry}"]`)
+  const hosts = named('containerd').files[inNode(join('certs.d', ECR_REGISTRY, 'hosts.toml'))]
+  t.match(hosts, `[host."http://${CONTROL_PLANE_IP}:${PORTS.registry}"]`)
 })
 
 t.test('pods use the address of the kube-dns Service', async (t) => {
-  const kubelet = parse(named('kubelet').files['/box/default/config/kubelet.yaml'] ?? '')
-  t.strictSame(kubelet.clusterDNS, [DNS_SERVICE_IP])
+  t.strictSame(kubeletConfiguration().clusterDNS, [DNS_SERVICE_IP])
   const manifests = parseAllDocuments(readFileSync(ADDONS_MANIFEST, 'utf8')).map((document) =>
     document.toJS(),
   )
@@ -137,8 +174,7 @@ t.test('the cache is bounded and evicts the least recently used keys', async (t)
 })
 
 t.test("volume plugins are not searched in the machine's default directories", async (t) => {
-  const kubelet = parse(named('kubelet').files['/box/default/config/kubelet.yaml'] ?? '')
-  t.match(kubelet.volumePluginDir, /^\/box\/default\//)
+  t.match(kubeletConfiguration().volumePluginDir, /^\/run\//, "in the node's own /run")
   t.match(flags('kube-controller-manager'), '--flex-volume-plugin-dir=/box/default/')
 })
 

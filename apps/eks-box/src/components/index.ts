@@ -50,7 +50,7 @@ export function nodeComponents(config: BoxConfig, node: NodeSpec): Component[] {
  */
 export function fingerprint(config: BoxConfig, root = join(import.meta.dirname, '..', '..')): string {
   const hash = createHash('sha256').update(
-    JSON.stringify([components(config), config.ports, process.version]),
+    JSON.stringify([components(config), config.ports, config.maxNodes, process.version]),
   )
   const sources = globSync(['src/**/*.ts', '../../shared/src/**/*.ts'], {
     cwd: root,

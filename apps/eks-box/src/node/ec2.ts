@@ -1,4 +1,5 @@
 import {
+  AssociateIamInstanceProfileCommand,
   DescribeInstanceAttributeCommand,
   DescribeInstancesCommand,
   DescribeInstanceTypesCommand,
@@ -12,8 +13,10 @@ import type { Instance, InstanceType } from './spec.ts'
 export interface ClusterInstance {
   id: string
   state: 'running' | 'stopped' | 'terminated'
-  /** ARN of its instance profile. */
+  /** Name of its instance profile. */
   profile?: string
+  /** Name of its Auto Scaling group. */
+  autoScalingGroup?: string
   details: () => Promise<Instance>
 }
 
@@ -41,9 +44,28 @@ export class ClusterInstances {
     return Reservations.flatMap(({ Instances = [] }) => Instances).map((instance) => ({
       id: instance.InstanceId ?? '',
       state: stateOf(instance),
-      ...(instance.IamInstanceProfile?.Arn === undefined ? {} : { profile: instance.IamInstanceProfile.Arn }),
+      ...optional('profile', instance.IamInstanceProfile?.Arn?.split('/').at(-1)),
+      ...optional(
+        'autoScalingGroup',
+        instance.Tags?.find(({ Key }) => Key === 'aws:autoscaling:groupName')?.Value,
+      ),
       details: () => this.#details(instance),
     }))
+  }
+
+  /**
+   * Gives an instance of a managed node group the group's instance profile, which has the same name as its Auto Scaling
+   * group. The emulator's Auto Scaling groups ignore the profile of the launch template.
+   */
+  async giveProfile({ id, profile, autoScalingGroup }: ClusterInstance): Promise<string | undefined> {
+    if (profile !== undefined || autoScalingGroup === undefined) return profile
+    await this.#ec2.send(
+      new AssociateIamInstanceProfileCommand({
+        InstanceId: id,
+        IamInstanceProfile: { Name: autoScalingGroup },
+      }),
+    )
+    return autoScalingGroup
   }
 
   async #details(instance: Ec2Instance): Promise<Instance> {
@@ -88,6 +110,10 @@ export async function describeInstanceType(
     networkInterfaces: type?.NetworkInfo?.MaximumNetworkInterfaces ?? 2,
     addressesPerInterface: type?.NetworkInfo?.Ipv4AddressesPerInterface ?? 4,
   }
+}
+
+function optional<Name extends string>(name: Name, value: string | undefined): { [name in Name]?: string } {
+  return value === undefined ? {} : ({ [name]: value } as { [name in Name]: string })
 }
 
 function stateOf({ State }: Ec2Instance): ClusterInstance['state'] {

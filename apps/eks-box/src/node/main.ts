@@ -67,9 +67,7 @@ function machineSize(): MachineSize {
  */
 async function verifyRole(profile: string | undefined): Promise<void> {
   if (profile === undefined) throw new Error('it has no instance profile')
-  const { InstanceProfile } = await iam.send(
-    new GetInstanceProfileCommand({ InstanceProfileName: profile.split('/').at(-1) }),
-  )
+  const { InstanceProfile } = await iam.send(new GetInstanceProfileCommand({ InstanceProfileName: profile }))
   const principalArn = InstanceProfile?.Roles?.[0]?.Arn
   if (principalArn === undefined) throw new Error(`instance profile ${profile} has no role`)
   const { accessEntry } = await eks.send(
@@ -93,7 +91,7 @@ async function podSubnet(id: string, data: string, subnet: string): Promise<stri
 
 async function start(instance: ClusterInstance): Promise<void> {
   try {
-    await verifyRole(instance.profile)
+    await verifyRole(await instances.giveProfile(instance))
     const details = await instance.details()
     const machine = machineSize()
     const reason = exceeds(details.type, machine)
