@@ -119,7 +119,7 @@ dev: node_modules
 status: node_modules
 	@$(BOX) status
 
-# Print a component's log: make logs C=kubelet
+# Print a component's log: make logs C=aws, or of a node: make logs C='kubelet --node=ip-10-0-32-4'
 .PHONY: logs
 logs: node_modules
 	@$(BOX) logs $(C)

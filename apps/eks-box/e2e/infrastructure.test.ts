@@ -212,16 +212,6 @@ await t.test('instances are nodes: they join and leave with their Auto Scaling g
   await aws('ec2', 'terminate-instances', '--instance-ids', gone)
   t.equal((await readyNodes(2, gone)).length, 2, 'the Auto Scaling group replaces a terminated instance')
 
-  const stopped = (await nodes())[0] as Node
-  await aws('ec2', 'stop-instances', '--instance-ids', instanceOf(stopped))
-  while ((await nodes()).every(isReady)) await sleep(1000)
-  await aws('ec2', 'start-instances', '--instance-ids', instanceOf(stopped))
-  t.match(
-    (await readyNodes(2)).map(({ metadata }) => metadata.name),
-    [stopped.metadata.name],
-    'a stopped instance keeps its name',
-  )
-
   await make('exec', { CMD: 'pkill --signal=KILL --full src/node/main.ts' })
   await sleep(2000)
   await readyNodes(2)

@@ -379,7 +379,7 @@ export class NodeGroupInstances implements NodeGroupFleet {
 }
 
 /** How long a node is drained before its instance is terminated. EKS waits for some minutes. */
-const drainSeconds = 60
+const drainSeconds = 30
 
 /** EKS's name of what it creates for a group. */
 function nameOf({ nodegroupArn }: Nodegroup): string {
