@@ -146,10 +146,8 @@ async function status(config: BoxConfig): Promise<void> {
   if (running === undefined) throw await notRunning(config)
   const nodes = await readNodes(config)
   printStatus(config, running, nodes)
-  const components = [running, ...nodes].flatMap(({ components }) => components)
-  if (components.some(({ state, message }) => state !== 'ready' || message !== undefined)) {
-    process.exitCode = 1
-  }
+  const parts = [...running.components, ...nodes, ...nodes.flatMap(({ components }) => components)]
+  if (parts.some(({ state, message }) => state !== 'ready' || message !== undefined)) process.exitCode = 1
 }
 
 async function notRunning(config: BoxConfig): Promise<ActionableError> {

@@ -29,6 +29,8 @@ export type Reason =
   | 'identityExpired'
   /** A parameter is missing or malformed. */
   | 'invalid'
+  /** There is no room for the instance. */
+  | 'capacity'
 
 /** An error with which AWS rejects a request. */
 export class AwsError extends Error {
@@ -59,6 +61,7 @@ const query: Readonly<Record<Reason, StatusAndCode>> = {
   identity: [400, 'InvalidIdentityToken'],
   identityExpired: [400, 'ExpiredTokenException'],
   invalid: [400, 'ValidationError'],
+  capacity: [500, 'InsufficientInstanceCapacity'],
 }
 
 /** The codes of EC2 (Amazon EC2 API Reference, "Error codes"). */

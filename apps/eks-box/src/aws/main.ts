@@ -33,14 +33,16 @@ import { accountKeysPath, readConnections } from '../preparation/credentials.ts'
 import { boxPaths } from '../state-directory.ts'
 import { seedAccount } from './account.ts'
 import { type Authenticated, authenticate } from './authentication.ts'
+import { AwsError } from './aws-error.ts'
 import type { Caller } from './caller.ts'
+import { Capacity } from './capacity.ts'
 import { Credentials } from './credentials.ts'
 import { Emulator } from './emulator.ts'
 import { createGateway } from './gateway.ts'
 import { readAccountKeys } from './keys.ts'
 import { NodeGroupInstances } from './node-group-instances.ts'
 import { Principals } from './principals.ts'
-import type { AwsRequest } from './request.ts'
+import { type AwsRequest, operation, parameter } from './request.ts'
 import { assumeRoleWithWebIdentity, type WebIdentityOptions } from './web-identity.ts'
 
 const config = readBoxConfig(process.env)
@@ -66,6 +68,7 @@ const service: Caller = {
 /** The box's own access key. It creates the initial account and the resources that EKS creates in an account. */
 const own = { accessKeyId: 'box', secretAccessKey: keys.secretOf('box') }
 const ec2 = new EC2Client({ endpoint, region: REGION, credentials: own })
+const capacity = new Capacity(ec2, CLUSTER_NAME, config.maxNodes)
 
 async function verify(request: AwsRequest, lifetime?: number): Promise<Authenticated> {
   return authenticate(request, keys, (id) => principals.callerOf(id), lifetime)
@@ -182,7 +185,7 @@ const eks = await buildEksApi(store, {
     region: REGION,
     credentials: own,
     cluster,
-    maxNodes: config.maxNodes,
+    capacity,
     readyTimeout: 2 * timeLimits(config).componentStart,
     kubectl: administer,
   }),
@@ -239,7 +242,13 @@ for (const host of ['127.0.0.1', CONTROL_PLANE_IP]) {
     eks: (request, { caller }) => callEksApi(eks, request, caller),
     eksAuth: (request) => eksAuth.handle(request),
     webIdentity: (request) => assumeRoleWithWebIdentity(request, webIdentity),
-    emulator: (request, by) => credentials.forward(request, by),
+    emulator: async (request, by) => {
+      if (operation(request) === 'RunInstances') {
+        const shortage = await capacity.shortage(Number(parameter(request, 'MinCount') ?? 1))
+        if (shortage !== undefined) throw new AwsError('capacity', shortage)
+      }
+      return credentials.forward(request, by)
+    },
   })
   await new Promise<void>((resolve) => gateway.listen(PORTS.aws, host, resolve))
 }

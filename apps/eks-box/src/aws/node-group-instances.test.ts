@@ -14,6 +14,7 @@ import t, { type Test } from 'tap'
 import type { Nodegroup } from '../eks-api/model.ts'
 import { openPort } from '../lifecycle/ports.ts'
 import { parseUserData } from '../node/user-data.ts'
+import { Capacity } from './capacity.ts'
 import { mergeUserData, NodeGroupInstances, nodeConfig } from './node-group-instances.ts'
 
 const cluster = {
@@ -71,7 +72,7 @@ async function startAccount(t: Test, maxNodes: number) {
     region,
     credentials,
     cluster,
-    maxNodes,
+    capacity: new Capacity(ec2, cluster.name, maxNodes),
     readyTimeout: 60_000,
     kubectl,
   })
@@ -161,6 +162,7 @@ t.test('the instances of a group follow its size, its labels and its deletion', 
     /^taint --overwrite node ip-\S+ old:NoSchedule-$/,
   ])
 
+  await fleet.remove(group)
   await fleet.remove(group)
   t.strictSame(await running(), [])
   t.strictSame(await described(), [])

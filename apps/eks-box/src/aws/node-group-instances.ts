@@ -11,6 +11,7 @@ import {
   DeleteLaunchTemplateCommand,
   DescribeImagesCommand,
   DescribeInstancesCommand,
+  DescribeLaunchTemplatesCommand,
   DescribeLaunchTemplateVersionsCommand,
   EC2Client,
   type _InstanceType as InstanceTypeName,
@@ -27,6 +28,7 @@ import type { AccessKey } from 'shared/box'
 import { stringify } from 'yaml'
 import type { Nodegroup } from '../eks-api/model.ts'
 import { FleetError, type NodeGroupFleet } from '../eks-api/node-group-fleet.ts'
+import type { Capacity } from './capacity.ts'
 
 /** Pause between two looks at a group, in milliseconds. */
 const interval = 1000
@@ -44,8 +46,7 @@ export interface NodeGroupInstancesOptions {
   region: string
   credentials: AccessKey
   cluster: { name: string; endpoint: string; certificateAuthority: string; serviceCidr: string }
-  /** The number of instances for which this machine has room. */
-  maxNodes: number
+  capacity: Capacity
   /** From the launch of a group's last instance until its node is ready, in milliseconds. */
   readyTimeout: number
   /** Runs kubectl as administrator and returns its output. */
@@ -271,20 +272,11 @@ export class NodeGroupInstances implements NodeGroupFleet {
 
   /** @throws FleetError when this machine has no room for another node. */
   async #requireCapacity(): Promise<void> {
-    const { cluster, maxNodes } = this.#options
-    const { Reservations = [] } = await this.#ec2.send(
-      new DescribeInstancesCommand({
-        Filters: [
-          { Name: 'tag-key', Values: [`kubernetes.io/cluster/${cluster.name}`] },
-          { Name: 'instance-state-name', Values: ['pending', 'running'] },
-        ],
-      }),
-    )
-    const count = Reservations.flatMap(({ Instances = [] }) => Instances).length
-    if (count < maxNodes) return
+    const shortage = await this.#options.capacity.shortage(1)
+    if (shortage === undefined) return
     throw new FleetError(
       'AsgInstanceLaunchFailures',
-      `Could not launch On-Demand Instances. InsufficientInstanceCapacity - this machine runs ${count} nodes, and BOX_MAX_NODES is ${maxNodes}. Launching EC2 instance failed.`,
+      `Could not launch On-Demand Instances. InsufficientInstanceCapacity - ${shortage}. Launching EC2 instance failed.`,
     )
   }
 
@@ -361,9 +353,12 @@ export class NodeGroupInstances implements NodeGroupFleet {
         new DeleteAutoScalingGroupCommand({ AutoScalingGroupName: name, ForceDelete: true }),
       )
     }
-    await ignoring('InvalidLaunchTemplateName.NotFoundException', () =>
-      this.#ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateName: name })),
+    const { LaunchTemplates = [] } = await this.#ec2.send(
+      new DescribeLaunchTemplatesCommand({ Filters: [{ Name: 'launch-template-name', Values: [name] }] }),
     )
+    for (const { LaunchTemplateId } of LaunchTemplates) {
+      await this.#ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId }))
+    }
     await ignoring('NoSuchEntity', () =>
       this.#iam.send(
         new RemoveRoleFromInstanceProfileCommand({

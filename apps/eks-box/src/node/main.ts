@@ -9,7 +9,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EC2Client } from '@aws-sdk/client-ec2'
-import { DescribeAccessEntryCommand, EKSClient } from '@aws-sdk/client-eks'
+import { DescribeAccessEntryCommand, EKSClient, ResourceNotFoundException } from '@aws-sdk/client-eks'
 import { GetInstanceProfileCommand, IAMClient } from '@aws-sdk/client-iam'
 import { execa } from 'execa'
 import { REGION, readBoxConfig } from 'shared/box'
@@ -41,13 +41,13 @@ const iam = new IAMClient(options)
 const instances = new ClusterInstances(new EC2Client(options), CLUSTER_NAME)
 
 const running = new Map<string, RunningNode>()
-/** Nodes that cannot start, by instance id, with the reason. */
-const refused = new Map<string, string>()
+/** Instances that do not become nodes, by id. */
+const refused = new Map<string, NodeStatus>()
 const stopping = new AbortController()
 
 let writing: Promise<void> = Promise.resolve()
 function publish(): void {
-  const nodes = () => [...running.values()].map(({ status }): NodeStatus => status)
+  const nodes = () => [...[...running.values()].map(({ status }) => status), ...refused.values()]
   writing = writing
     .then(() => writeNodes(config, nodes()))
     // On a full disk the report becomes outdated, but the nodes keep running.
@@ -60,21 +60,23 @@ function machineSize(): MachineSize {
   return { processors: availableParallelism(), memoryMiB: Math.floor(Number(kib) / 1024) }
 }
 
-/**
- * Verifies that the instance's role may join the cluster: on EKS, the kubelet authenticates with it.
- *
- * @throws Error with the reason why it may not.
- */
-async function verifyRole(profile: string | undefined): Promise<void> {
-  if (profile === undefined) throw new Error('it has no instance profile')
+/** Why the instance's role may not join the cluster, undefined if it may. On EKS, the kubelet authenticates with it. */
+async function roleRefusal(profile: string | undefined): Promise<string | undefined> {
+  if (profile === undefined) return 'it has no instance profile'
   const { InstanceProfile } = await iam.send(new GetInstanceProfileCommand({ InstanceProfileName: profile }))
   const principalArn = InstanceProfile?.Roles?.[0]?.Arn
-  if (principalArn === undefined) throw new Error(`instance profile ${profile} has no role`)
-  const { accessEntry } = await eks.send(
-    new DescribeAccessEntryCommand({ clusterName: CLUSTER_NAME, principalArn }),
-  )
-  if (accessEntry?.type !== 'EC2_LINUX')
-    throw new Error(`the access entry of ${principalArn} is not for nodes`)
+  if (principalArn === undefined) return `its instance profile ${profile} has no role`
+  try {
+    const { accessEntry } = await eks.send(
+      new DescribeAccessEntryCommand({ clusterName: CLUSTER_NAME, principalArn }),
+    )
+    return accessEntry?.type === 'EC2_LINUX'
+      ? undefined
+      : `the access entry of ${principalArn} is not for nodes`
+  } catch (error) {
+    if (!(error instanceof ResourceNotFoundException)) throw error
+    return `its role ${principalArn} has no access entry`
+  }
 }
 
 /** The pods' addresses of an instance, which it keeps for its life. */
@@ -89,24 +91,25 @@ async function podSubnet(id: string, data: string, subnet: string): Promise<stri
   return chosen
 }
 
+/** Starts the node of an instance, unless it may not join or does not fit on this machine. */
 async function start(instance: ClusterInstance): Promise<void> {
-  try {
-    await verifyRole(await instances.giveProfile(instance))
-    const details = await instance.details()
-    const machine = machineSize()
-    const reason = exceeds(details.type, machine)
-    if (reason !== undefined) throw new Error(reason)
-    const { data } = nodePaths(config, { instanceId: details.id, name: details.dnsName })
-    const subnet = await podSubnet(details.id, data, details.subnet)
-    running.set(instance.id, new RunningNode(config, nodeSpec(details, subnet, machine, REGION), publish))
-    refused.delete(instance.id)
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    if (refused.get(instance.id) !== reason) {
+  const machine = machineSize()
+  let reason = await roleRefusal(await instances.giveProfile(instance))
+  const details = await instance.details()
+  reason ??= exceeds(details.type, machine)
+  if (reason !== undefined) {
+    if (refused.get(instance.id)?.message !== reason) {
       console.error(`instance ${instance.id} does not join the cluster: ${reason}`)
     }
-    refused.set(instance.id, reason)
+    const { id, dnsName, zone, address } = details
+    const identity = { name: dnsName, instanceId: id, instanceType: details.type.name, zone, address }
+    refused.set(instance.id, { ...identity, state: 'refused', components: [], message: reason })
+    return
   }
+  refused.delete(instance.id)
+  const { data } = nodePaths(config, { instanceId: details.id, name: details.dnsName })
+  const subnet = await podSubnet(details.id, data, details.subnet)
+  running.set(instance.id, new RunningNode(config, nodeSpec(details, subnet, machine, REGION), publish))
 }
 
 /** Ends a node whose instance was stopped or terminated. */
@@ -140,6 +143,7 @@ async function collectGarbage(live: ReadonlySet<string>): Promise<void> {
 }
 
 const ending = new Map<string, Promise<void>>()
+let hasCollectedGarbage = false
 
 async function reconcile(): Promise<void> {
   const all = await instances.list()
@@ -155,8 +159,11 @@ async function reconcile(): Promise<void> {
       .finally(() => ending.delete(id))
     ending.set(id, ended)
   }
+  for (const id of refused.keys()) if (!live.has(id)) refused.delete(id)
   publish()
-  await collectGarbage(new Set([...live, ...running.keys()]))
+  if (hasCollectedGarbage) return
+  await collectGarbage(live)
+  hasCollectedGarbage = true
 }
 
 /** A value that differs after every change of the account; undefined while the emulated AWS does not respond. */
@@ -167,6 +174,7 @@ async function changes(): Promise<string | undefined> {
 
 async function follow(): Promise<void> {
   let seen: string | undefined
+  let failure: string | undefined
   while (!stopping.signal.aborted) {
     const now = await changes()
     if (now !== undefined && now !== seen) {
@@ -174,8 +182,12 @@ async function follow(): Promise<void> {
         await reconcile()
         // A node that ended is only forgotten when its processes are gone, and may be due to start again.
         seen = ending.size === 0 ? now : undefined
+        failure = undefined
       } catch (error) {
-        console.error('the instances cannot be read:', error instanceof Error ? error.message : error)
+        // It is repeated, for example while the emulated AWS restarts; the log needs it once.
+        const message = error instanceof Error ? error.message : String(error)
+        if (message !== failure) console.error('the instances cannot be read:', message)
+        failure = message
       }
     }
     await sleep(interval, undefined, { signal: stopping.signal }).catch(() => {})

@@ -9,7 +9,8 @@ export interface NodeStatus {
   instanceType: string
   zone: string
   address: string
-  state: 'starting' | 'ready' | 'degraded' | 'stopping'
+  /** `refused`: the instance does not become a node. */
+  state: 'starting' | 'ready' | 'degraded' | 'stopping' | 'refused'
   components: ComponentStatus[]
   /** Why it is not ready, in one line. */
   message?: string
