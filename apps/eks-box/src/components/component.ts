@@ -47,6 +47,7 @@ export const COMPONENT_NAMES = [
   'containerd',
   'kubelet',
   'kube-proxy',
+  'network-policies',
   'coredns',
   'metrics-server',
 ] as const

@@ -11,6 +11,7 @@ import { etcd } from './etcd.ts'
 import { kubeProxy } from './kube-proxy.ts'
 import { kubelet } from './kubelet.ts'
 import { metricsServer } from './metrics-server.ts'
+import { networkPolicies } from './network-policies.ts'
 import { postgres } from './postgres.ts'
 import { redis } from './redis.ts'
 import { registry } from './registry.ts'
@@ -28,6 +29,7 @@ const builders: Record<ComponentName, (config: BoxConfig) => Component> = {
   containerd,
   kubelet,
   'kube-proxy': kubeProxy,
+  'network-policies': networkPolicies,
   coredns,
   'metrics-server': metricsServer,
 }
