@@ -15,6 +15,7 @@ import { COMPONENT_NAMES, type ComponentName } from '../src/components/component
 import { cgroupRoot } from '../src/components/kubelet.ts'
 import { runningBox } from '../src/lifecycle/box.ts'
 import { traces } from './machine.ts'
+import { testNetworkPolicies } from './network-policy.ts'
 import { operate, repository } from './operator.ts'
 
 const minute = 60_000
@@ -84,7 +85,7 @@ t.teardown(async () => {
 })
 
 await t.test('an interrupted start leaves nothing running, and the next one recovers', async (t) => {
-  for (const moment of [/Start box/, /[1-5] of 14 ready/, /([6-9]|1[0-3]) of 14 ready/]) {
+  for (const moment of [/Start box/, /[1-5] of 15 ready/, /([6-9]|1[0-4]) of 15 ready/]) {
     const up = execa('node', ['apps/eks-box/src/cli.ts', 'up'], {
       cwd: repository,
       env: environment,
@@ -273,6 +274,15 @@ await t.test(
       await aws('iam', 'delete-role', '--role-name', `e2e-${name}`)
     }
   },
+)
+
+await t.test('NetworkPolicies are enforced', async (t) =>
+  testNetworkPolicies(t, {
+    kubeconfig: kubeconfigPath(config),
+    image: await kubectl(...inService, 'get', 'deployment/fastify-app', '-o=jsonpath={..image}'),
+    kubectl: programPath(config, 'kubectl'),
+    helm: programPath(config, 'helm'),
+  }),
 )
 
 await t.test(

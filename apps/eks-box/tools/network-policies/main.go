@@ -138,7 +138,7 @@ func newEnforcer(
 		dnsAddress:  dnsAddress,
 		engine:      networkpolicy.NewPolicyEngine(provider, evaluators),
 		pods:        provider,
-		refusals:    rate.NewLimiter(5, 20),
+		refusals:    rate.NewLimiter(1, 20),
 	}
 	e.dnsEngine = networkpolicy.NewPolicyEngine(
 		withDNS{provider, dnsAddress.String(), namespaces.Lister()}, evaluators)
