@@ -13,8 +13,8 @@ package main
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"flag"
+	"fmt"
 	"log"
 	"math/rand/v2"
 	"net/http"
@@ -190,17 +190,17 @@ func (e *enforcer) run(ctx context.Context) error {
 		WriteTimeout: 100 * time.Millisecond,
 	})
 	if err != nil {
-		return errors.Join(errors.New("the kernel cannot queue packets: no nfnetlink_queue"), err)
+		return fmt.Errorf("the kernel cannot queue packets: no nfnetlink: %w", err)
 	}
 	defer packets.Close()
 	// The kernel reports packets that it dropped because the queue was full; the senders repeat them.
 	onError := func(err error) int { log.Printf("cannot read from the queue: %v", err); return 0 }
 	onPacket := func(packet nfqueue.Attribute) int { e.decide(packets, packet); return 0 }
 	if err := packets.RegisterWithErrorFunc(ctx, onPacket, onError); err != nil {
-		return err
+		return fmt.Errorf("the kernel cannot queue packets: no nfnetlink_queue: %w", err)
 	}
 	if err := e.writeRules(); err != nil {
-		return errors.Join(errors.New("the kernel cannot queue packets: no nf_tables, nft_compat or xt_NFQUEUE"), err)
+		return fmt.Errorf("the kernel cannot queue packets: no nf_tables, nft_compat or xt_NFQUEUE: %w", err)
 	}
 	log.Print("policies are enforced")
 	e.rules.Loop(ctx.Done())
