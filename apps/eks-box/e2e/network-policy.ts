@@ -4,6 +4,7 @@
  * docs/local-box.md describes how to run it against EKS.
  */
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -202,11 +203,24 @@ export async function testNetworkPolicies(t: Test, cluster: Cluster): Promise<vo
     const open = expectations.map(([from, target]) => [from, target, true] as const)
     await connectionsAre(open, 'without policies, every connection passes')
 
+    const command = ['node', '/script/connections.ts', 'hold', addressed(`app:${PORTS.http}`)]
+    const held = execa(
+      cluster.kubectl,
+      ['--kubeconfig', cluster.kubeconfig, '--namespace', namespace, 'exec', 'other', '--', ...command],
+      { timeout: 300_000, reject: false },
+    )
+    await Promise.race([once(held.stdout, 'data'), held])
+
     const policies = await chartPolicies()
     await kubectl(['--namespace', namespace, 'apply', '--filename', '-'], policies)
     await connectionsAre(expectations, "the chart's policies allow what the service needs, and nothing else")
     const ready = ['get', 'pod', 'app', '-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}']
     t.equal(await kubectl(['--namespace', namespace, ...ready]), 'True', "the kubelet's probes pass")
+    t.match(
+      (await held).stdout,
+      /^open\ninterrupted$/,
+      'the policies also end a connection that was open before',
+    )
 
     await apply([
       {

@@ -1,7 +1,11 @@
 /**
- * Runs in a pod. `connections.ts serve <port>...` greets every client of these ports. `connections.ts try <target>...`
- * prints as JSON which targets answer: `<host>:<port>` greets, `tcp:<host>:<port>` accepts a connection, and
- * `name:<name>` has an address.
+ * Runs in a pod, as one of these commands:
+ *
+ * - `connections.ts serve <port>...` greets every client of these ports, and repeats what it sends.
+ * - `connections.ts try <target>...` prints as JSON which targets answer: `<host>:<port>` greets, `tcp:<host>:<port>`
+ *   accepts a connection, and `name:<name>` has an address.
+ * - `connections.ts hold <host>:<port>` uses one connection until nothing comes back for three seconds. It prints `open`
+ *   at the first answer, and `interrupted` at the end.
  */
 import { Resolver } from 'node:dns/promises'
 import { connect, createServer } from 'node:net'
@@ -35,14 +39,31 @@ async function answers(target: string): Promise<boolean> {
   return greets(kind, Number(rest[0]), false)
 }
 
+function hold(target: string): void {
+  const [host = '', port] = target.split(':')
+  const socket = connect({ host, port: Number(port) })
+  const interrupted = () => process.stdout.write('interrupted\n', () => process.exit())
+  let silence = setTimeout(interrupted, patience)
+  socket.once('data', () => process.stdout.write('open\n'))
+  socket.on('data', () => {
+    clearTimeout(silence)
+    silence = setTimeout(interrupted, patience)
+  })
+  socket.on('error', interrupted).on('end', interrupted)
+  setInterval(() => socket.write('?'), 200)
+}
+
 if (task === 'serve') {
   for (const port of targets) {
     const server = createServer((socket) => {
       socket.on('error', () => {})
-      socket.end('hello')
+      socket.write('hello')
+      socket.pipe(socket)
     })
     server.listen(Number(port))
   }
+} else if (task === 'hold') {
+  hold(targets[0] ?? '')
 } else {
   const results = targets.map(async (target) => [target, await answers(target)] as const)
   // Node would wait for DNS queries without an answer.
