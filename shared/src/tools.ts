@@ -35,6 +35,13 @@ export const TOOLS = {
     coldSeconds: 415,
     packages: 2767,
   },
+  'network-policies': {
+    programs: ['network-policies'],
+    installer: 'go',
+    neededBy: 'up',
+    coldSeconds: 5,
+    packages: 20,
+  },
   'metrics-server': {
     programs: ['metrics-server'],
     installer: 'go',

@@ -21,6 +21,7 @@ import { cgroupRoot } from '../src/components/kubelet.ts'
 import { runningBox } from '../src/lifecycle/box.ts'
 import { readNodes } from '../src/node/status.ts'
 import { traces } from './machine.ts'
+import { testNetworkPolicies } from './network-policy.ts'
 import { operate, repository } from './operator.ts'
 
 const minute = 60_000
@@ -309,6 +310,15 @@ await t.test(
       await aws('iam', 'delete-role', '--role-name', `e2e-${name}`)
     }
   },
+)
+
+await t.test('NetworkPolicies are enforced', async (t) =>
+  testNetworkPolicies(t, {
+    kubeconfig: kubeconfigPath(config),
+    image: await kubectl(...inService, 'get', 'deployment/fastify-app', '-o=jsonpath={..image}'),
+    kubectl: programPath(config, 'kubectl'),
+    helm: programPath(config, 'helm'),
+  }),
 )
 
 await t.test(

@@ -52,6 +52,7 @@ export const PORTS = {
   kubelet: 10250,
   kubeletHealth: 10248,
   proxyHealth: 10256,
+  networkPoliciesHealth: 8163,
   etcdClient: 2379,
   etcdPeer: 2380,
   etcdHealth: 2381,

@@ -129,6 +129,15 @@ run "tags_of_an_earlier_apply_stay" {
   }
 }
 
+run "network_policies_are_enforced" {
+  command = plan
+
+  assert {
+    condition     = jsondecode(local.addons["vpc-cni"].configuration_values).enableNetworkPolicy == "true"
+    error_message = "Without this setting, the VPC CNI plugin ignores the chart's NetworkPolicies."
+  }
+}
+
 run "planners_read_secrets_of_the_platforms_releases_only" {
   command = plan
 

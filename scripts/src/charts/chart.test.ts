@@ -586,11 +586,11 @@ t.test('a NetworkPolicy allows only requests to the pods, and DNS from them', as
   t.equal(NetworkPolicy?.spec?.egress?.length, 1)
 })
 
-t.test('NetworkPolicies exist on AWS, where they are enforced', async (t) => {
+t.test('NetworkPolicies exist in every environment', async (t) => {
   const enabled = await Promise.all(
     ENVIRONMENTS.map(async (name) => (await renderEnvironment(name)).NetworkPolicy !== undefined),
   )
-  t.strictSame(enabled, [false, true, true, true])
+  t.strictSame(enabled, [true, true, true, true])
 })
 
 t.test('the values allow further connections to and from the pods', async (t) => {

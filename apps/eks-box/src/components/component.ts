@@ -51,7 +51,7 @@ export const COMPONENT_NAMES = [
 ] as const
 
 /** The components of each node. */
-export const NODE_COMPONENT_NAMES = ['containerd', 'kubelet', 'kube-proxy'] as const
+export const NODE_COMPONENT_NAMES = ['containerd', 'kubelet', 'kube-proxy', 'network-policies'] as const
 
 export type NodeComponentName = (typeof NODE_COMPONENT_NAMES)[number]
 export type ComponentName = (typeof COMPONENT_NAMES)[number] | NodeComponentName

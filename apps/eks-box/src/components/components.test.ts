@@ -137,6 +137,11 @@ t.test('pods use the address of the kube-dns Service', async (t) => {
   }
 })
 
+t.test('policies apply to CoreDNS as if it were a pod', async (t) => {
+  t.match(named('coredns').files['/box/default/config/Corefile'], `bind ${CONTROL_PLANE_IP}\n`)
+  t.match(flags('network-policies'), `--dns-address=${CONTROL_PLANE_IP}`)
+})
+
 t.test('no two components are probed on the same port', async (t) => {
   const ports = built.flatMap(({ probe }) => {
     if (probe.kind === 'http') return [new URL(probe.url).port]

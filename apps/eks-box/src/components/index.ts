@@ -12,6 +12,7 @@ import { etcd } from './etcd.ts'
 import { kubeProxy } from './kube-proxy.ts'
 import { kubelet } from './kubelet.ts'
 import { metricsServer } from './metrics-server.ts'
+import { networkPolicies } from './network-policies.ts'
 import { nodes } from './nodes.ts'
 import { postgres } from './postgres.ts'
 import { redis } from './redis.ts'
@@ -39,7 +40,7 @@ export function components(config: BoxConfig): Component[] {
 
 /** The components of one node. */
 export function nodeComponents(config: BoxConfig, node: NodeSpec): Component[] {
-  return [containerd, kubelet, kubeProxy].map((build) => build(config, node))
+  return [containerd, kubelet, kubeProxy, networkPolicies].map((build) => build(config, node))
 }
 
 /**

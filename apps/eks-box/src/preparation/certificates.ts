@@ -12,6 +12,7 @@ import { boxPaths } from '../state-directory.ts'
 /** Kubeconfigs with client certificates, in addition to those that kubeadm creates in its own phases. */
 const clients = [
   { file: 'kube-proxy.conf', user: 'system:kube-proxy' },
+  { file: 'network-policies.conf', user: 'network-policies' },
   { file: 'coredns.conf', user: 'coredns' },
   { file: 'metrics-server.conf', user: 'metrics-server' },
   { file: 'admin.conf', user: 'kubernetes-admin', group: 'system:masters' },
