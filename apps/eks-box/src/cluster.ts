@@ -63,7 +63,7 @@ export const PORTS = {
   aws: 4566,
   moto: 4567,
   eksWebhooks: 4568,
-  nodes: 4569,
+  nodes: 4570,
   /** As on EKS, where the webhook runs beside the API server, too. */
   podIdentityWebhook: 23443,
   podIdentityAgent: 80,
