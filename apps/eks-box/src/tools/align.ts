@@ -42,12 +42,15 @@ export function differing(
   })
 }
 
-async function go(tool: Tool, ...args: string[]): Promise<void> {
-  await execa('go', args, {
+/** Edits a tool's `go.mod` with the flags of `go mod edit`, then lets Go complete it. */
+async function edit(tool: Tool, flags: readonly string[]): Promise<void> {
+  const options = {
     cwd: toolModule(tool),
     env: { GOFLAGS: '-mod=mod', GOWORK: 'off' },
     stdio: 'inherit',
-  })
+  } as const
+  if (flags.length > 0) await execa('go', ['mod', 'edit', ...flags], options)
+  await execa('go', ['mod', 'tidy'], options)
 }
 
 /** Aligns `tool` with `versions`. A module that it requires at a higher version has to be excluded at that version. */
@@ -56,18 +59,17 @@ async function alignWith(tool: Tool, versions: ReadonlyMap<string, string>): Pro
   const { Exclude: excluded } = JSON.parse(stdout) as {
     Exclude: { Path: string; Version: string }[] | null
   }
-  const drop = (excluded ?? []).map(({ Path, Version }) => `-dropexclude=${Path}@${Version}`)
   const require = (modules: [string, string][]) =>
     modules.map(([path, version]) => `-require=${path}@${version}`)
-  await go(tool, 'mod', 'edit', ...drop, ...require(differing(tool, versions)))
-  await go(tool, 'mod', 'tidy')
+  await edit(tool, [
+    ...(excluded ?? []).map(({ Path, Version }) => `-dropexclude=${Path}@${Version}`),
+    ...require(differing(tool, versions)),
+  ])
   for (;;) {
     const higher = differing(tool, versions)
     if (higher.length === 0) return
     const current = requirements(tool)
-    const exclude = higher.map(([path]) => `-exclude=${path}@${current.get(path)}`)
-    await go(tool, 'mod', 'edit', ...exclude, ...require(higher))
-    await go(tool, 'mod', 'tidy')
+    await edit(tool, [...higher.map(([path]) => `-exclude=${path}@${current.get(path)}`), ...require(higher)])
   }
 }
 

@@ -70,5 +70,3 @@ require (
 	sigs.k8s.io/json v0.0.0-20211020170558-c049b76a60c6 // indirect
 	sigs.k8s.io/yaml v1.4.0 // indirect
 )
-
-exclude go.yaml.in/yaml/v2 v2.4.3
