@@ -1,32 +1,26 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { toolModule } from 'shared/tools'
 import t from 'tap'
-import { alignedTools } from './align.ts'
+import { differing, KUBERNETES_TOOLS, requirements, workspaceTools } from './align.ts'
 
-/** The version of each module that a go.mod requires. */
-function requirements(text: string): Map<string, string> {
-  return new Map(
-    [...text.matchAll(/^(?:require )?\t?(\S+) (v\S+)(?: \/\/ indirect)?$/gm)].map(([, path, version]) => [
-      path as string,
-      version as string,
-    ]),
-  )
-}
+const alignThem = 'align them: npm run align-tools --workspace=eks-box'
 
-t.test('tools that share a module build it at one version', async (t) => {
-  const versions = new Map<string, Map<string, string[]>>()
-  for (const tool of alignedTools()) {
-    const text = readFileSync(join(toolModule(tool), 'go.mod'), 'utf8')
-    for (const [path, version] of requirements(text)) {
-      const users = versions.get(path) ?? new Map<string, string[]>()
-      users.set(version, [...(users.get(version) ?? []), tool])
-      versions.set(path, users)
-    }
+t.test('tools with Kubernetes’ libraries build each module at the version of Kubernetes', async (t) => {
+  const kubernetes = requirements('kubernetes')
+  t.ok(kubernetes.size > 100)
+  for (const tool of KUBERNETES_TOOLS) {
+    t.ok(requirements(tool).has('k8s.io/client-go'), tool)
+    t.strictSame(differing(tool, kubernetes), [], `${tool}: ${alignThem}`)
   }
-  t.ok(versions.size > 100)
-  const split = [...versions]
-    .filter(([, users]) => users.size > 1)
-    .map(([path, users]) => `${path}: ${[...users].map(([version, by]) => `${version} in ${by.join(', ')}`)}`)
-  t.strictSame(split, [], 'align them: npm run align-tools --workspace=eks-box')
+})
+
+t.test('Kubernetes requires its own libraries by their version, so that Go can reuse them', async (t) => {
+  const placeholders = [...requirements('kubernetes')].filter(([, version]) => version === 'v0.0.0')
+  t.strictSame(placeholders, [])
+})
+
+t.test('the other tools build each module that they share at one version', async (t) => {
+  const tools = workspaceTools()
+  t.ok(tools.length > 1)
+  for (const tool of tools) {
+    for (const other of tools) t.strictSame(differing(tool, requirements(other)), [], `${tool}: ${alignThem}`)
+  }
 })
