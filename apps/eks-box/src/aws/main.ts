@@ -33,6 +33,7 @@ import { Store } from '../eks-api/store.ts'
 import { TOKEN_LIFETIME } from '../eks-api/token.ts'
 import { buildWebhooks } from '../eks-api/webhooks.ts'
 import { timeLimits } from '../lifecycle/time-limits.ts'
+import { LoadBalancing } from '../load-balancer/target-health.ts'
 import { buildAgent } from '../pod-identity/agent.ts'
 import { connectToApiServer, reviewToken, serviceAccountAnnotations } from '../pod-identity/api-server.ts'
 import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
@@ -61,6 +62,7 @@ const store = new Store(join(data, 'aws', 'eks.json'))
 const principals = new Principals(emulator)
 const keys = await readAccountKeys(accountKeysPath(config))
 const credentials = new Credentials(emulator, keys, principals)
+const loadBalancing = new LoadBalancing(`http://127.0.0.1:${PORTS.loadBalancers}`)
 
 /** The box's own identity in its account. */
 const service: Caller = {
@@ -239,7 +241,11 @@ for (const host of ['127.0.0.1', NODE_IP]) {
     eks: (request, { caller }) => callEksApi(eks, request, caller),
     eksAuth: (request) => eksAuth.handle(request),
     webIdentity: (request) => assumeRoleWithWebIdentity(request, webIdentity),
-    emulator: (request, by) => credentials.forward(request, by),
+    emulator: async (request, by) => {
+      const response = await credentials.forward(request, by)
+      // The box itself reads what the emulator has stored.
+      return by.caller === service ? response : loadBalancing.complete(request, by, response)
+    },
   })
   await new Promise<void>((resolve) => gateway.listen(PORTS.aws, host, resolve))
 }

@@ -42,6 +42,8 @@ export const COMPONENT_NAMES = [
   'registry',
   'moto',
   'aws',
+  'haproxy',
+  'load-balancers',
   'postgres',
   'redis',
   'containerd',

@@ -10,6 +10,7 @@ import { coredns } from './coredns.ts'
 import { etcd } from './etcd.ts'
 import { kubeProxy } from './kube-proxy.ts'
 import { kubelet } from './kubelet.ts'
+import { haproxy, loadBalancers } from './load-balancers.ts'
 import { metricsServer } from './metrics-server.ts'
 import { postgres } from './postgres.ts'
 import { redis } from './redis.ts'
@@ -23,6 +24,8 @@ const builders: Record<ComponentName, (config: BoxConfig) => Component> = {
   registry,
   moto,
   aws,
+  haproxy,
+  'load-balancers': loadBalancers,
   postgres,
   redis,
   containerd,
