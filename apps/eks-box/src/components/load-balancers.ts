@@ -28,7 +28,7 @@ export function haproxy(config: BoxConfig): Component {
       // Read before load-balancers.cfg, in the order of the names.
       [join(directory, 'base.cfg')]: `global
   log stderr format raw local0 notice
-  maxconn 10000
+  maxconn 8000
   stats socket /run/haproxy.sock mode 600 level admin expose-fd listeners
 
 frontend health

@@ -17,8 +17,8 @@ export interface ControllerOptions {
   socketPrefix: string
 }
 
-/** Delay before another attempt after an error, in milliseconds. */
-const retryDelay = 1000
+/** First and longest delay before another attempt after an error, in milliseconds. The delay doubles. */
+const retryDelays = { first: 1000, longest: 60_000 }
 
 /** Keeps HAProxy in step with the load balancers of the account and the health of their targets. */
 export class Controller {
@@ -32,6 +32,7 @@ export class Controller {
   #isDirty = false
   #work: Promise<void> | undefined
   #retry: NodeJS.Timeout | undefined
+  #retryDelay = retryDelays.first
 
   constructor(options: ControllerOptions) {
     this.#options = options
@@ -74,11 +75,13 @@ export class Controller {
         this.#isDirty = false
         await this.#apply()
       }
+      this.#retryDelay = retryDelays.first
     } catch (error) {
       console.error(error instanceof Error ? error.message : error)
       this.#isStale = false
       clearTimeout(this.#retry)
-      this.#retry = setTimeout(() => this.refresh(), retryDelay)
+      this.#retry = setTimeout(() => this.refresh(), this.#retryDelay)
+      this.#retryDelay = Math.min(2 * this.#retryDelay, retryDelays.longest)
     } finally {
       this.#work = undefined
     }
