@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { PORTS } from '../cluster.ts'
 import type { HaproxyFiles } from '../load-balancer/haproxy.ts'
@@ -7,10 +7,10 @@ import type { Component } from './component.ts'
 
 /** HAProxy's files. They do not survive a restart of the box, because the load balancers' addresses do not either. */
 export function haproxyFiles(config: BoxConfig): HaproxyFiles {
-  const { run } = boxPaths(config)
-  const directory = join(run, 'haproxy')
+  const directory = join(boxPaths(config).run, 'haproxy')
   return {
-    directory,
+    // HAProxy reads them in the order of their names.
+    base: join(directory, 'base.cfg'),
     configuration: join(directory, 'load-balancers.cfg'),
     // The path of a socket must be short.
     socket: '/run/haproxy-master.sock',
@@ -19,14 +19,13 @@ export function haproxyFiles(config: BoxConfig): HaproxyFiles {
 
 /** The data path of the load balancers. `load-balancers` writes its configuration. */
 export function haproxy(config: BoxConfig): Component {
-  const { directory, socket } = haproxyFiles(config)
+  const { base, socket } = haproxyFiles(config)
   return {
     name: 'haproxy',
     dependsOn: [],
-    command: ['haproxy', '-W', '-S', `${socket},mode,600`, '-f', directory],
+    command: ['haproxy', '-W', '-S', `${socket},mode,600`, '-f', dirname(base)],
     files: {
-      // Read before load-balancers.cfg, in the order of the names.
-      [join(directory, 'base.cfg')]: `global
+      [base]: `global
   log stderr format raw local0 notice
   maxconn 8000
   stats socket /run/haproxy.sock mode 600 level admin expose-fd listeners

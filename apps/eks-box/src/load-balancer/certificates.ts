@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ACMClient, DescribeCertificateCommand, GetCertificateCommand } from '@aws-sdk/client-acm'
 import { execa } from 'execa'
@@ -67,10 +67,11 @@ export class Certificates {
       extensions,
       `subjectAltName=${names.map((name) => `DNS:${name}`).join(',')}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n`,
     )
-    const key = await execa('openssl', ['ecparam', '-name', 'prime256v1', '-genkey', '-noout'])
-    const request = await execa('openssl', ['req', '-new', '-key', '/dev/stdin', '-subj', '/O=eks-box'], {
-      input: key.stdout,
-    })
+    const keyFile = join(directory, 'issued.key')
+    const request = await execa('openssl', [
+      ...['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+      ...['-keyout', keyFile, '-subj', '/O=eks-box'],
+    ])
     const certificate = await execa(
       'openssl',
       [
@@ -80,7 +81,9 @@ export class Certificates {
       { input: request.stdout },
     )
     const issuer = await readFile(`${authority}.crt`, 'utf8')
-    return [certificate.stdout, issuer, key.stdout].map((part) => `${part.trim()}\n`).join('')
+    const key = await readFile(keyFile, 'utf8')
+    await rm(keyFile)
+    return [certificate.stdout, issuer, key].map((part) => `${part.trim()}\n`).join('')
   }
 }
 

@@ -63,8 +63,9 @@ async function startLoadBalancers(
   // Not in the test's directory: the path of a socket must be short.
   const directory = mkdtempSync(join(tmpdir(), 'eks-box-lb-'))
   const health = await freePort()
+  const base = join(directory, 'base.cfg')
   writeFileSync(
-    join(directory, 'base.cfg'),
+    base,
     `global
   stats socket ${directory}/stats.sock level admin expose-fd listeners
 frontend health
@@ -86,7 +87,7 @@ frontend health
     return child
   }
   let master: ChildProcess = await start()
-  const haproxy = new Haproxy({ directory, configuration: join(directory, 'load-balancers.cfg'), socket })
+  const haproxy = new Haproxy({ base, configuration: join(directory, 'load-balancers.cfg'), socket })
   const none = async () => {}
   const controller = new Controller({
     readState: async () => structuredClone(state),

@@ -12,9 +12,9 @@ import {
 import { type LoadBalancingState, targetGroupsOf } from './state.ts'
 
 export interface HaproxyFiles {
-  /** The directory of its configuration files. */
-  directory: string
-  /** The configuration of the load balancers, in `directory`. */
+  /** The part of its configuration that does not change. */
+  base: string
+  /** The configuration of the load balancers. */
   configuration: string
   /** Socket of the master process. */
   socket: string
@@ -67,14 +67,12 @@ export class Haproxy {
 
   /** Replaces the configuration if it is valid. */
   async #write(configuration: string): Promise<void> {
-    const { directory, configuration: file } = this.#files
-    // Files without this extension are not loaded.
+    const { base, configuration: file } = this.#files
+    // HAProxy does not load files without the extension `.cfg`.
     const candidate = `${file}.new`
     await writeFile(candidate, configuration, { mode: 0o600 })
-    const check = await execa('haproxy', ['-c', '-q', '-f', candidate], { reject: false, all: true })
-    if (check.failed) {
-      throw new Error(`HAProxy rejects the configuration ${candidate} in ${directory}: ${check.all}`)
-    }
+    const check = await execa('haproxy', ['-c', '-f', base, '-f', candidate], { reject: false, all: true })
+    if (check.failed) throw new Error(`HAProxy rejects ${candidate}: ${check.all}`)
     await rename(candidate, file)
   }
 

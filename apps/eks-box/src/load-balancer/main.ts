@@ -1,7 +1,6 @@
 /** The component `load-balancers`: makes the load balancers of the emulated account real, with HAProxy. */
 import { join } from 'node:path'
 import { ACMClient } from '@aws-sdk/client-acm'
-import { EC2Client } from '@aws-sdk/client-ec2'
 import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
 import { REGION, readBoxConfig } from 'shared/box'
 import { readAccountKeys } from '../aws/keys.ts'
@@ -25,7 +24,6 @@ const options = {
   credentials: { accessKeyId: 'box', secretAccessKey: keys.secretOf('box') },
 }
 const elb = new ElasticLoadBalancingV2Client(options)
-const ec2 = new EC2Client(options)
 const certificates = new Certificates({
   acm: new ACMClient(options),
   directory: join(run, 'load-balancer-certificates'),
@@ -34,7 +32,12 @@ const certificates = new Certificates({
 })
 const haproxy = new Haproxy(haproxyFiles(config))
 const controller = new Controller({
-  readState: () => readState(elb, ec2),
+  readState: () =>
+    readState(elb, async (ids) => {
+      // Loaded only if there are such targets, because EC2's client takes 70 MB.
+      const { instanceAddresses } = await import('./instance-addresses.ts')
+      return instanceAddresses(options, ids)
+    }),
   addresses: new Addresses(loadBalancerHosts(config)),
   certificateFile: (arn) => certificates.file(arn),
   apply: (state, context) => haproxy.apply(state, context),

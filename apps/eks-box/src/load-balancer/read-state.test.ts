@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2'
+import { CreateSubnetCommand, CreateVpcCommand, EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2'
 import {
   CreateListenerCommand,
   CreateLoadBalancerCommand,
@@ -14,6 +14,7 @@ import {
 } from '@aws-sdk/client-elastic-load-balancing-v2'
 import { execa } from 'execa'
 import t from 'tap'
+import { instanceAddresses } from './instance-addresses.ts'
 import { readState } from './read-state.ts'
 
 /** A python3 with moto, such as `venv/bin/python3` in the box's tool `aws`. */
@@ -48,7 +49,10 @@ t.test('the state of the account is read as the emulator stores it', { skip }, a
   }
   const ec2 = new EC2Client(options)
   const elb = new ElasticLoadBalancingV2Client(options)
-  t.strictSame(await readState(elb, ec2), { loadBalancers: [], targetGroups: [] })
+  t.strictSame(await readState(elb, (ids) => instanceAddresses(options, ids)), {
+    loadBalancers: [],
+    targetGroups: [],
+  })
 
   const { Vpc } = await ec2.send(new CreateVpcCommand({ CidrBlock: '10.0.0.0/16' }))
   const { Subnet } = await ec2.send(
@@ -109,6 +113,11 @@ t.test('the state of the account is read as the emulator stores it', { skip }, a
       Targets: [{ Id: '10.0.33.5', Port: 3000 }, { Id: '10.0.33.6' }],
     }),
   )
+  const { Instances } = await ec2.send(
+    new RunInstancesCommand({ ImageId: 'ami-1', MinCount: 1, MaxCount: 1, SubnetId: Subnet?.SubnetId }),
+  )
+  const { InstanceId = '', PrivateIpAddress } = Instances?.[0] ?? {}
+  await elb.send(new RegisterTargetsCommand({ TargetGroupArn: vms, Targets: [{ Id: InstanceId }] }))
   const forward = [{ Type: 'forward' as const, TargetGroupArn: vms }]
   const { Listeners } = await elb.send(
     new CreateListenerCommand({ LoadBalancerArn, Protocol: 'HTTP', Port: 80, DefaultActions: forward }),
@@ -131,7 +140,7 @@ t.test('the state of the account is read as the emulator stores it', { skip }, a
       }),
     )
   }
-  const { loadBalancers, targetGroups } = await readState(elb, ec2)
+  const { loadBalancers, targetGroups } = await readState(elb, (ids) => instanceAddresses(options, ids))
   t.match(loadBalancers, [
     {
       arn: LoadBalancerArn,
@@ -174,7 +183,7 @@ t.test('the state of the account is read as the emulator stores it', { skip }, a
         healthyThreshold: 5,
         unhealthyThreshold: 2,
       },
-      targets: [],
+      targets: [{ id: InstanceId, port: 8080, address: PrivateIpAddress }],
     },
     {
       arn: web,

@@ -1,4 +1,3 @@
-import { DescribeInstancesCommand, type EC2Client } from '@aws-sdk/client-ec2'
 import {
   type LoadBalancer as DescribedLoadBalancer,
   type Rule as DescribedRule,
@@ -17,10 +16,14 @@ import {
 } from '@aws-sdk/client-elastic-load-balancing-v2'
 import type { Listener, LoadBalancer, LoadBalancingState, Rule, Target, TargetGroup } from './state.ts'
 
-/** Reads the Application Load Balancers and target groups of the account. Other types are left out. */
+/**
+ * Reads the Application Load Balancers and target groups of the account. Other types are left out.
+ *
+ * @param instanceAddresses finds the private addresses of instances by their identifiers.
+ */
 export async function readState(
   elb: ElasticLoadBalancingV2Client,
-  ec2: EC2Client,
+  instanceAddresses: (ids: string[]) => Promise<ReadonlyMap<string, string>>,
 ): Promise<LoadBalancingState> {
   const paginator = { client: elb }
   const balancers: DescribedLoadBalancer[] = []
@@ -40,7 +43,10 @@ export async function readState(
       }),
     ),
   )
-  const addresses = await instanceAddresses(ec2, [...registered.values()].flat())
+  const instances = [...registered.values()]
+    .flat()
+    .flatMap(({ Id = '' }) => (Id.startsWith('i-') ? [Id] : []))
+  const addresses = instances.length === 0 ? new Map() : await instanceAddresses([...new Set(instances)])
   return {
     loadBalancers: await Promise.all(balancers.map((balancer) => readLoadBalancer(elb, balancer))),
     targetGroups: await Promise.all(
@@ -153,24 +159,4 @@ async function readTargetGroup(
       return { id: Id, port, ...(address === undefined ? {} : { address }) }
     }),
   }
-}
-
-/** The private addresses of the targets that are instances. */
-async function instanceAddresses(
-  ec2: EC2Client,
-  targets: readonly TargetDescription[],
-): Promise<Map<string, string>> {
-  const ids = new Set(targets.flatMap(({ Id = '' }) => (Id.startsWith('i-') ? [Id] : [])))
-  if (ids.size === 0) return new Map()
-  // A filter, because an identifier that does not exist would be an error.
-  const { Reservations = [] } = await ec2.send(
-    new DescribeInstancesCommand({ Filters: [{ Name: 'instance-id', Values: [...ids] }] }),
-  )
-  return new Map(
-    Reservations.flatMap(({ Instances = [] }) => Instances).flatMap(({ InstanceId, PrivateIpAddress }) =>
-      InstanceId === undefined || PrivateIpAddress === undefined
-        ? []
-        : [[InstanceId, PrivateIpAddress] as const],
-    ),
-  )
 }
