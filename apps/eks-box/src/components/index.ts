@@ -51,7 +51,7 @@ export function fingerprint(config: BoxConfig, root = join(import.meta.dirname, 
   )
   const sources = globSync(['src/**/*.ts', '../../shared/src/**/*.ts'], {
     cwd: root,
-    exclude: ['**/*.test.ts', 'src/eks-api/testing.ts', 'src/cli.ts'],
+    exclude: ['**/*.test.ts', 'src/{eks-api,load-balancer}/testing.ts', 'src/cli.ts'],
   })
   for (const file of [...sources.sort(), 'package.json', 'manifests/addons.yaml']) {
     hash.update(`${file}\0`).update(readFileSync(join(root, file)))
