@@ -19,6 +19,7 @@ import {
 } from '../src/components/component.ts'
 import { cgroupRoot } from '../src/components/kubelet.ts'
 import { runningBox } from '../src/lifecycle/box.ts'
+import { loadBalancerAddress } from '../src/load-balancer/addresses.ts'
 import { readNodes } from '../src/node/status.ts'
 import { traces } from './machine.ts'
 import { testNetworkPolicies } from './network-policy.ts'
@@ -121,7 +122,7 @@ t.teardown(async () => {
 })
 
 await t.test('an interrupted start leaves nothing running, and the next one recovers', async (t) => {
-  for (const moment of [/Start box/, /[1-5] of 12 ready/, /([6-9]|1[01]) of 12 ready/]) {
+  for (const moment of [/Start box/, /[1-5] of 14 ready/, /([6-9]|1[0-3]) of 14 ready/]) {
     const up = execa('node', ['apps/eks-box/src/cli.ts', 'up'], {
       cwd: repository,
       env: environment,
@@ -426,6 +427,118 @@ await t.test(
     t.equal(((await after.json()) as { items: unknown[] }).items.length, 1, 'no task is lost')
   },
 )
+
+await t.test('a load balancer of the emulated AWS sends requests to the pods', async (t) => {
+  await settled()
+  const elbv2 = (...args: string[]) => aws('elbv2', ...args)
+  const addresses = async (): Promise<string[]> => {
+    const pods = await kubectl(
+      ...inService,
+      'get',
+      'pods',
+      ...ofRelease,
+      '-o=jsonpath={.items[*].status.podIP}',
+    )
+    return pods.split(' ')
+  }
+  const [vpc] = await aws('ec2', 'describe-vpcs', '--query', 'Vpcs[?IsDefault==`false`].VpcId')
+  const subnets = await aws(
+    ...['ec2', 'describe-subnets', '--filters', `Name=vpc-id,Values=${vpc}`],
+    ...['--query', 'Subnets[?MapPublicIpOnLaunch].SubnetId'],
+  )
+  const [balancer] = await elbv2(
+    ...['create-load-balancer', '--name', 'e2e', '--subnets', ...subnets, '--query', 'LoadBalancers'],
+  )
+  const [group] = await elbv2(
+    ...['create-target-group', '--name', 'e2e', '--protocol', 'HTTP', '--port', '3000', '--vpc-id', vpc],
+    ...['--target-type', 'ip', '--health-check-path', '/readyz', '--health-check-interval-seconds', '5'],
+    ...['--health-check-timeout-seconds', '4', '--healthy-threshold-count', '2', '--query', 'TargetGroups'],
+  )
+  const ofGroup = ['--target-group-arn', group.TargetGroupArn]
+  await elbv2(
+    ...['modify-target-group-attributes', ...ofGroup],
+    ...['--attributes', 'Key=deregistration_delay.timeout_seconds,Value=5'],
+  )
+  const register = (...ips: string[]) =>
+    elbv2('register-targets', ...ofGroup, '--targets', ...ips.map((ip) => `Id=${ip}`))
+  const health = async (): Promise<Record<string, string>> => {
+    const query = 'TargetHealthDescriptions[].[Target.Id, TargetHealth.State]'
+    return Object.fromEntries(await elbv2('describe-target-health', ...ofGroup, '--query', query))
+  }
+  const [leaving = '', ...staying] = await addresses()
+  await register(leaving, ...staying)
+  t.match(await health(), { [leaving]: 'unused' }, 'no listener uses the target group yet')
+  const [listener] = await elbv2(
+    ...[
+      'create-listener',
+      '--load-balancer-arn',
+      balancer.LoadBalancerArn,
+      '--protocol',
+      'HTTP',
+      '--port',
+      '80',
+    ],
+    ...['--default-actions', `Type=forward,TargetGroupArn=${group.TargetGroupArn}`, '--query', 'Listeners'],
+  )
+  await elbv2('wait', 'target-in-service', ...ofGroup)
+
+  const fromPod = `fetch('http://${balancer.DNSName}/readyz').then(r=>console.log(r.status),e=>console.log(e.cause?.code))`
+  const ask = () => kubectl(...inService, 'exec', 'deployment/fastify-app', '--', 'node', '-e', fromPod)
+  t.match(await ask(), /^200$/m, 'pods resolve the name of the load balancer, and reach it')
+
+  const address = loadBalancerAddress(config, balancer.DNSName) ?? ''
+  const client = execa(
+    'node',
+    [
+      'apps/eks-box/src/cli.ts',
+      'exec',
+      'node',
+      join(import.meta.dirname, 'steady-client.ts'),
+      `http://${address}/`,
+    ],
+    { cwd: repository, env: environment, stdin: 'pipe' },
+  )
+  await sleep(2000)
+  const [pod = ''] = (
+    await kubectl(
+      ...[
+        ...inService,
+        'get',
+        'pods',
+        '--field-selector',
+        `status.podIP=${leaving}`,
+        '-o=jsonpath={.items[*].metadata.name}',
+      ],
+    )
+  ).split(' ')
+  await elbv2('deregister-targets', ...ofGroup, '--targets', `Id=${leaving}`)
+  t.equal((await health())[leaving], 'draining')
+  await kubectl(...inService, 'delete', 'pod', pod)
+  await settled()
+  const replacement = (await addresses()).filter((ip) => ip !== leaving && !staying.includes(ip))
+  await register(...replacement)
+  await elbv2('wait', 'target-in-service', ...ofGroup)
+  t.strictSame(
+    Object.keys(await health()).sort(),
+    [...staying, ...replacement].sort(),
+    'the target is drained',
+  )
+  for (const name of ['load-balancers', 'aws'] as const) await killAndRecover(name)
+  await sleep(10_000)
+  client.stdin.end()
+  const results = JSON.parse((await client).stdout) as Record<string, number>
+  t.comment(JSON.stringify(results))
+  t.strictSame(Object.keys(results), ['200'], 'no request failed')
+  t.ok((results['200'] ?? 0) > 2000)
+
+  await elbv2('delete-listener', '--listener-arn', listener.ListenerArn)
+  await elbv2('delete-target-group', ...ofGroup)
+  await elbv2('delete-load-balancer', '--load-balancer-arn', balancer.LoadBalancerArn)
+  const deadline = Date.now() + minute
+  while (loadBalancerAddress(config, balancer.DNSName) !== undefined && Date.now() < deadline)
+    await sleep(100)
+  t.equal(loadBalancerAddress(config, balancer.DNSName), undefined)
+})
 
 await t.test('no request fails while each control plane component is killed in turn', async (t) => {
   const steady = load('steady', ['--no-cluster'], { RATE: '40', DURATION: '60s' })

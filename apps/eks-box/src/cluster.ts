@@ -62,6 +62,8 @@ export const PORTS = {
   registry: 5000,
   aws: 4566,
   moto: 4567,
+  loadBalancers: 4569,
+  haproxyHealth: 8182,
   eksWebhooks: 4568,
   nodes: 4570,
   /** As on EKS, where the webhook runs beside the API server, too. */

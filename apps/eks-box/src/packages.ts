@@ -49,6 +49,13 @@ export const PACKAGES: readonly Package[] = [
     service: 'redis-server',
   },
   {
+    name: 'haproxy',
+    provides: 'haproxy',
+    why: 'routes the requests of the load balancers',
+    service: 'haproxy',
+  },
+  { name: 'openssl', provides: 'openssl', why: 'issues certificates for the load balancers' },
+  {
     name: 'pgbouncer',
     provides: 'pgbouncer',
     why: "is the connection pooler that the service's tests put before the database",

@@ -25,6 +25,7 @@ import { Store } from '../eks-api/store.ts'
 import { TOKEN_LIFETIME } from '../eks-api/token.ts'
 import { buildWebhooks } from '../eks-api/webhooks.ts'
 import { timeLimits } from '../lifecycle/time-limits.ts'
+import { LoadBalancing } from '../load-balancer/target-health.ts'
 import { buildAgent } from '../pod-identity/agent.ts'
 import { connectToApiServer, reviewToken, serviceAccountAnnotations } from '../pod-identity/api-server.ts'
 import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
@@ -56,6 +57,7 @@ const store = new Store(join(data, 'aws', 'eks.json'))
 const principals = new Principals(emulator)
 const keys = await readAccountKeys(accountKeysPath(config))
 const credentials = new Credentials(emulator, keys, principals)
+const loadBalancing = new LoadBalancing(`http://127.0.0.1:${PORTS.loadBalancers}`)
 
 /** The box's own identity in its account. */
 const service: Caller = {
@@ -247,7 +249,9 @@ for (const host of ['127.0.0.1', CONTROL_PLANE_IP]) {
         const shortage = await capacity.shortage(Number(parameter(request, 'MinCount') ?? 1))
         if (shortage !== undefined) throw new AwsError('capacity', shortage)
       }
-      return credentials.forward(request, by)
+      const response = await credentials.forward(request, by)
+      // The box itself reads what the emulator has stored.
+      return by.caller === service ? response : loadBalancing.complete(request, by, response)
     },
   })
   await new Promise<void>((resolve) => gateway.listen(PORTS.aws, host, resolve))

@@ -43,6 +43,8 @@ export const COMPONENT_NAMES = [
   'registry',
   'moto',
   'aws',
+  'haproxy',
+  'load-balancers',
   'postgres',
   'redis',
   'coredns',

@@ -2,11 +2,12 @@ import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
 import { CACHE_HOST, CONTROL_PLANE_IP, DATABASE_HOST, PORTS } from '../cluster.ts'
+import { loadBalancerHosts } from '../load-balancer/addresses.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 
 /**
- * Resolves the names of the cluster, the database and the cache. It has no upstream for other names, because the box
+ * Resolves the names of the cluster, the database, the cache and the load balancers. It has no upstream for other names, because the box
  * has no internet access.
  */
 export function coredns(config: BoxConfig): Component {
@@ -21,9 +22,10 @@ export function coredns(config: BoxConfig): Component {
     bind ${CONTROL_PLANE_IP}
     errors
     ready 127.0.0.1:${PORTS.dnsReady}
-    hosts {
+    hosts ${loadBalancerHosts(config)} {
         ${CONTROL_PLANE_IP} ${DATABASE_HOST} ${CACHE_HOST}
         no_reverse
+        reload 1s
         fallthrough
     }
     kubernetes cluster.local in-addr.arpa {

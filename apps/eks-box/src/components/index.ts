@@ -11,6 +11,7 @@ import { coredns } from './coredns.ts'
 import { etcd } from './etcd.ts'
 import { kubeProxy } from './kube-proxy.ts'
 import { kubelet } from './kubelet.ts'
+import { haproxy, loadBalancers } from './load-balancers.ts'
 import { metricsServer } from './metrics-server.ts'
 import { networkPolicies } from './network-policies.ts'
 import { nodes } from './nodes.ts'
@@ -26,6 +27,8 @@ const builders: Record<(typeof COMPONENT_NAMES)[number], (config: BoxConfig) => 
   registry,
   moto,
   aws,
+  haproxy,
+  'load-balancers': loadBalancers,
   postgres,
   redis,
   coredns,
@@ -55,7 +58,7 @@ export function fingerprint(config: BoxConfig, root = join(import.meta.dirname, 
   )
   const sources = globSync(['src/**/*.ts', '../../shared/src/**/*.ts'], {
     cwd: root,
-    exclude: ['**/*.test.ts', 'src/eks-api/testing.ts', 'src/cli.ts'],
+    exclude: ['**/*.test.ts', 'src/{eks-api,load-balancer}/testing.ts', 'src/cli.ts'],
   })
   for (const file of [...sources.sort(), 'package.json', 'manifests/addons.yaml']) {
     hash.update(`${file}\0`).update(readFileSync(join(root, file)))
