@@ -11,7 +11,7 @@ import { TOOL_NAMES, type Tool, toolModule } from 'shared/tools'
 const workspace = join(import.meta.dirname, '..', '..', 'tools', 'aligned.work')
 
 /** The tools that use Kubernetes' libraries. They build every module at the version that Kubernetes builds it at. */
-export const KUBERNETES_TOOLS: readonly Tool[] = ['metrics-server', 'coredns', 'helm']
+export const KUBERNETES_TOOLS: readonly Tool[] = ['network-policies', 'metrics-server', 'coredns', 'helm']
 
 /** The other tools with many common modules, which `aligned.work` names. They use the highest versions among them. */
 export function workspaceTools(): Tool[] {
