@@ -108,7 +108,7 @@ t.test('a load balancer with two listeners and one target group', async (t) => {
     'timeout connect 10s',
     'timeout server 60s',
     'timeout tunnel 60s',
-    'http-request return status 503 <page> hdr Server awselb/2.0 if { nbsrv eq 0 }',
+    'http-request return status 503 <page> hdr Server awselb/2.0 if { nbsrv eq 0 } !{ stopping }',
     'http-request set-var(txn.started) date(0,ms)',
     'http-response set-var(txn.answered) bool(true)',
     'http-error status 503 <page> hdr Server awselb/2.0',

@@ -267,7 +267,8 @@ function backends(
       `timeout connect ${connectTimeoutSeconds}s`,
       `timeout server ${idleTimeoutSeconds}s`,
       `timeout tunnel ${idleTimeoutSeconds}s`,
-      `http-request return status 503 ${page('503 Service Temporarily Unavailable')} if { nbsrv eq 0 }`,
+      // In a process that a reload has replaced, HAProxy counts no servers, but still uses them.
+      `http-request return status 503 ${page('503 Service Temporarily Unavailable')} if { nbsrv eq 0 } !{ stopping }`,
       // HAProxy responds with 503 if it cannot connect to a target, an ALB with 502, or with 504 after a timeout.
       'http-request set-var(txn.started) date(0,ms)',
       'http-response set-var(txn.answered) bool(true)',

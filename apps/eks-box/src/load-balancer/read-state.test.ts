@@ -69,6 +69,7 @@ t.test('the state of the account is read as the emulator stores it', { skip }, a
   }
   const LoadBalancerArn = await create('shop')
   await create('ignored', 'network')
+  await create('not\na name')
   const createGroup = async (Name: string, settings = {}) => {
     const { TargetGroups } = await elb.send(
       new CreateTargetGroupCommand({
@@ -161,7 +162,7 @@ t.test('the state of the account is read as the emulator stores it', { skip }, a
       ],
     },
   ])
-  t.equal(loadBalancers.length, 1, 'a Network Load Balancer is left out')
+  t.equal(loadBalancers.length, 1, 'other types and invalid names are left out')
   t.match(loadBalancers[0]?.listeners[0]?.rules[0]?.action.ForwardConfig?.TargetGroups, [
     { TargetGroupArn: web, Weight: 9 },
     { TargetGroupArn: vms, Weight: 1 },

@@ -28,7 +28,7 @@ export async function readState(
   const paginator = { client: elb }
   const balancers: DescribedLoadBalancer[] = []
   for await (const page of paginateDescribeLoadBalancers(paginator, {})) {
-    balancers.push(...(page.LoadBalancers ?? []).filter(({ Type }) => Type === 'application'))
+    balancers.push(...(page.LoadBalancers ?? []).filter(isSupported))
   }
   const groups: DescribedTargetGroup[] = []
   for await (const page of paginateDescribeTargetGroups(paginator, {})) {
@@ -56,6 +56,11 @@ export async function readState(
       }),
     ),
   }
+}
+
+/** The emulator accepts names that AWS refuses. They would become part of HAProxy's configuration. */
+function isSupported({ Type, LoadBalancerName = '' }: DescribedLoadBalancer): boolean {
+  return Type === 'application' && /^[A-Za-z0-9-]+$/.test(LoadBalancerName)
 }
 
 function isHttp(protocol: string | undefined): protocol is 'HTTP' | 'HTTPS' {
