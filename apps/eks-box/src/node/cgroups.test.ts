@@ -1,6 +1,7 @@
 /** Tests against the real kernel, with a cgroup and a record file of their own. */
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { createCgroups, findCgroups, listCgroups, removeCgroups, restoreControllers } from './cgroups.ts'
@@ -15,6 +16,16 @@ const mountPoint = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find((directory)
 const skip =
   (process.getuid?.() !== 0 && 'needs root') ||
   (mountPoint === undefined && 'needs cgroup v2 with the controller hugetlb')
+
+t.test('the pods of a box weigh as much as two processes on each processor', async (t) => {
+  const mountPoint = t.testdir({
+    cpu: { 'cgroup.procs': '', box: { 'cpu.shares': '1024' } },
+    pids: { 'cgroup.procs': '' },
+  })
+  await createCgroups('/box', { mountPoint, record: join(mountPoint, 'record') })
+  t.equal(read(mountPoint, 'cpu/box/cpu.shares'), String(2048 * availableParallelism()))
+  t.ok(existsSync(join(mountPoint, 'pids/box')), 'other hierarchies have no weights')
+})
 
 t.test('cgroup v2', { skip }, async (t) => {
   const subtree = () => read(mountPoint ?? '', 'cgroup.subtree_control')

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { ActionableError } from 'shared/errors'
 
@@ -70,10 +71,24 @@ async function enableControllers(directory: string): Promise<Map<string, string>
   return refused
 }
 
+/** Gives the cgroup's processes together as much weight as `processes` processes outside of it have. */
+async function setWeight(directory: string, processes: number): Promise<void> {
+  for (const [file, weightOfOne] of [
+    ['cpu.shares', 1024],
+    ['cpu.weight', 100],
+  ] as const) {
+    const path = join(directory, file)
+    if (existsSync(path)) await writeFile(path, String(weightOfOne * processes))
+  }
+}
+
 /**
  * Creates the cgroup `root` (such as `/eks-box-default`), below which the kubelet creates those of pods. With cgroup
  * v2, it also enables every controller at the root of the hierarchy, because systemd enables only those that a unit
  * uses.
+ *
+ * Without a weight of its own, a cgroup with all pods would get as much processor time as a single process of the
+ * machine. It weighs as much as two processes on each processor.
  *
  * @throws ActionableError when the kernel refuses the cgroup or a controller that the kubelet requires.
  */
@@ -87,13 +102,17 @@ export async function createCgroups(root: string, cgroupfs = machine): Promise<v
         { cause },
       )
     })
-    if (hierarchy !== cgroupfs.mountPoint) continue
+    if (hierarchy !== cgroupfs.mountPoint) {
+      await setWeight(directory, 2 * availableParallelism())
+      continue
+    }
     await recordControllers(cgroupfs)
     const refused = new Map([
       ...(await enableControllers(hierarchy)),
       ...(await enableControllers(directory)),
     ])
     const available = await readControllers(hierarchy, 'controllers')
+    await setWeight(directory, 2 * availableParallelism())
     const enabled = await readControllers(directory, 'subtree_control')
     const missing = requiredByKubelet.filter((name) => available.includes(name) && !enabled.includes(name))
     if (missing.length === 0) continue
