@@ -80,7 +80,9 @@ async function killOnNode(name: NodeComponentName): Promise<void> {
   }
   const before = await find()
   if (before.component === undefined) throw new Error(`${name} is not running`)
-  const command = `${name} --config.*/${before.node?.instanceId}/`
+  const { instanceId, name: nodeName } = before.node ?? {}
+  // Each of them names its node in its arguments, in one of two ways.
+  const command = `${name} .*(/${instanceId}/|=${nodeName})`
   await execa('node', ['apps/eks-box/src/cli.ts', 'exec', 'pkill', '--signal=KILL', '--full', command], {
     cwd: repository,
     env: environment,
