@@ -8,6 +8,7 @@ t.test('every setting of a box has a default', async (t) => {
     stateDir: '/var/lib/eks-box/default',
     cacheDir: '/home/dev/.cache/eks-box',
     ports: { api: 6443, registry: 5000, service: 8080, aws: 4566 },
+    maxNodes: 8,
     startTimeoutSeconds: 120,
   } satisfies BoxConfig)
   t.equal(kubeconfigPath(config), '/var/lib/eks-box/default/kubeconfig')
@@ -21,6 +22,7 @@ t.test('every setting can be changed with a variable', async (t) => {
     BOX_API_PORT: '1',
     BOX_REGISTRY_PORT: '2',
     BOX_SERVICE_PORT: '65535',
+    BOX_MAX_NODES: '12',
     BOX_START_TIMEOUT_SECONDS: '1200',
   })
   t.strictSame(config, {
@@ -28,6 +30,7 @@ t.test('every setting can be changed with a variable', async (t) => {
     stateDir: '/srv/box/e2e',
     cacheDir: '/srv/cache',
     ports: { api: 1, registry: 2, service: 65535, aws: 4566 },
+    maxNodes: 12,
     startTimeoutSeconds: 1200,
   } satisfies BoxConfig)
 })
@@ -40,6 +43,7 @@ const refused: [variable: string, value: string, message: RegExp][] = [
   ['BOX_SERVICE_PORT', '70000', /is "70000", which is not a port number/],
   ['BOX_START_TIMEOUT_SECONDS', '2m', /is "2m", which is not a time limit/],
   ['BOX_START_TIMEOUT_SECONDS', '0', /is "0", which is not a time limit/],
+  ['BOX_MAX_NODES', '0', /is "0", which is not a number of nodes/],
   ['BOX_REGISTRY_PORT', '6443', /not distinct: 6443, 6443, 8080/],
   ['BOX_STATE_DIR', `/srv/${'deep/'.repeat(12)}`, /too long for the Unix sockets/],
 ]
