@@ -180,7 +180,6 @@ t.test("EKS's settings are added to the user data of the launch template", async
   const template =
     'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="B"\n\n--B\nContent-Type: application/node.eks.aws\n\nkind: NodeConfig\nspec: { kubelet: { config: { maxPods: 20 } } }\n--B--\n'
   const expected = {
-    cluster: 'shop',
     labels: {
       role: 'system',
       'eks.amazonaws.com/nodegroup': 'system',

@@ -91,25 +91,31 @@ async function podSubnet(id: string, data: string, subnet: string): Promise<stri
   return chosen
 }
 
-/** Starts the node of an instance, unless it may not join or does not fit on this machine. */
+/** Starts the node of an instance, unless it may not join, does not fit on this machine or cannot be configured. */
 async function start(instance: ClusterInstance): Promise<void> {
   const machine = machineSize()
   let reason = await roleRefusal(await instances.giveProfile(instance))
   const details = await instance.details()
   reason ??= exceeds(details.type, machine)
-  if (reason !== undefined) {
-    if (refused.get(instance.id)?.message !== reason) {
-      console.error(`instance ${instance.id} does not join the cluster: ${reason}`)
+  if (reason === undefined) {
+    try {
+      const { data } = nodePaths(config, { instanceId: details.id, name: details.dnsName })
+      const subnet = await podSubnet(details.id, data, details.subnet)
+      const spec = nodeSpec(details, subnet, machine, REGION)
+      refused.delete(instance.id)
+      running.set(instance.id, new RunningNode(config, spec, publish))
+      return
+    } catch (error) {
+      // One instance with invalid user data must not keep the others from starting.
+      reason = error instanceof Error ? error.message : String(error)
     }
-    const { id, dnsName, zone, address } = details
-    const identity = { name: dnsName, instanceId: id, instanceType: details.type.name, zone, address }
-    refused.set(instance.id, { ...identity, state: 'refused', components: [], message: reason })
-    return
   }
-  refused.delete(instance.id)
-  const { data } = nodePaths(config, { instanceId: details.id, name: details.dnsName })
-  const subnet = await podSubnet(details.id, data, details.subnet)
-  running.set(instance.id, new RunningNode(config, nodeSpec(details, subnet, machine, REGION), publish))
+  if (refused.get(instance.id)?.message !== reason) {
+    console.error(`instance ${instance.id} does not join the cluster: ${reason}`)
+  }
+  const { id, dnsName, zone, address } = details
+  const identity = { name: dnsName, instanceId: id, instanceType: details.type.name, zone, address }
+  refused.set(instance.id, { ...identity, state: 'refused', components: [], message: reason })
 }
 
 /** Ends a node whose instance was stopped or terminated. */

@@ -3,9 +3,8 @@ import { parseUserData } from './user-data.ts'
 
 const nodeConfig = (spec: string) => `apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n${spec}`
 
-t.test('a NodeConfig sets the cluster, labels, taints and the number of pods', async (t) => {
+t.test('a NodeConfig sets labels, taints and the number of pods', async (t) => {
   const userData = nodeConfig(`
-  cluster: { name: shop }
   kubelet:
     config:
       maxPods: 20
@@ -15,7 +14,6 @@ t.test('a NodeConfig sets the cluster, labels, taints and the number of pods', a
       - --v=2
 `)
   t.strictSame(parseUserData(userData), {
-    cluster: 'shop',
     maxPods: 20,
     labels: { pool: 'a', 'karpenter.sh/capacity-type': 'spot' },
     taints: ['dedicated=gpu:NoSchedule'],

@@ -2,8 +2,6 @@ import { parse } from 'yaml'
 
 /** The settings of nodeadm's NodeConfig (node.eks.aws/v1alpha1) that the box's nodes apply. */
 export interface NodeConfig {
-  /** Name of the cluster that the node joins. */
-  cluster?: string
   maxPods?: number
   labels: Record<string, string>
   /** As `key=value:effect`. */
@@ -13,7 +11,6 @@ export interface NodeConfig {
 interface NodeConfigDocument {
   kind?: string
   spec?: {
-    cluster?: { name?: string }
     kubelet?: { config?: { maxPods?: number; registerWithTaints?: Taint[] }; flags?: string[] }
   }
 }
@@ -36,8 +33,7 @@ export function parseUserData(text: string): NodeConfig {
     const document = parse(part) as NodeConfigDocument | null
     if (document?.kind !== 'NodeConfig')
       throw new TypeError('the user data has no NodeConfig where it should')
-    const { cluster, kubelet } = document.spec ?? {}
-    if (cluster?.name !== undefined) config.cluster = cluster.name
+    const { kubelet } = document.spec ?? {}
     const { maxPods, registerWithTaints } = kubelet?.config ?? {}
     if (maxPods !== undefined) config.maxPods = maxPods
     if (registerWithTaints !== undefined) {
