@@ -431,6 +431,14 @@ await t.test(
 )
 
 await t.test('a load balancer of the emulated AWS sends requests to the pods', async (t) => {
+  // The controller that would deregister a pod that the HPA removes is not installed, so the number of pods is fixed.
+  const limitReplicas = (maxReplicas: number) =>
+    kubectl(...inService, 'patch', 'hpa/fastify-app', '--patch', JSON.stringify({ spec: { maxReplicas } }))
+  await limitReplicas(2)
+  await kubectl(
+    ...[...inService, 'wait', 'deployment/fastify-app', '--for=jsonpath={.status.replicas}=2'],
+    '--timeout=180s',
+  )
   await settled()
   const elbv2 = (...args: string[]) => aws('elbv2', ...args)
   const addresses = async (): Promise<string[]> => {
@@ -542,6 +550,7 @@ await t.test('a load balancer of the emulated AWS sends requests to the pods', a
   while (loadBalancerAddress(config, balancer.DNSName) !== undefined && Date.now() < deadline)
     await sleep(100)
   t.equal(loadBalancerAddress(config, balancer.DNSName), undefined)
+  await limitReplicas(10)
 })
 
 await t.test('no request fails while each control plane component is killed in turn', async (t) => {

@@ -50,6 +50,12 @@ const remedies: readonly { pattern: RegExp; nextStep: (stack: Stack) => string }
     nextStep: () => 'another run has imported it in the meantime: run the command again',
   },
   {
+    // When it is interrupted, the AWS provider abandons requests that AWS is still carrying out.
+    pattern: /AlreadyExists|already exists|already in use on this cluster|InvalidGroup\.Duplicate/,
+    nextStep: () =>
+      'if an interrupted run created it without recording it, take it over with `terraform import <address> <id>` in the stack, or delete it; then run the command again',
+  },
+  {
     pattern: /No valid credential sources|ExpiredToken|InvalidClientTokenId|could not be found in the shared/,
     nextStep: () => 'sign in to AWS (`aws sso login`, or AWS_PROFILE), then run the command again',
   },
