@@ -42,13 +42,13 @@ import { Emulator } from './emulator.ts'
 import { createGateway } from './gateway.ts'
 import { readAccountKeys } from './keys.ts'
 import { NodeGroupInstances } from './node-group-instances.ts'
+import { ownClient } from './own-client.ts'
 import { Principals } from './principals.ts'
 import { type AwsRequest, operation, parameter } from './request.ts'
 import { assumeRoleWithWebIdentity, type WebIdentityOptions } from './web-identity.ts'
 
 const config = readBoxConfig(process.env)
 const { data, pki } = boxPaths(config)
-const endpoint = `http://127.0.0.1:${PORTS.aws}`
 const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data, 'aws', 'journal.jsonl'), {
   start: timeLimits(config).componentStart / 2,
   response: timeLimits(config).componentStart,
@@ -67,9 +67,9 @@ const service: Caller = {
   principalArn: `arn:aws:iam::${ACCOUNT}:root`,
 }
 
-/** The box's own access key. It creates the initial account and the resources that EKS creates in an account. */
-const own = { accessKeyId: 'box', secretAccessKey: keys.secretOf('box') }
-const ec2 = new EC2Client({ endpoint, region: REGION, credentials: own })
+/** With the box's own key, which creates the initial account and the resources that EKS creates in an account. */
+const own = ownClient(keys)
+const ec2 = new EC2Client(own)
 const capacity = new Capacity(ec2, CLUSTER_NAME, config.maxNodes)
 
 async function verify(request: AwsRequest, lifetime?: number): Promise<Authenticated> {
@@ -78,7 +78,8 @@ async function verify(request: AwsRequest, lifetime?: number): Promise<Authentic
 
 /** Like `verify`, but also accepts requests that the box itself signed. */
 async function verifyAtGateway(request: AwsRequest): Promise<Authenticated> {
-  const findCaller = async (id: string) => (id === own.accessKeyId ? service : principals.callerOf(id))
+  const findCaller = async (id: string) =>
+    id === own.credentials.accessKeyId ? service : principals.callerOf(id)
   return authenticate(request, keys, findCaller)
 }
 
@@ -183,9 +184,7 @@ const eks = await buildEksApi(store, {
     await ec2.send(new DeleteSecurityGroupCommand({ GroupId }))
   },
   fleet: new NodeGroupInstances({
-    endpoint,
-    region: REGION,
-    credentials: own,
+    ...own,
     cluster,
     capacity,
     readyTimeout: 2 * timeLimits(config).componentStart,
@@ -259,7 +258,7 @@ for (const host of ['127.0.0.1', CONTROL_PLANE_IP]) {
 if (!existsSync(operatorKeyPath(config))) {
   await emulator.clear()
   principals.forget()
-  const key = await seedAccount(endpoint, own, await readConnections(config))
+  const key = await seedAccount(own.endpoint, own.credentials, await readConnections(config))
   await writeFile(`${operatorKeyPath(config)}.new`, JSON.stringify(key), { mode: 0o600 })
   await rename(`${operatorKeyPath(config)}.new`, operatorKeyPath(config))
 }

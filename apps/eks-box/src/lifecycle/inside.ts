@@ -44,11 +44,12 @@ let connections = 0
 
 /** The NodePort of the service on each ready node in turn; undefined when there is none. */
 async function nextNode(): Promise<Destination | undefined> {
-  const nodes = await readNodes(config)
-  const ready = nodes.filter(({ components }) =>
-    components.some(({ name, state }) => name === 'kube-proxy' && state === 'ready'),
+  const ready = (await readNodes(config)).filter(
+    ({ state, components }) =>
+      state !== 'stopping' &&
+      components.some((component) => component.name === 'kube-proxy' && component.state === 'ready'),
   )
-  const node = ready.filter(({ state }) => state !== 'stopping')[connections++ % Math.max(ready.length, 1)]
+  const node = ready[connections++ % Math.max(ready.length, 1)]
   return node === undefined ? undefined : { host: node.address, port: SERVICE_NODE_PORT }
 }
 

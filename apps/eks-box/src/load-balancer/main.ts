@@ -2,8 +2,9 @@
 import { join } from 'node:path'
 import { ACMClient } from '@aws-sdk/client-acm'
 import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
-import { REGION, readBoxConfig } from 'shared/box'
+import { readBoxConfig } from 'shared/box'
 import { readAccountKeys } from '../aws/keys.ts'
+import { ownClient } from '../aws/own-client.ts'
 import { PORTS } from '../cluster.ts'
 import { haproxyFiles } from '../components/load-balancers.ts'
 import { accountKeysPath } from '../preparation/credentials.ts'
@@ -17,12 +18,7 @@ import { buildServer } from './server.ts'
 
 const config = readBoxConfig(process.env)
 const { data, pki, run } = boxPaths(config)
-const keys = await readAccountKeys(accountKeysPath(config))
-const options = {
-  endpoint: `http://127.0.0.1:${PORTS.aws}`,
-  region: REGION,
-  credentials: { accessKeyId: 'box', secretAccessKey: keys.secretOf('box') },
-}
+const options = ownClient(await readAccountKeys(accountKeysPath(config)))
 const elb = new ElasticLoadBalancingV2Client(options)
 const certificates = new Certificates({
   acm: new ACMClient(options),

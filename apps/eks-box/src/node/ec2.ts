@@ -14,9 +14,9 @@ export interface ClusterInstance {
   id: string
   state: 'running' | 'stopped' | 'terminated'
   /** Name of its instance profile. */
-  profile?: string
+  profile: string | undefined
   /** Name of its Auto Scaling group. */
-  autoScalingGroup?: string
+  autoScalingGroup: string | undefined
   details: () => Promise<Instance>
 }
 
@@ -44,11 +44,8 @@ export class ClusterInstances {
     return Reservations.flatMap(({ Instances = [] }) => Instances).map((instance) => ({
       id: instance.InstanceId ?? '',
       state: stateOf(instance),
-      ...optional('profile', instance.IamInstanceProfile?.Arn?.split('/').at(-1)),
-      ...optional(
-        'autoScalingGroup',
-        instance.Tags?.find(({ Key }) => Key === 'aws:autoscaling:groupName')?.Value,
-      ),
+      profile: instance.IamInstanceProfile?.Arn?.split('/').at(-1),
+      autoScalingGroup: instance.Tags?.find(({ Key }) => Key === 'aws:autoscaling:groupName')?.Value,
       details: () => this.#details(instance),
     }))
   }
@@ -97,23 +94,23 @@ export class ClusterInstances {
 }
 
 /** What EC2 publishes about an instance type. */
-export async function describeInstanceType(
+async function describeInstanceType(
   ec2: EC2Client,
   name: NonNullable<Ec2Instance['InstanceType']>,
 ): Promise<InstanceType> {
   const { InstanceTypes = [] } = await ec2.send(new DescribeInstanceTypesCommand({ InstanceTypes: [name] }))
-  const [type] = InstanceTypes
+  const { VCpuInfo, MemoryInfo, NetworkInfo } = InstanceTypes[0] ?? {}
+  const known = (value: number | undefined) => {
+    if (value === undefined) throw new Error(`EC2 does not describe the instance type ${name}`)
+    return value
+  }
   return {
     name,
-    processors: type?.VCpuInfo?.DefaultVCpus ?? 1,
-    memoryMiB: type?.MemoryInfo?.SizeInMiB ?? 1024,
-    networkInterfaces: type?.NetworkInfo?.MaximumNetworkInterfaces ?? 2,
-    addressesPerInterface: type?.NetworkInfo?.Ipv4AddressesPerInterface ?? 4,
+    processors: known(VCpuInfo?.DefaultVCpus),
+    memoryMiB: known(MemoryInfo?.SizeInMiB),
+    networkInterfaces: known(NetworkInfo?.MaximumNetworkInterfaces),
+    addressesPerInterface: known(NetworkInfo?.Ipv4AddressesPerInterface),
   }
-}
-
-function optional<Name extends string>(name: Name, value: string | undefined): { [name in Name]?: string } {
-  return value === undefined ? {} : ({ [name]: value } as { [name in Name]: string })
 }
 
 function stateOf({ State }: Ec2Instance): ClusterInstance['state'] {

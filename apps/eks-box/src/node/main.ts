@@ -15,6 +15,7 @@ import { execa } from 'execa'
 import { REGION, readBoxConfig } from 'shared/box'
 import { tolerateLostOutput } from 'shared/errors'
 import { readAccountKeys } from '../aws/keys.ts'
+import { ownClient } from '../aws/own-client.ts'
 import { CLUSTER_NAME, PORTS } from '../cluster.ts'
 import { kubectl } from '../components/kubectl.ts'
 import { accountKeysPath } from '../preparation/credentials.ts'
@@ -30,12 +31,7 @@ const interval = 500
 
 tolerateLostOutput()
 const config = readBoxConfig(process.env)
-const keys = await readAccountKeys(accountKeysPath(config))
-const options = {
-  endpoint: `http://127.0.0.1:${PORTS.aws}`,
-  region: REGION,
-  credentials: { accessKeyId: 'box', secretAccessKey: keys.secretOf('box') },
-}
+const options = ownClient(await readAccountKeys(accountKeysPath(config)))
 const eks = new EKSClient(options)
 const iam = new IAMClient(options)
 const instances = new ClusterInstances(new EC2Client(options), CLUSTER_NAME)
@@ -106,7 +102,7 @@ async function start(instance: ClusterInstance): Promise<void> {
       running.set(instance.id, new RunningNode(config, spec, publish))
       return
     } catch (error) {
-      // One instance with invalid user data must not keep the others from starting.
+      // Its user data is invalid, or its subnet has no addresses left: it would fail again.
       reason = error instanceof Error ? error.message : String(error)
     }
   }
@@ -154,8 +150,13 @@ let hasCollectedGarbage = false
 async function reconcile(): Promise<void> {
   const all = await instances.list()
   const live = new Set(all.filter(({ state }) => state !== 'terminated').map(({ id }) => id))
+  let failure: unknown
   for (const instance of all) {
-    if (instance.state === 'running' && !running.has(instance.id)) await start(instance)
+    if (instance.state !== 'running' || running.has(instance.id)) continue
+    // An instance that cannot be read must not keep the others from starting and ending.
+    await start(instance).catch((error: unknown) => {
+      failure = error
+    })
   }
   for (const [id, node] of running) {
     const state = all.find((instance) => instance.id === id)?.state ?? 'terminated'
@@ -167,9 +168,9 @@ async function reconcile(): Promise<void> {
   }
   for (const id of refused.keys()) if (!live.has(id)) refused.delete(id)
   publish()
-  if (hasCollectedGarbage) return
-  await collectGarbage(live)
+  if (!hasCollectedGarbage) await collectGarbage(live)
   hasCollectedGarbage = true
+  if (failure !== undefined) throw failure
 }
 
 /** A value that differs after every change of the account; undefined while the emulated AWS does not respond. */

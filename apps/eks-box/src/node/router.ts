@@ -4,7 +4,7 @@ import { AGENT_ADDRESS, CONTROL_PLANE_IP, PORTS } from '../cluster.ts'
 import type { NodeSpec } from './spec.ts'
 
 /** The default gateway of every node: a link-local address, so that no two nodes need to share a network segment. */
-export const GATEWAY = '169.254.1.1'
+const GATEWAY = '169.254.1.1'
 
 /** The name of a node's network interface in the box's namespace; the kernel allows 15 characters. */
 function interfaceOf(node: Pick<NodeSpec, 'instanceId'>): string {
@@ -22,33 +22,31 @@ export async function prepareRouter(): Promise<void> {
 
 /**
  * Connects the network namespace of process `pid` to the router, and routes the addresses of the node and its pods to
- * it. The kernel removes all of it together with the namespace.
+ * it. The kernel removes interface and routes together with the namespace.
  */
 export async function attachNode(node: NodeSpec, pid: number): Promise<void> {
   const device = interfaceOf(node)
-  // The kernel may still be removing the interface of the node's previous run.
+  // If the component `nodes` was killed, the rule and perhaps the interface of the node's previous run are still there.
+  await detachNode(node)
   await execa('ip', ['link', 'delete', device], { reject: false })
   await execa('ip', ['link', 'add', device, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid)])
   await execa('ip', ['link', 'set', device, 'up'])
   await execa('ip', ['route', 'add', `${node.address}/32`, 'dev', device])
   await execa('ip', ['route', 'add', node.podSubnet, 'via', node.address, 'dev', device, 'onlink'])
-  // Only the container runtime may use the registry, because it accepts every image.
-  await execa('iptables', [
-    ...['-w', '-I', 'INPUT', '--in-interface', device, '--source', node.podSubnet],
-    ...['--protocol', 'tcp', '--dport', String(PORTS.registry), '--jump', 'REJECT'],
-  ])
+  await execa('iptables', ['-w', '-I', ...registryRule(node)])
 }
 
-/** Removes the packet rules of a node that is gone, so that a later node can have its interface's name. */
+/** Only the container runtime may use the registry, because it accepts every image. */
+function registryRule(node: NodeSpec): string[] {
+  return [
+    ...['INPUT', '--in-interface', interfaceOf(node), '--source', node.podSubnet],
+    ...['--protocol', 'tcp', '--dport', String(PORTS.registry), '--jump', 'REJECT'],
+  ]
+}
+
+/** Removes the packet rule of a node, if there is one: the kernel keeps it when the node's interface is gone. */
 export async function detachNode(node: NodeSpec): Promise<void> {
-  await execa(
-    'iptables',
-    [
-      ...['-w', '-D', 'INPUT', '--in-interface', interfaceOf(node), '--source', node.podSubnet],
-      ...['--protocol', 'tcp', '--dport', String(PORTS.registry), '--jump', 'REJECT'],
-    ],
-    { reject: false },
-  )
+  await execa('iptables', ['-w', '-D', ...registryRule(node)], { reject: false })
 }
 
 /** Configures the node's side of the connection; runs in the node's network namespace. */

@@ -76,6 +76,8 @@ export class RunningNode {
     await createCgroups(nodeCgroup(this.#config, spec))
     await writeNodeKubeconfig(this.#config, spec.name, paths.kubeconfig)
     await mkdir(paths.logs, { recursive: true })
+    // `stop` can only end a process that it knows.
+    this.#stopping.signal.throwIfAborted()
     const log = openSync(join(paths.logs, 'node.log'), 'a')
     const child = spawn(
       'unshare',
