@@ -10,8 +10,11 @@ interface ToolModule {
   programs: readonly string[]
   /** Go installs it from modules, or pip from wheels into a separate Python environment. */
   installer: 'go' | 'pip'
-  /** `make up` builds the tools that it needs; a step of `make test` builds those that it runs. */
-  neededBy: 'up' | 'test'
+  /**
+   * The box does not start without its own tools. `make up` also builds those of its later steps; a step of `make test`
+   * builds those that it runs.
+   */
+  neededBy: 'box' | 'up' | 'test'
   /** Seconds that a cold build took on 2 cores, in the order of this list and with downloads. */
   coldSeconds: number
   /** Packages that this build compiled, without those that an earlier tool had compiled. */
@@ -31,38 +34,38 @@ export const TOOLS = {
       'kubelet',
     ],
     installer: 'go',
-    neededBy: 'up',
+    neededBy: 'box',
     coldSeconds: 415,
     packages: 2766,
   },
   'network-policies': {
     programs: ['network-policies'],
     installer: 'go',
-    neededBy: 'up',
+    neededBy: 'box',
     coldSeconds: 5,
     packages: 20,
   },
   'metrics-server': {
     programs: ['metrics-server'],
     installer: 'go',
-    neededBy: 'up',
+    neededBy: 'box',
     coldSeconds: 10,
     packages: 23,
   },
-  coredns: { programs: ['coredns'], installer: 'go', neededBy: 'up', coldSeconds: 10, packages: 96 },
-  etcd: { programs: ['etcd'], installer: 'go', neededBy: 'up', coldSeconds: 30, packages: 329 },
-  registry: { programs: ['registry'], installer: 'go', neededBy: 'up', coldSeconds: 20, packages: 167 },
-  helm: { programs: ['helm'], installer: 'go', neededBy: 'up', coldSeconds: 20, packages: 240 },
-  k6: { programs: ['k6'], installer: 'go', neededBy: 'up', coldSeconds: 55, packages: 301 },
+  coredns: { programs: ['coredns'], installer: 'go', neededBy: 'box', coldSeconds: 10, packages: 96 },
+  etcd: { programs: ['etcd'], installer: 'go', neededBy: 'box', coldSeconds: 30, packages: 329 },
+  registry: { programs: ['registry'], installer: 'go', neededBy: 'box', coldSeconds: 20, packages: 167 },
   'terraform-config-inspect': {
     programs: ['terraform-config-inspect'],
     installer: 'go',
-    neededBy: 'up',
+    neededBy: 'box',
     coldSeconds: 5,
     packages: 37,
   },
-  aws: { programs: ['aws', 'moto_server'], installer: 'pip', neededBy: 'up', coldSeconds: 90 },
-  pause: { programs: ['pause'], installer: 'go', neededBy: 'up', coldSeconds: 1, packages: 1 },
+  helm: { programs: ['helm'], installer: 'go', neededBy: 'up', coldSeconds: 20, packages: 240 },
+  k6: { programs: ['k6'], installer: 'go', neededBy: 'up', coldSeconds: 55, packages: 301 },
+  aws: { programs: ['aws', 'moto_server'], installer: 'pip', neededBy: 'box', coldSeconds: 90 },
+  pause: { programs: ['pause'], installer: 'go', neededBy: 'box', coldSeconds: 1, packages: 1 },
   tflint: { programs: ['tflint'], installer: 'go', neededBy: 'test', coldSeconds: 160, packages: 600 },
   compose: {
     programs: ['docker-compose'],
@@ -83,8 +86,11 @@ export type Program = (typeof TOOLS)[Tool]['programs'][number]
 
 export const TOOL_NAMES = Object.keys(TOOLS) as Tool[]
 
+/** The tools that run the box and apply its infrastructure. */
+export const BOX_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy === 'box')
+
 /** The tools that `make up` needs: to run the box, apply its infrastructure, deploy to it and send load. */
-export const UP_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy === 'up')
+export const UP_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy !== 'test')
 
 /** The number of packages that a cold build of `tool` compiles; 0 if Go does not build it. */
 export function packagesExpected(tool: Tool): number {

@@ -100,6 +100,36 @@ await t.test('an image cannot be pushed before there is a repository', async (t)
   )
 })
 
+await t.test('wrong input is reported as a cause and a next step', async (t) => {
+  const wrong: [target: string, input: Record<string, string>, cause: RegExp][] = [
+    ['deploy', { ENV: 'production' }, /error: ENV is "production", but there is no such environment/],
+    ['push', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
+    ['plan', { ENV: 'dev', AWS_EC2_METADATA_DISABLED: 'true' }, /error: ENV=dev needs AWS credentials/],
+    ['plan', { STACK: 'everything' }, /error: STACK is "everything", but there is no such stack/],
+    ['apply', { ENV: 'prod', CI: '' }, /error: this would change production/],
+    ['destroy', { ENV: 'prod' }, /error: this would change production/],
+    ['deploy', { ENV: 'dev' }, /error: your kubeconfig has no context fastify-eks-dev/],
+    ['deploy', { ENV: 'prod', CI: '' }, /error: this would change production/],
+    ['up', { ENV: 'dev' }, /error: ENV=dev does not use the box, so nothing was started/],
+    ['box', { BOX_API_PORT: 'http' }, /error: BOX_API_PORT is "http", which is not a port number/],
+    ['box', { BOX_NAME: 'No Name' }, /error: BOX_NAME is "No Name", which is not a valid box name/],
+    ['loadtest', { BASE_URL: 'http://127.0.0.1:1' }, /error: http:\/\/127\.0\.0\.1:1 does not answer/],
+  ]
+  for (const [target, input, cause] of wrong) {
+    const said = await make(target, input, true)
+    t.match(said, cause)
+    t.match(said, /\n next: \S/)
+    t.notMatch(said, /\n {4}at /, 'no stack trace')
+  }
+})
+
+await t.test('a second box on the same ports fails and names the process that holds the port', async (t) => {
+  const said = await make('box', { BOX_NAME: 'second' }, true)
+  t.match(said, /error: port \d+ of 127\.0\.0\.1 is in use by .*\n next: .*BOX_/)
+  await make('down', { BOX_NAME: 'second' })
+  await make('exec', { CMD: 'mountpoint /var/lib/cni' })
+})
+
 await t.test('after an apply, the plan is empty', async (t) => {
   const applied = await make('apply')
   t.match(applied, /^cluster \(local\): \d+ to add, 0 to change, 0 to replace, 0 to destroy$/m)

@@ -9,7 +9,7 @@ import { Listr, type ListrTask } from 'listr2'
 import { awsEnvironment, type BoxConfig, kubeconfigPath, readBoxConfig } from 'shared/box'
 import { readEnvironment, requireBox } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
-import { missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from 'shared/tools'
+import { BOX_TOOLS, missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from 'shared/tools'
 import { COMPONENT_NAMES, type ComponentName, NODE_COMPONENT_NAMES } from './components/component.ts'
 import {
   awaitReady,
@@ -105,13 +105,15 @@ function interruption(): AbortSignal {
   return interrupted.signal
 }
 
-async function up(config: BoxConfig): Promise<void> {
+/** Starts the box, unless it runs. Builds the tools of all steps of `make up` first, or `onlyOwnTools`. */
+async function up(config: BoxConfig, { onlyOwnTools }: { onlyOwnTools?: true }): Promise<void> {
+  const wanted = onlyOwnTools ? BOX_TOOLS : UP_TOOLS
   requireBox(readEnvironment(process.env))
   const interrupt = interruption()
   const running = await runningBox(config)
   const reusable = running !== undefined && running.phase !== 'stopping' && isCurrent(config, running)
-  if (reusable && missingTools(config, UP_TOOLS).length === 0) {
-    await markUsed(config, UP_TOOLS)
+  if (reusable && missingTools(config, wanted).length === 0) {
+    await markUsed(config, wanted)
     if (running.phase !== 'ready') {
       console.log(`box ${config.name} is ${running.phase}: waiting until every component is ready`)
     }
@@ -122,7 +124,7 @@ async function up(config: BoxConfig): Promise<void> {
   }
   await checkMachine(config, running)
   // The running box is stopped only after everything that the new one needs is installed and built.
-  await prepare(config, UP_TOOLS, BOX_PACKAGES, interrupt)
+  await prepare(config, wanted, BOX_PACKAGES, interrupt)
   await perform([...(running === undefined ? [] : [stopTask(config)]), startTask(config, interrupt)])
 }
 
@@ -284,7 +286,11 @@ function packagesToBuild(tools: readonly Tool[]): string[] {
 }
 
 /** Builds `names`, and installs `packages` with what the build needs; everything when neither is given. */
-async function tools(config: BoxConfig, names: readonly Tool[], packages: readonly string[]): Promise<void> {
+async function tools(
+  config: BoxConfig,
+  names: readonly Tool[],
+  { package: packages = [], quiet }: { package?: string[]; quiet?: true },
+): Promise<void> {
   const all = names.length === 0 && packages.length === 0
   const chosen = all ? TOOL_NAMES : names
   const needed = [...packages, ...packagesToBuild(missingTools(config, chosen))]
@@ -294,7 +300,7 @@ async function tools(config: BoxConfig, names: readonly Tool[], packages: readon
     all ? PACKAGES : PACKAGES.filter(({ name }) => needed.includes(name)),
     interruption(),
   )
-  if (!prepared) console.log('nothing to build or to install')
+  if (!prepared && !quiet) console.log('nothing to build or to install')
 }
 
 async function prune(config: BoxConfig): Promise<void> {
@@ -314,7 +320,11 @@ const withConfig =
     await action(readBoxConfig(process.env), ...args)
   }
 
-program.command('up').description('build missing tools and start the box').action(withConfig(up))
+program
+  .command('up')
+  .description('build missing tools and start the box')
+  .option('--only-own-tools', 'do not build the tools that only the later steps of `make up` need')
+  .action(withConfig(up))
 program.command('down').description('stop the box and remove its data').action(withConfig(down))
 program.command('stop').description('stop the box and keep its data').action(withConfig(stop))
 program
@@ -351,11 +361,8 @@ program
   .addOption(
     new Option('--package <name...>', 'only these packages').choices(PACKAGES.map(({ name }) => name)),
   )
-  .action(
-    withConfig((config, names: Tool[], options: { package?: string[] }) =>
-      tools(config, names, options.package ?? []),
-    ),
-  )
+  .option('--quiet', 'print nothing when there is nothing to do')
+  .action(withConfig(tools))
 program
   .command('prune')
   .description('remove intermediate build results, and tools that nothing has used for two weeks')

@@ -68,6 +68,15 @@ const steps: readonly Step[] = [
     environment: pinned,
   },
   {
+    name: 'fuzz',
+    what: 'send 20,000 generated requests and check the responses against the OpenAPI document',
+    tools: ['schemathesis'],
+    packages: ['postgresql'],
+    command: turboTask('fuzz', 'fastify-api'),
+    environment: { SCHEMATHESIS: program('schemathesis') },
+    concurrent: true,
+  },
+  {
     name: 'chart',
     what: "lint the charts and validate their manifests against Kubernetes' schemas",
     tools: ['helm', 'kubeconform', 'kubernetes'],
@@ -114,14 +123,6 @@ const steps: readonly Step[] = [
     tools: ['compose'],
     command: [program('docker-compose'), '--file', 'docker-compose.yml', 'config', '--quiet'],
     concurrent: true,
-  },
-  {
-    name: 'fuzz',
-    what: 'send 20,000 generated requests and check the responses against the OpenAPI document',
-    tools: ['schemathesis'],
-    packages: ['postgresql'],
-    command: turboTask('fuzz', 'fastify-api'),
-    environment: { SCHEMATHESIS: program('schemathesis') },
   },
   {
     name: 'e2e',
