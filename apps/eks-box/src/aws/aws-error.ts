@@ -31,6 +31,10 @@ export type Reason =
   | 'invalid'
   /** There is no room for the instance. */
   | 'capacity'
+  /** The caller is allowed to perform the operation, which it only wanted to know. */
+  | 'dryRun'
+  /** The launch template does not exist. */
+  | 'noLaunchTemplate'
 
 /** An error with which AWS rejects a request. */
 export class AwsError extends Error {
@@ -62,6 +66,8 @@ const query: Readonly<Record<Reason, StatusAndCode>> = {
   identityExpired: [400, 'ExpiredTokenException'],
   invalid: [400, 'ValidationError'],
   capacity: [500, 'InsufficientInstanceCapacity'],
+  dryRun: [412, 'DryRunOperation'],
+  noLaunchTemplate: [400, 'InvalidLaunchTemplateName.NotFoundException'],
 }
 
 /** The codes of EC2 (Amazon EC2 API Reference, "Error codes"). */

@@ -6,10 +6,9 @@ import { REGION } from 'shared/box'
  */
 export const corrections: ReadonlyMap<string, (body: string) => string> = new Map([
   ...['DescribeInstances', 'RunInstances', 'DescribeNetworkInterfaces'].map(
-    /** moto gives instances of every region the domain of us-east-1. A node's name is its private DNS name. */
     (operation): [string, (body: string) => string] => [
       operation,
-      (body) => body.replace(/\b(ip(?:-\d+){4})\.ec2\.internal\b/g, `$1.${REGION}.compute.internal`),
+      (body) => addSpotRequest(correctDomain(body)),
     ],
   ),
   /** moto lists the template's own tags among those of its instances, which makes every Terraform plan differ. */
@@ -19,3 +18,16 @@ export const corrections: ReadonlyMap<string, (body: string) => string> = new Ma
       body.replace(/<item><resourceType>launch-template<\/resourceType><tagSet>.*?<\/tagSet><\/item>/gs, ''),
   ],
 ])
+
+/** moto gives instances of every region the domain of us-east-1. A node's name is its private DNS name. */
+function correctDomain(body: string): string {
+  return body.replace(/\b(ip(?:-\d+){4})\.ec2\.internal\b/g, `$1.${REGION}.compute.internal`)
+}
+
+/** moto does not give spot instances the id of their request, by which Karpenter recognises them. */
+function addSpotRequest(body: string): string {
+  return body.replace(
+    /(<instanceLifecycle>spot<\/instanceLifecycle>)(.*?<instanceId>i-(\w{8}))/gs,
+    '$1<spotInstanceRequestId>sir-$3</spotInstanceRequestId>$2',
+  )
+}

@@ -144,6 +144,32 @@ t.test('changes run one at a time, and reads wait for them', async (t) => {
   t.strictSame(responses, ['[100]', '[100,200]', '[100,200]'])
 })
 
+t.test('messages are not replayed', async (t) => {
+  const journal = join(t.testdir(), 'journal.jsonl')
+  const moto = await fakeMoto(t)
+  const emulator = new Emulator(moto.address, journal)
+  await emulator.restore(nothing)
+  await emulator.forward(form('CreateQueue'))
+  for (const action of ['SendMessage', 'ReceiveMessage', 'DeleteMessage'])
+    await emulator.forward(form(action))
+  await emulator.forward({ ...target('PutEvents') })
+  t.equal(emulator.changes, 1)
+  const before = moto.seen.length
+  await new Emulator(moto.address, journal).restore(nothing)
+  t.strictSame(moto.seen.slice(before), ['DescribeVpcs', 'CreateQueue'])
+})
+
+t.test('a client that waits for a message does not delay others', async (t) => {
+  const moto = await fakeMoto(t)
+  const emulator = new Emulator(moto.address, join(t.testdir(), 'journal.jsonl'))
+  await emulator.restore(nothing)
+  const receive = { ...form('ReceiveMessage'), body: Buffer.from('Action=ReceiveMessage&WaitTimeSeconds=1') }
+  const received = emulator.forward(receive)
+  t.equal(await text(emulator.forward(form('CreateVpc'))), '[100]')
+  await received
+  t.ok(moto.seen.filter((action) => action === 'ReceiveMessage').length > 1, 'it asks more than once')
+})
+
 t.test('the end of the emulator is reported', async (t) => {
   const moto = await fakeMoto(t)
   const { promise: ended, resolve } = Promise.withResolvers<void>()

@@ -5,13 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { REGION } from 'shared/box'
 import { corrections } from './corrections.ts'
 import { Journal } from './journal.ts'
-import { type AwsRequest, type AwsResponse, operation } from './request.ts'
+import { type AwsRequest, type AwsResponse, isForm, operation } from './request.ts'
 
-/**
- * Timeout of a request to the emulator, in milliseconds. It must exceed the longest wait of a request (ReceiveMessage,
- * 20 s), even on a slow machine.
- */
+/** Timeout of a request to the emulator, in milliseconds: long enough for a slow machine. */
 const responseTimeout = 120_000
+
+/** Interval at which a queue is read while a client waits for a message, in milliseconds. */
+const messageInterval = 500
 
 interface JournalEntry extends Omit<AwsRequest, 'body'> {
   /** Base64. */
@@ -109,8 +109,8 @@ export class Emulator {
   }
 
   async #forward(request: AwsRequest): Promise<AwsResponse> {
-    // ReceiveMessage may wait 20 s for a message, and its effect need not survive a restart.
-    if (operation(request) === 'ReceiveMessage') return this.#send(request)
+    if (operation(request) === 'ReceiveMessage') return this.#receiveMessage(request)
+    if (isMessage(request)) return this.#alone(() => this.#send(request))
     // A change runs alone, because all requests draw from the same random generator.
     if (!isChange(request)) {
       const read = this.#lastChange.then(() => this.#send(request))
@@ -118,9 +118,29 @@ export class Emulator {
       this.#reads.add(settled)
       return read
     }
-    const change = Promise.all([this.#lastChange, ...this.#reads]).then(() => this.#change(request))
-    this.#lastChange = change.catch(() => {})
-    return change
+    return this.#alone(() => this.#change(request))
+  }
+
+  /** Runs an action while the emulator handles no other request. */
+  #alone<Result>(action: () => Promise<Result>): Promise<Result> {
+    const result = Promise.all([this.#lastChange, ...this.#reads]).then(action)
+    this.#lastChange = result.catch(() => {})
+    return result
+  }
+
+  /**
+   * Waits for messages as long as the request says. The emulator itself must not wait, because it would draw random
+   * numbers during a change.
+   */
+  async #receiveMessage(request: AwsRequest): Promise<AwsResponse> {
+    const { seconds, immediate } = withoutWait(request)
+    const deadline = Date.now() + seconds * 1000
+    while (true) {
+      const response = await this.#alone(() => this.#send(immediate))
+      const isEmpty = !/"ReceiptHandle"|<ReceiptHandle>/.test(response.body.toString())
+      if (response.status >= 400 || !isEmpty || Date.now() >= deadline) return response
+      await sleep(messageInterval)
+    }
   }
 
   async #change(request: AwsRequest): Promise<AwsResponse> {
@@ -189,6 +209,31 @@ export class Emulator {
     })
     request.end(body)
     return promise
+  }
+}
+
+/**
+ * Whether a request sends or handles messages. These are not in the journal: they are lost when the emulator ends.
+ * Repeating them would deliver old messages again, and the emulator would refuse the receipts of others.
+ */
+function isMessage(request: AwsRequest): boolean {
+  return /^(PutEvents|PurgeQueue|(Send|Delete|Receive)Message(Batch)?|ChangeMessageVisibility(Batch)?)$/.test(
+    operation(request) ?? '',
+  )
+}
+
+/** How long ReceiveMessage waits, in seconds, and the request without the wait. */
+function withoutWait(request: AwsRequest): { seconds: number; immediate: AwsRequest } {
+  if (isForm(request)) {
+    const parameters = new URLSearchParams(request.body.toString())
+    const seconds = Number(parameters.get('WaitTimeSeconds') ?? 0)
+    parameters.set('WaitTimeSeconds', '0')
+    return { seconds, immediate: { ...request, body: Buffer.from(parameters.toString()) } }
+  }
+  const body = JSON.parse(request.body.toString()) as { WaitTimeSeconds?: number }
+  return {
+    seconds: body.WaitTimeSeconds ?? 0,
+    immediate: { ...request, body: Buffer.from(JSON.stringify({ ...body, WaitTimeSeconds: 0 })) },
   }
 }
 

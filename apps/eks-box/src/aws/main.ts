@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
+  type _InstanceType,
   CreateSecurityGroupCommand,
   DeleteSecurityGroupCommand,
   DescribeSubnetsCommand,
@@ -26,6 +27,9 @@ import { TOKEN_LIFETIME } from '../eks-api/token.ts'
 import { buildWebhooks } from '../eks-api/webhooks.ts'
 import { timeLimits } from '../lifecycle/time-limits.ts'
 import { LoadBalancing } from '../load-balancer/target-health.ts'
+import { describeInstanceType } from '../node/ec2.ts'
+import { exceeds, machineSize, otherProcessor } from '../node/spec.ts'
+import { readNodes } from '../node/status.ts'
 import { buildAgent } from '../pod-identity/agent.ts'
 import { connectToApiServer, reviewToken, serviceAccountAnnotations } from '../pod-identity/api-server.ts'
 import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
@@ -33,18 +37,21 @@ import { buildPodIdentityWebhook } from '../pod-identity/webhook.ts'
 import { accountKeysPath, readConnections } from '../preparation/credentials.ts'
 import { boxPaths } from '../state-directory.ts'
 import { seedAccount } from './account.ts'
+import { AddonWorkloads } from './addon-workloads.ts'
 import { type Authenticated, authenticate } from './authentication.ts'
-import { AwsError } from './aws-error.ts'
 import type { Caller } from './caller.ts'
 import { Capacity } from './capacity.ts'
 import { Credentials } from './credentials.ts'
+import { Fleets } from './ec2/fleet.ts'
+import { StateChanges } from './ec2/state-changes.ts'
 import { Emulator } from './emulator.ts'
 import { createGateway } from './gateway.ts'
 import { readAccountKeys } from './keys.ts'
 import { NodeGroupInstances } from './node-group-instances.ts'
 import { ownClient } from './own-client.ts'
 import { Principals } from './principals.ts'
-import { type AwsRequest, operation, parameter } from './request.ts'
+import type { AwsRequest } from './request.ts'
+import { supplement } from './supplements.ts'
 import { assumeRoleWithWebIdentity, type WebIdentityOptions } from './web-identity.ts'
 
 const config = readBoxConfig(process.env)
@@ -71,6 +78,22 @@ const service: Caller = {
 const own = ownClient(keys)
 const ec2 = new EC2Client(own)
 const capacity = new Capacity(ec2, CLUSTER_NAME, config.maxNodes)
+const stateChanges = new StateChanges(ec2, (request) => emulator.forward(request))
+const supplemented = supplement({
+  capacity,
+  stateChanges,
+  fleets: new Fleets({ ec2: new EC2Client({ ...own, maxAttempts: 1 }), unsuitable }),
+  nodes: async () =>
+    (await readNodes(config)).flatMap(({ address, podSubnet }) =>
+      podSubnet === undefined ? [] : [{ address, podSubnet }],
+    ),
+})
+
+/** Why this machine cannot be an instance of the type; undefined if it can. */
+async function unsuitable(name: string): Promise<string | undefined> {
+  const type = await describeInstanceType(ec2, name as _InstanceType)
+  return exceeds(type, machineSize()) ?? otherProcessor(type, process.arch)
+}
 
 async function verify(request: AwsRequest, lifetime?: number): Promise<Authenticated> {
   return authenticate(request, keys, (id) => principals.callerOf(id), lifetime)
@@ -190,6 +213,12 @@ const eks = await buildEksApi(store, {
     readyTimeout: 2 * timeLimits(config).componentStart,
     kubectl: administer,
   }),
+  addonInstaller: new AddonWorkloads({
+    config,
+    registry: `http://127.0.0.1:${PORTS.registry}`,
+    kubectl: administer,
+  }),
+  addonReadyTimeout: 2 * timeLimits(config).componentStart,
 })
 const webhooks = await buildWebhooks(store, {
   stsHosts: [
@@ -244,11 +273,9 @@ for (const host of ['127.0.0.1', CONTROL_PLANE_IP]) {
     eksAuth: (request) => eksAuth.handle(request),
     webIdentity: (request) => assumeRoleWithWebIdentity(request, webIdentity),
     emulator: async (request, by) => {
-      if (operation(request) === 'RunInstances') {
-        const shortage = await capacity.shortage(Number(parameter(request, 'MinCount') ?? 1))
-        if (shortage !== undefined) throw new AwsError('capacity', shortage)
-      }
-      const response = await credentials.forward(request, by)
+      const response = await supplemented(by.signature.service, request, (sent) =>
+        credentials.forward(sent, by),
+      )
       // The box itself reads what the emulator has stored.
       return by.caller === service ? response : loadBalancing.complete(request, by, response)
     },
@@ -262,6 +289,7 @@ if (!existsSync(operatorKeyPath(config))) {
   await writeFile(`${operatorKeyPath(config)}.new`, JSON.stringify(key), { mode: 0o600 })
   await rename(`${operatorKeyPath(config)}.new`, operatorKeyPath(config))
 }
+await stateChanges.start()
 await agent.listen({ port: PORTS.podIdentityAgent, host: AGENT_ADDRESS })
 await podIdentityWebhook.listen({ port: PORTS.podIdentityWebhook, host: '127.0.0.1' })
 // The component's probe is /healthz of the webhooks, so they must not listen before the account is complete.

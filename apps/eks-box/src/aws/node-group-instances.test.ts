@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { AutoScalingClient, DescribeAutoScalingGroupsCommand } from '@aws-sdk/client-auto-scaling'
 import {
   CreateLaunchTemplateCommand,
@@ -173,6 +174,28 @@ t.test('the instances of a group follow its size, its labels and its deletion', 
     ['mine'],
     "the user's launch template stays",
   )
+})
+
+t.test('a version update launches each new instance before it drains an old one', async (t) => {
+  const { fleet, running, commands, group } = await startAccount(t, 3)
+  const two = { ...group, scalingConfig: { minSize: 1, maxSize: 2, desiredSize: 2 } }
+  await fleet.converge(two)
+  const before = (await running()).map(({ InstanceId }) => InstanceId)
+  // EC2 reports the time of a launch in seconds.
+  const nodesSince = (Math.floor(Date.now() / 1000) + 1) * 1000
+  await sleep(nodesSince - Date.now())
+  commands.length = 0
+  await fleet.converge({ ...two, instanceTypes: ['t4g.medium'], nodesSince })
+  const after = await running()
+  t.strictSame(
+    after.map(({ InstanceType }) => InstanceType),
+    ['t4g.medium', 't4g.medium'],
+  )
+  t.notOk(after.some(({ InstanceId }) => before.includes(InstanceId)))
+  t.equal(commands.filter((command) => command.startsWith('drain')).length, 2)
+
+  await fleet.converge({ ...two, nodesSince })
+  t.strictSame(await running(), after, 'an update is carried out once')
 })
 
 t.test("EKS's settings are added to the user data of the launch template", async (t) => {

@@ -113,15 +113,17 @@ export class NodeGroupInstances implements NodeGroupFleet {
     }
   }
 
-  /** Gives the group's future instances its present labels and taints. */
+  /** Gives the group's future instances its present settings. */
   async #updateTemplate(group: Nodegroup): Promise<void> {
     if ((await this.#instances(group)) === undefined) return
     const LaunchTemplateName = nameOf(group)
     const { LaunchTemplateVersions = [] } = await this.#ec2.send(
       new DescribeLaunchTemplateVersionsCommand({ LaunchTemplateName, Versions: ['$Latest'] }),
     )
+    const [current] = LaunchTemplateVersions
     const LaunchTemplateData = await this.#launchTemplate(group)
-    if (LaunchTemplateVersions[0]?.LaunchTemplateData?.UserData === LaunchTemplateData.UserData) return
+    const isOutdated = (current?.CreateTime?.getTime() ?? 0) < (group.nodesSince ?? 0)
+    if (!isOutdated && current?.LaunchTemplateData?.UserData === LaunchTemplateData.UserData) return
     // The emulator cannot launch instances from a second version that has user data.
     await this.#ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateName }))
     await this.#ec2.send(new CreateLaunchTemplateCommand({ LaunchTemplateName, LaunchTemplateData }))
@@ -133,13 +135,18 @@ export class NodeGroupInstances implements NodeGroupFleet {
     )
   }
 
-  /** Launches or terminates one instance if the group needs it; returns whether it did. */
+  /**
+   * Launches or terminates one instance if the group needs it; returns whether it did. A version update launches a new
+   * instance before it drains an old one.
+   */
   async #scale(group: Nodegroup): Promise<boolean> {
     const AutoScalingGroupName = nameOf(group)
     const { minSize, maxSize, desiredSize } = group.scalingConfig
     const instances = (await this.#instances(group)) ?? (await this.#create(group))
-    const sizes = { AutoScalingGroupName, MinSize: minSize, MaxSize: maxSize }
-    if (instances.length < desiredSize) {
+    const [outdated] = instances.filter(({ launchedAt }) => launchedAt < (group.nodesSince ?? 0))
+    const wanted = outdated === undefined ? desiredSize : desiredSize + 1
+    const sizes = { AutoScalingGroupName, MinSize: minSize, MaxSize: Math.max(maxSize, wanted) }
+    if (instances.length < wanted) {
       await this.#requireCapacity()
       await this.#autoScaling.send(
         new UpdateAutoScalingGroupCommand({
@@ -155,9 +162,10 @@ export class NodeGroupInstances implements NodeGroupFleet {
       return true
     }
     await this.#autoScaling.send(new UpdateAutoScalingGroupCommand(sizes))
-    const surplus = instances.at(desiredSize)
+    const surplus = outdated ?? instances.at(desiredSize)
     if (surplus === undefined) return false
-    await this.#drain(group, surplus.id)
+    if (outdated !== undefined && (await this.#unready(group)).length > 0) return false
+    await this.#drain(group, drainSeconds.scaleIn, surplus.id)
     await this.#autoScaling.send(
       new TerminateInstanceInAutoScalingGroupCommand({
         InstanceId: surplus.id,
@@ -330,8 +338,11 @@ export class NodeGroupInstances implements NodeGroupFleet {
     }
   }
 
-  /** Drains the node of an instance. A pod that a disruption budget protects for longer ends with its node. */
-  async #drain(group: Nodegroup, instanceId?: string): Promise<void> {
+  /**
+   * Drains the group's nodes, or the node of one instance. A pod that a disruption budget protects for longer than
+   * `seconds` ends with its node.
+   */
+  async #drain(group: Nodegroup, seconds: number, instanceId?: string): Promise<void> {
     const nodes = (await this.#nodes(group)).filter(
       (node) => instanceId === undefined || node.instanceId === instanceId,
     )
@@ -340,7 +351,7 @@ export class NodeGroupInstances implements NodeGroupFleet {
       .kubectl(
         'drain',
         ...nodes.map(({ name }) => name),
-        ...['--ignore-daemonsets', '--delete-emptydir-data', '--force', `--timeout=${drainSeconds}s`],
+        ...['--ignore-daemonsets', '--delete-emptydir-data', '--force', `--timeout=${seconds}s`],
       )
       .catch((error: unknown) => console.error(error instanceof Error ? error.message : error))
   }
@@ -348,7 +359,7 @@ export class NodeGroupInstances implements NodeGroupFleet {
   async #removeOnce(group: Nodegroup): Promise<void> {
     const name = nameOf(group)
     if ((await this.#instances(group)) !== undefined) {
-      await this.#drain(group)
+      await this.#drain(group, drainSeconds.removal)
       await this.#autoScaling.send(
         new DeleteAutoScalingGroupCommand({ AutoScalingGroupName: name, ForceDelete: true }),
       )
@@ -373,8 +384,12 @@ export class NodeGroupInstances implements NodeGroupFleet {
   }
 }
 
-/** How long a node is drained before its instance is terminated. EKS waits for some minutes. */
-const drainSeconds = 30
+/**
+ * How long nodes are drained before their instances are terminated. EKS waits for five minutes (EKS user guide, "delete
+ * a managed node group"). When a group is removed, evicted pods have no other node, so disruption budgets would make
+ * each removal take all of that time.
+ */
+const drainSeconds = { scaleIn: 300, removal: 30 }
 
 /** EKS's name of what it creates for a group. */
 function nameOf({ nodegroupArn }: Nodegroup): string {

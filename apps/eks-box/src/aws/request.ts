@@ -37,3 +37,23 @@ export function parameter({ url, body }: AwsRequest, name: string): string | und
   const value = new URLSearchParams(url.split('?')[1]).get(name)
   return value ?? new URLSearchParams(body.toString()).get(name) ?? undefined
 }
+
+/**
+ * A list of the query protocol: the items `<name>.1`, `<name>.2` and so on, each with its own parameters. An item that
+ * is a text has it under the empty name.
+ */
+export function parameterList(parameters: URLSearchParams, name: string): URLSearchParams[] {
+  const items: URLSearchParams[] = []
+  while (true) {
+    const prefix = `${name}.${items.length + 1}`
+    const own = [...parameters].flatMap(([key, value]): [string, string][] =>
+      key === prefix
+        ? [['', value]]
+        : key.startsWith(`${prefix}.`)
+          ? [[key.slice(prefix.length + 1), value]]
+          : [],
+    )
+    if (own.length === 0) return items
+    items.push(new URLSearchParams(own))
+  }
+}

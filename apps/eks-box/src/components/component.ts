@@ -47,8 +47,7 @@ export const COMPONENT_NAMES = [
   'load-balancers',
   'postgres',
   'redis',
-  'coredns',
-  'metrics-server',
+  'resolver',
   'nodes',
 ] as const
 

@@ -4,13 +4,14 @@ import { ECR_REGISTRY, readBoxConfig } from 'shared/box'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import {
-  ADDONS_MANIFEST,
+  ADDON_REGISTRY,
   CACHE_HOST,
   CONTROL_PLANE_IP,
   DATABASE_HOST,
   DNS_SERVICE_IP,
   oidcIssuer,
   PORTS,
+  RESOLVER_IP,
   SERVICE_CIDR,
 } from '../cluster.ts'
 import type { NodeSpec } from '../node/spec.ts'
@@ -28,6 +29,7 @@ const node: NodeSpec = {
   instanceType: 't4g.small',
   podSubnet: '10.0.48.0/24',
   maxPods: 20,
+  capacity: { milliCpu: 2000, memoryMiB: 1894 },
   labels: { pool: 'a', 'topology.kubernetes.io/zone': 'eu-central-1a' },
   taints: ['a=b:NoExecute'],
   systemReserved: { milliCpu: 6000, memoryMiB: 100 },
@@ -110,7 +112,6 @@ t.test('settings that EKS does not let users change have the values of EKS', asy
     t.match(apiserver, new RegExp(`--enable-admission-plugins=\\S*\\b${plugin}\\b`))
   }
   t.notMatch(flags('kube-controller-manager'), '--horizontal-pod-autoscaler', 'HPA timing keeps its default')
-  t.match(flags('metrics-server'), '--metric-resolution=15s')
 })
 
 t.test(
@@ -123,26 +124,24 @@ t.test(
 )
 
 t.test("pulls from ECR's host go to the box's registry, so image references match production", async (t) => {
-  const hosts = named('containerd').files[inNode(join('certs.d', ECR_REGISTRY, 'hosts.toml'))]
-  t.match(hosts, `[host."http://${CONTROL_PLANE_IP}:${PORTS.registry}"]`)
-})
-
-t.test('pods use the address of the kube-dns Service', async (t) => {
-  t.strictSame(kubeletConfiguration().clusterDNS, [DNS_SERVICE_IP])
-  const manifests = parseAllDocuments(readFileSync(ADDONS_MANIFEST, 'utf8')).map((document) =>
-    document.toJS(),
-  )
-  const service = manifests.find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'kube-dns')
-  t.equal(service.spec.clusterIP, DNS_SERVICE_IP)
-  for (const { endpoints } of manifests.filter(({ kind }) => kind === 'EndpointSlice')) {
-    t.strictSame(endpoints[0].addresses, [CONTROL_PLANE_IP])
+  for (const host of [ECR_REGISTRY, ADDON_REGISTRY, 'public.ecr.aws']) {
+    const hosts = named('containerd').files[inNode(join('certs.d', host, 'hosts.toml'))]
+    t.match(hosts, `[host."http://${CONTROL_PLANE_IP}:${PORTS.registry}"]`)
   }
 })
 
-t.test('policies apply to CoreDNS as if it were a pod', async (t) => {
-  t.match(named('coredns').files['/box/default/config/Corefile'], `bind ${CONTROL_PLANE_IP}\n`)
-  t.match(flags('network-policies'), `--dns-address=${CONTROL_PLANE_IP}`)
-})
+t.test(
+  'pods ask CoreDNS by the address of its Service, and CoreDNS asks the resolver of the VPC',
+  async (t) => {
+    t.strictSame(kubeletConfiguration().clusterDNS, [DNS_SERVICE_IP])
+    const manifest = join(import.meta.dirname, '..', '..', 'manifests', 'addons', 'coredns.yaml')
+    const objects = parseAllDocuments(readFileSync(manifest, 'utf8')).map((document) => document.toJS())
+    const service = objects.find(({ kind }) => kind === 'Service')
+    t.equal(service.spec.clusterIP, DNS_SERVICE_IP)
+    t.equal(named('kubelet').files[inNode('resolv.conf')], `nameserver ${RESOLVER_IP}\n`)
+    t.match(named('resolver').files['/box/default/config/Corefile'], `bind ${RESOLVER_IP}\n`)
+  },
+)
 
 t.test('no two components are probed on the same port', async (t) => {
   const ports = built.flatMap(({ probe }) => {
@@ -152,9 +151,9 @@ t.test('no two components are probed on the same port', async (t) => {
   t.equal(new Set(ports).size, ports.length)
 })
 
-t.test('CoreDNS resolves the database and the cache by AWS host names', async (t) => {
-  t.match(flags('coredns').split(' '), [/coredns$/, '-conf', '/box/default/config/Corefile'])
-  const corefile = named('coredns').files['/box/default/config/Corefile']
+t.test('the resolver resolves the database and the cache by AWS host names', async (t) => {
+  t.match(flags('resolver').split(' '), [/coredns$/, '-conf', '/box/default/config/Corefile'])
+  const corefile = named('resolver').files['/box/default/config/Corefile']
   t.match(corefile, `${CONTROL_PLANE_IP} ${DATABASE_HOST} ${CACHE_HOST}`)
   // With fewer than five dots (ndots), pods would try every domain of their search path first.
   for (const name of [DATABASE_HOST, CACHE_HOST]) t.ok(name.split('.').length > 5, name)
@@ -188,7 +187,7 @@ t.test("volume plugins are not searched in the machine's default directories", a
 t.test('the fingerprint changes with the code that the box runs, but not with its tests', async (t) => {
   const root = t.testdir({
     'package.json': '{}',
-    manifests: { 'addons.yaml': '' },
+    manifests: { 'components.yaml': '' },
     src: { 'eks-api': { 'server.ts': 'one' }, 'server.test.ts': 'one' },
   })
   const before = fingerprint(config, root)

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type BoxConfig, ECR_REGISTRY } from 'shared/box'
 import { PAUSE_IMAGE, pauseArchivePath } from 'shared/tools'
-import { CONTROL_PLANE_IP, PORTS } from '../cluster.ts'
+import { ADDON_REGISTRY, CONTROL_PLANE_IP, PORTS } from '../cluster.ts'
 import type { NodeSpec } from '../node/spec.ts'
 import { nodePaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
@@ -9,7 +9,10 @@ import type { Component } from './component.ts'
 /** In the node's own /run, as on EKS. */
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock'
 
-/** The container runtime. Pulls from ECR's host go to the box's registry, so image references match production. */
+/** The registries of the images in the cluster: of the service, of EKS's add-ons, of the controllers and of monitoring. */
+const registries = [ECR_REGISTRY, ADDON_REGISTRY, 'public.ecr.aws', 'quay.io', 'registry.k8s.io']
+
+/** The container runtime. Pulls from ECR go to the box's registry, so image references match production. */
 export function containerd(config: BoxConfig, node: NodeSpec): Component {
   const paths = nodePaths(config, node)
   const socket = CONTAINERD_SOCKET
@@ -17,6 +20,12 @@ export function containerd(config: BoxConfig, node: NodeSpec): Component {
   const file = join(paths.config, 'containerd.toml')
   const certs = join(paths.config, 'certs.d')
   const cni = join(paths.config, 'cni')
+  // The box has no internet access, so there is no upstream for images that the registry lacks.
+  const hosts = `server = "${registry}"
+
+[host."${registry}"]
+  capabilities = ["pull", "resolve"]
+`
   const text = (value: string) => JSON.stringify(value)
   return {
     name: 'containerd',
@@ -48,13 +57,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
 `,
-      [join(certs, ECR_REGISTRY, 'hosts.toml')]:
-        `# The box has no internet access, so there is no upstream for images that the registry lacks.
-server = "${registry}"
-
-[host."${registry}"]
-  capabilities = ["pull", "resolve"]
-`,
+      ...Object.fromEntries(registries.map((host) => [join(certs, host, 'hosts.toml'), hosts])),
     },
     probe: { kind: 'command', command: ['ctr', '--address', socket, 'version'] },
     afterReady: [

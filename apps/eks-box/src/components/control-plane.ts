@@ -3,13 +3,15 @@ import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
 import {
-  ADDONS_MANIFEST,
   ADMISSION_PLUGINS,
+  COMPONENTS_MANIFEST,
   CONTROL_PLANE_IP,
+  DEFINITIONS_MANIFEST,
   oidcIssuer,
   PORTS,
   SERVICE_CIDR,
 } from '../cluster.ts'
+import { capacityWebhookManifest } from '../node/capacity-webhook.ts'
 import { webhookManifest } from '../pod-identity/webhook.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
@@ -61,7 +63,7 @@ export function apiserver(config: BoxConfig): Component {
       '--requestheader-extra-headers-prefix=X-Remote-Extra-',
       '--requestheader-group-headers=X-Remote-Group',
       '--requestheader-username-headers=X-Remote-User',
-      // The API server connects to the endpoints of metrics-server directly, so metrics do not depend on kube-proxy.
+      // The API server connects to the pods of metrics-server directly, because the control plane has no kube-proxy.
       '--enable-aggregator-routing=true',
       '--profiling=false',
     ],
@@ -97,7 +99,12 @@ export function apiserver(config: BoxConfig): Component {
       kubectl(
         config,
         ...['apply', '--server-side', '--force-conflicts'],
-        ...['--filename', ADDONS_MANIFEST, '--filename', webhookManifest(config)],
+        ...[
+          COMPONENTS_MANIFEST,
+          DEFINITIONS_MANIFEST,
+          webhookManifest(config),
+          capacityWebhookManifest(config),
+        ].flatMap((file) => ['--filename', file]),
       ),
     ],
     diagnoses: [

@@ -7,17 +7,16 @@ import { aws, moto } from './aws.ts'
 import { COMPONENT_NAMES, type Component } from './component.ts'
 import { containerd } from './containerd.ts'
 import { apiserver, controllerManager, scheduler } from './control-plane.ts'
-import { coredns } from './coredns.ts'
 import { etcd } from './etcd.ts'
 import { kubeProxy } from './kube-proxy.ts'
 import { kubelet } from './kubelet.ts'
 import { haproxy, loadBalancers } from './load-balancers.ts'
-import { metricsServer } from './metrics-server.ts'
 import { networkPolicies } from './network-policies.ts'
 import { nodes } from './nodes.ts'
 import { postgres } from './postgres.ts'
 import { redis } from './redis.ts'
 import { registry } from './registry.ts'
+import { resolver } from './resolver.ts'
 
 const builders: Record<(typeof COMPONENT_NAMES)[number], (config: BoxConfig) => Component> = {
   etcd,
@@ -31,8 +30,7 @@ const builders: Record<(typeof COMPONENT_NAMES)[number], (config: BoxConfig) => 
   'load-balancers': loadBalancers,
   postgres,
   redis,
-  coredns,
-  'metrics-server': metricsServer,
+  resolver,
   nodes,
 }
 
@@ -56,11 +54,11 @@ export function fingerprint(config: BoxConfig, root = join(import.meta.dirname, 
   const hash = createHash('sha256').update(
     JSON.stringify([components(config), config.ports, config.maxNodes, process.version]),
   )
-  const sources = globSync(['src/**/*.ts', '../../shared/src/**/*.ts'], {
+  const sources = globSync(['src/**/*.ts', 'manifests/**/*.yaml', '../../shared/src/**/*.ts'], {
     cwd: root,
     exclude: ['**/*.test.ts', 'src/{eks-api,load-balancer}/testing.ts', 'src/cli.ts'],
   })
-  for (const file of [...sources.sort(), 'package.json', 'manifests/addons.yaml']) {
+  for (const file of [...sources.sort(), 'package.json']) {
     hash.update(`${file}\0`).update(readFileSync(join(root, file)))
   }
   return hash.digest('hex').slice(0, 12)

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
 import { stringify } from 'yaml'
-import { DNS_SERVICE_IP, PORTS } from '../cluster.ts'
+import { DNS_SERVICE_IP, PORTS, RESOLVER_IP } from '../cluster.ts'
 import type { NodeSpec } from '../node/spec.ts'
 import { boxPaths, nodePaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
@@ -78,7 +78,7 @@ export function kubelet(config: BoxConfig, node: NodeSpec): Component {
         },
         imageGCHighThresholdPercent: 100,
       }),
-      [resolvConf]: `nameserver ${DNS_SERVICE_IP}\n`,
+      [resolvConf]: `nameserver ${RESOLVER_IP}\n`,
       [join(paths.config, 'cni', '10-box.conflist')]: JSON.stringify(
         {
           cniVersion: '0.4.0',
@@ -113,6 +113,11 @@ export function kubelet(config: BoxConfig, node: NodeSpec): Component {
         pattern: /cgroup.*(not exist|no such file)|failed to initialize top level QOS containers/i,
         cause: 'the kubelet cannot use the cgroups of this machine',
         nextStep: 'check that /sys/fs/cgroup is mounted and writable for root',
+      },
+      {
+        pattern: /inotify_init: too many open files/,
+        cause: 'this machine allows too few inotify instances for another node, which needs about eight',
+        nextStep: 'raise the limit with `sysctl fs.inotify.max_user_instances=1024`',
       },
       {
         pattern: /running with swap on is not supported/,

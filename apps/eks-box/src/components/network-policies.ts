@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { programPath } from 'shared/tools'
-import { CONTROL_PLANE_IP, PORTS } from '../cluster.ts'
+import { PORTS } from '../cluster.ts'
 import type { NodeSpec } from '../node/spec.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
@@ -17,8 +17,6 @@ export function networkPolicies(config: BoxConfig, node: NodeSpec): Component {
       `--kubeconfig=${join(boxPaths(config).kubeconfigs, 'network-policies.conf')}`,
       `--node=${node.name}`,
       `--node-address=${node.address}`,
-      // Policies select CoreDNS by the labels of its pods, but in the box it is not a pod.
-      `--dns-address=${CONTROL_PLANE_IP}`,
       `--health-address=${health}`,
     ],
     files: {},

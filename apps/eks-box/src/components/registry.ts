@@ -6,7 +6,7 @@ import { PORTS } from '../cluster.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 
-/** The OCI registry, in place of ECR. Images survive a restart. */
+/** The OCI registry, in place of ECR and ECR Public. Images survive a restart. */
 export function registry(config: BoxConfig): Component {
   const paths = boxPaths(config)
   const file = join(paths.config, 'registry.yaml')

@@ -1,7 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { name, role, startCluster } from './testing.ts'
+import { buildEksApi } from './server.ts'
+import { Store } from './store.ts'
+import { name, role, startCluster, type TestApi } from './testing.ts'
 
 const addons = `/clusters/${name}/addons`
+
+/** Waits until the transition of the add-on has nothing left to do. */
+async function settled({ store }: Pick<TestApi, 'store'>): Promise<void> {
+  const isPending = () => {
+    const [addon] = store.state.addons
+    return addon !== undefined && addon.status !== 'ACTIVE' && addon.settlesAt === undefined
+  }
+  while (isPending()) await sleep(10)
+}
 
 t.test(
   'an add-on is CREATING, then ACTIVE, and has the default version unless the request has another',
@@ -172,10 +184,74 @@ t.test('supported versions are filtered by type, publisher and owner', async (t)
   t.strictSame(await listed('publishers=somebody'), [])
 })
 
-t.test('an add-on is deleted with or without `preserve`', async (t) => {
+t.test('an add-on is CREATING until its pods are available', async (t) => {
+  const api = await startCluster(t)
+  api.workloads.failure = new Error('no node')
+  await api.post(addons, { addonName: 'coredns' })
+  await sleep(0)
+  t.equal(api.store.state.addons[0]?.settlesAt, undefined)
+  delete api.workloads.failure
+  await settled(api)
+  api.wait()
+  t.equal((await api.get(`${addons}/coredns`)).body.addon.status, 'ACTIVE')
+  t.ok(api.workloads.installed.every((installed) => installed === 'coredns v1.13.1-eksbuild.1'))
+})
+
+t.test('an add-on whose pods do not become available is DEGRADED until they are', async (t) => {
+  const api = await startCluster(t)
+  t.capture(console, 'error')
+  api.workloads.failure = new Error('no node')
+  await api.post(addons, { addonName: 'coredns' })
+  await sleep(0)
+  api.wait()
+  while ((await api.get(`${addons}/coredns`)).body.addon.status !== 'DEGRADED') await sleep(10)
+  t.match((await api.get(`${addons}/coredns`)).body.addon.health.issues, [
+    { code: 'InsufficientNumberOfReplicas', message: 'no node' },
+  ])
+  delete api.workloads.failure
+  await settled(api)
+  api.wait()
+  t.match((await api.get(`${addons}/coredns`)).body.addon, { status: 'ACTIVE', health: { issues: [] } })
+})
+
+t.test('a new process continues an installation', async (t) => {
+  const api = await startCluster(t)
+  api.workloads.failure = new Error('no node')
+  await api.post(addons, { addonName: 'coredns' })
+  await sleep(0)
+  const restarted = new Store(api.stateFile)
+  delete api.workloads.failure
+  const app = await buildEksApi(restarted, api.options)
+  t.teardown(() => app.close())
+  await settled({ store: restarted })
+})
+
+t.test('the objects of an add-on are removed with it, unless they are preserved', async (t) => {
   const api = await startCluster(t)
   await api.post(addons, { addonName: 'coredns' })
+  await settled(api)
   api.wait()
-  t.equal((await api.delete(`${addons}/coredns?preserve=true`)).body.addon.status, 'DELETING')
   t.match(await api.delete(`${addons}/coredns?preserve=perhaps`), { status: 400 })
+  t.equal((await api.delete(`${addons}/coredns?preserve=true`)).body.addon.status, 'DELETING')
+  api.wait()
+  t.match(await api.get(`${addons}/coredns`), { type: 'ResourceNotFoundException' })
+  t.strictSame(api.workloads.removed, [])
+
+  await api.post(addons, { addonName: 'coredns' })
+  t.equal((await api.delete(`${addons}/coredns`)).body.addon.status, 'DELETING')
+  await settled(api)
+  api.wait()
+  t.match(await api.get(`${addons}/coredns`), { type: 'ResourceNotFoundException' })
+  t.strictSame(api.workloads.removed, ['coredns'], 'after its installation has ended')
+})
+
+t.test('preserved objects are removed with the cluster', async (t) => {
+  const api = await startCluster(t)
+  await api.post(addons, { addonName: 'coredns' })
+  await settled(api)
+  api.wait()
+  await api.delete(`${addons}/coredns?preserve=true`)
+  api.wait()
+  t.equal((await api.delete(`/clusters/${name}`)).status, 200)
+  t.match(api.workloads.removed, ['coredns'])
 })

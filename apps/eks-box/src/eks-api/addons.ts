@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Static, Type } from 'typebox'
 import { parse } from 'yaml'
 import type { Api } from './api.ts'
@@ -6,7 +7,10 @@ import { EksException } from './exception.ts'
 import { type Addon, CreateAddon, Paging, UpdateAddon } from './model.ts'
 import { createAssociation } from './pod-identity.ts'
 import { isRetry, now, page, type State, settlesAt, toResponse } from './store.ts'
-import { beginUpdate } from './updates.ts'
+import { beginUpdate, failUpdates, settleUpdates } from './updates.ts'
+
+/** Pause between two attempts to install or remove an add-on, in milliseconds. */
+const pause = 500
 
 const Name = Type.Object({ name: Type.String() })
 /** A query parameter that may be repeated. */
@@ -14,11 +18,58 @@ const OneOrMore = Type.Union([Type.Array(Type.String()), Type.String()])
 const AddonPath = Type.Object({ name: Type.String(), addon: Type.String() })
 
 /**
- * Add-ons. The API only records them: the box runs their programs anyway, or not at all. Only the pod identity agent
- * depends on its add-on.
+ * Add-ons. A change takes effect in the background, and completes when the add-on's pods are available. Add-ons without
+ * pods in the box are only recorded, except that the pod identity agent needs its add-on.
  */
 export function addons({ app, store, options }: Api): void {
   const { cluster: box, account, region } = options
+
+  /** Carries out the add-on's current transition, and repeats it until it succeeds or another one supersedes it. */
+  const follow = async (addon: Addon): Promise<void> => {
+    const { addonName, modifiedAt } = addon
+    const isCurrent = () => addon.modifiedAt === modifiedAt && store.state.addons.includes(addon)
+    const deadline = Date.now() + options.addonReadyTimeout
+    while (isCurrent()) {
+      try {
+        if (addon.status === 'DELETING') await options.addonInstaller.remove(addonName)
+        else await options.addonInstaller.install(addon)
+        if (!isCurrent()) return
+        store.change((state) => {
+          addon.health = { issues: [] }
+          addon.settlesAt = settlesAt()
+          settleUpdates(state, addonName)
+        })
+        return
+      } catch (error) {
+        // There may be no node yet, or the API server may be restarting.
+        if (isCurrent() && addon.status !== 'DELETING' && Date.now() > deadline) degrade(addon, error)
+      }
+      await sleep(pause)
+    }
+  }
+  const degrade = (addon: Addon, error: unknown) => {
+    const message = error instanceof Error ? error.message : String(error)
+    const code = 'InsufficientNumberOfReplicas'
+    store.change((state) => {
+      addon.health = { issues: [{ code, message, resourceIds: [] }] }
+      addon.status = 'DEGRADED'
+      failUpdates(state, addon.addonName, code, message)
+    })
+  }
+  /** The last transition of each add-on. The next one begins when it has ended. */
+  const transitions = new Map<string, Promise<void>>()
+  const followInBackground = (addon: Addon) => {
+    const previous = transitions.get(addon.addonName) ?? Promise.resolve()
+    const next = previous.then(() => follow(addon))
+    transitions.set(
+      addon.addonName,
+      next.catch((error: unknown) => console.error(`add-on ${addon.addonName}:`, error)),
+    )
+  }
+  // Continues what a previous process had begun.
+  for (const addon of store.state.addons) {
+    if (addon.status !== 'ACTIVE' && addon.settlesAt === undefined) followInBackground(addon)
+  }
 
   const versionsOf = (name: string) => {
     const addon = options.addons.get(name)
@@ -82,9 +133,9 @@ export function addons({ app, store, options }: Api): void {
     }
     return found
   }
-  const findActive = (path: { name: string; addon: string }): Addon => {
+  const findSettled = (path: { name: string; addon: string }): Addon => {
     const addon = find(path)
-    if (addon.status !== 'ACTIVE') {
+    if (addon.status !== 'ACTIVE' && addon.status !== 'DEGRADED') {
       throw new EksException('ResourceInUseException', `Addon ${path.addon} is ${addon.status}`, {
         clusterName: path.name,
         addonName: path.addon,
@@ -109,7 +160,7 @@ export function addons({ app, store, options }: Api): void {
           addonName,
         })
       }
-      return store.change((state) => {
+      const addon = store.change((state) => {
         const arn = `arn:aws:eks:${region}:${account}:addon/${cluster.name}/${addonName}`
         const addon: Addon = {
           addonName,
@@ -130,13 +181,15 @@ export function addons({ app, store, options }: Api): void {
           owner: 'aws',
           podIdentityAssociations: [],
           status: 'CREATING',
-          settlesAt: settlesAt(),
           ...(body.clientRequestToken === undefined ? {} : { clientRequestToken: body.clientRequestToken }),
         }
         associate(state, addon, body.podIdentityAssociations)
         state.addons.push(addon)
-        return { addon: toResponse(addon) }
+        return addon
       })
+      const response = { addon: toResponse(addon) }
+      followInBackground(addon)
+      return response
     },
   )
 
@@ -162,10 +215,10 @@ export function addons({ app, store, options }: Api): void {
     { schema: { params: AddonPath, body: UpdateAddon } },
     async ({ params, body }) => {
       store.liveCluster(params.name)
-      const addon = findActive(params)
+      const addon = findSettled(params)
       if (body.addonVersion !== undefined) checkVersion(addon.addonName, body.addonVersion)
       checkConfiguration(addon.addonName, body.configurationValues)
-      return store.change((state) => {
+      const response = store.change((state) => {
         const { configurationValues, serviceAccountRoleArn, podIdentityAssociations } = body
         if (podIdentityAssociations !== undefined) associate(state, addon, podIdentityAssociations)
         addon.addonVersion = body.addonVersion ?? addon.addonVersion
@@ -173,7 +226,6 @@ export function addons({ app, store, options }: Api): void {
         if (serviceAccountRoleArn !== undefined) addon.serviceAccountRoleArn = serviceAccountRoleArn
         addon.modifiedAt = now()
         addon.status = 'UPDATING'
-        addon.settlesAt = settlesAt()
         const params = {
           AddonVersion: body.addonVersion,
           ServiceAccountRoleArn: serviceAccountRoleArn,
@@ -181,23 +233,27 @@ export function addons({ app, store, options }: Api): void {
           ConfigurationValues: configurationValues,
           PodIdentityAssociations: podIdentityAssociations,
         }
-        return beginUpdate(state, 'AddonUpdate', params, { addon: addon.addonName })
+        return beginUpdate(state, 'AddonUpdate', params, addon.addonName)
       })
+      followInBackground(addon)
+      return response
     },
   )
 
-  // Accepted without effect: the box keeps its programs running in any case.
   const Preserve = Type.Object({ preserve: Type.Optional(Type.Boolean()) }, { additionalProperties: false })
   const deletion = { schema: { params: AddonPath, querystring: Preserve } }
-  app.delete('/clusters/:name/addons/:addon', deletion, async ({ params }) => {
+  app.delete('/clusters/:name/addons/:addon', deletion, async ({ params, query }) => {
     store.liveCluster(params.name)
     const addon = find(params)
-    return store.change((state) => {
+    const response = store.change((state) => {
       associate(state, addon, [])
+      addon.modifiedAt = now()
       addon.status = 'DELETING'
-      addon.settlesAt = settlesAt()
+      if (query.preserve === true) addon.settlesAt = settlesAt()
       return { addon: toResponse(addon) }
     })
+    if (query.preserve !== true) followInBackground(addon)
+    return response
   })
 
   const Supported = Type.Object(

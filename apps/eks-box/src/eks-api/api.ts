@@ -8,6 +8,7 @@ import type {
   RawServerDefault,
 } from 'fastify'
 import type { Caller } from '../aws/caller.ts'
+import type { AddonInstaller } from './addon-installer.ts'
 import { EksException } from './exception.ts'
 import type { NodeGroupFleet } from './node-group-fleet.ts'
 import type { Store } from './store.ts'
@@ -56,6 +57,9 @@ export interface EksApiOptions {
   createClusterSecurityGroup: (vpcId: string) => Promise<string>
   deleteSecurityGroup: (id: string) => Promise<void>
   fleet: NodeGroupFleet
+  addonInstaller: AddonInstaller
+  /** From the start of an installation until EKS reports the add-on as degraded, in milliseconds. */
+  addonReadyTimeout: number
 }
 
 /** The dependencies of each group of operations. */

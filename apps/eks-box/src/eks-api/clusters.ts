@@ -188,6 +188,12 @@ export function clusters({ app, store, options }: Api): void {
     await options.deleteSecurityGroup(group).catch((error: unknown) => {
       console.error(`the cluster's security group ${group} was not deleted:`, error)
     })
+    // On EKS, the objects of preserved add-ons disappear with the cluster. The box's cluster continues to run.
+    for (const name of options.addons.keys()) {
+      await options.addonInstaller.remove(name).catch((error: unknown) => {
+        console.error(`add-on ${name} was not removed:`, error)
+      })
+    }
     return response
   })
 

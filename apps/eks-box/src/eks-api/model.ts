@@ -104,13 +104,15 @@ export interface Internal {
   settlesAt?: number
   /** What an update took away from the nodes of a group. */
   removed?: { labels: string[]; taints: { key: string; effect: string }[] }
+  /** The last version update of a group, in milliseconds since 1970: instances launched earlier are replaced. */
+  nodesSince?: number
 }
 
 interface Transitioning extends Internal {
   status: 'CREATING' | 'ACTIVE' | 'UPDATING' | 'DELETING'
 }
 
-/** A problem of a node group, as EKS reports it. */
+/** A problem of a node group or an add-on, as EKS reports it. */
 export interface Issue {
   code: string
   message: string
@@ -206,7 +208,8 @@ export const CreateAddon = members({
 })
 export const UpdateAddon = members(addonSettings)
 
-export interface Addon extends Transitioning {
+export interface Addon extends Omit<Transitioning, 'status'> {
+  status: Transitioning['status'] | 'DEGRADED'
   addonName: string
   clusterName: string
   addonVersion: string
@@ -216,7 +219,7 @@ export interface Addon extends Transitioning {
   serviceAccountRoleArn?: string
   configurationValues?: string
   tags: Static<typeof Tags>
-  health: { issues: never[] }
+  health: { issues: Issue[] }
   publisher: 'eks'
   owner: 'aws'
   podIdentityAssociations: string[]

@@ -177,6 +177,12 @@ t.test('changes of configuration and version are updates of the group', async (t
     scalingConfig: { minSize: 1, maxSize: 4, desiredSize: 2 },
     taints: [{ key: 'new', effect: 'NO_EXECUTE' }],
   })
+  const { modifiedAt } = (await api.get(`${groups}/system`)).body.nodegroup
+  t.match(
+    api.fleet.converged.at(-1),
+    { nodesSince: Math.floor(modifiedAt) * 1000 },
+    'older nodes are replaced',
+  )
   api.wait()
   t.match(await api.post(`${groups}/system/update-version`, { version: '1.36' }), { status: 400 })
   t.match(await api.post(`${groups}/system/update-config`, { scalingConfig: { minSize: 9 } }), {

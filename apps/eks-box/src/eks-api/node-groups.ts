@@ -251,6 +251,8 @@ export function nodeGroups({ app, store, options }: Api): void {
       const response = store.change((state) => {
         group.releaseVersion = body.releaseVersion ?? group.releaseVersion
         if (body.launchTemplate !== undefined) group.launchTemplate = body.launchTemplate
+        // EC2 reports the time of a launch in seconds.
+        group.nodesSince = Math.floor(now()) * 1000
         return begin(state, group, 'VersionUpdate', {
           Version: box.version,
           ReleaseVersion: group.releaseVersion,
@@ -282,7 +284,7 @@ export function nodeGroups({ app, store, options }: Api): void {
 function begin(state: State, group: Nodegroup, type: string, params: Readonly<Record<string, unknown>>) {
   group.modifiedAt = now()
   group.status = 'UPDATING'
-  return beginUpdate(state, type, params, { nodeGroup: group.nodegroupName })
+  return beginUpdate(state, type, params, group.nodegroupName)
 }
 
 /** Whether an instance type has Graviton processors: its family has a g after the generation, or is a1. */

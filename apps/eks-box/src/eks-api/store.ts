@@ -146,7 +146,13 @@ function read(file: string): State {
 
 /** A resource in the form of a response, without its internal fields. */
 export function toResponse<Resource extends Internal>(resource: Resource): Omit<Resource, keyof Internal> {
-  const { settlesAt: _settlesAt, clientRequestToken: _token, removed: _removed, ...response } = resource
+  const {
+    settlesAt: _settlesAt,
+    clientRequestToken: _token,
+    removed: _removed,
+    nodesSince: _nodesSince,
+    ...response
+  } = resource
   return response
 }
 

@@ -80,10 +80,19 @@ export interface TestFleet {
   failure?: FleetError
 }
 
+/** A cluster in which add-ons are available at once, unless it has a `failure`. */
+export interface TestWorkloads {
+  /** The add-ons in the order of their installations, with their versions. */
+  installed: string[]
+  removed: string[]
+  failure?: Error
+}
+
 /** The API over a fake account with two subnets in one VPC and a third in another. */
 export async function startApi(t: Test) {
   const stateFile = join(t.testdir(), 'eks.json')
   const fleet: TestFleet = { converged: [], removed: [] }
+  const workloads: TestWorkloads = { installed: [], removed: [] }
   const securityGroups = new Set<string>()
   const zones: Record<string, { vpcId: string; zone: string }> = {
     'subnet-a': { vpcId: 'vpc-1', zone: 'eu-central-1a' },
@@ -132,6 +141,16 @@ export async function startApi(t: Test) {
         fleet.removed.push(nodegroupName)
       },
     },
+    addonInstaller: {
+      install: async ({ addonName, addonVersion }) => {
+        workloads.installed.push(`${addonName} ${addonVersion}`)
+        if (workloads.failure !== undefined) throw workloads.failure
+      },
+      remove: async (addonName) => {
+        workloads.removed.push(addonName)
+      },
+    },
+    addonReadyTimeout: 1000,
   }
   const store = new Store(stateFile)
   const app = await buildEksApi(store, options)
@@ -168,6 +187,8 @@ export async function startApi(t: Test) {
     stateFile,
     /** What the fleet of the node groups was asked for. */
     fleet,
+    /** What the cluster was asked for. */
+    workloads,
     securityGroups,
     /** Advances the clock until every transition is complete. */
     wait: () => {

@@ -50,15 +50,15 @@ export function updates({ app, store }: Api): void {
  * Records an update that begins now.
  *
  * @param params the changed settings, by the parameter types of the service model.
- * @param of the updated node group or add-on; undefined for the cluster. The update of a node group lasts until
- * `settleUpdates` or `failUpdates`.
+ * @param of name of the updated node group or add-on, whose update lasts until `settleUpdates` or `failUpdates`;
+ * undefined for the cluster.
  * @returns the response to the request that began the update.
  */
 export function beginUpdate(
   state: State,
   type: string,
   params: Readonly<Record<string, unknown>>,
-  of?: { nodeGroup: string } | { addon: string },
+  of?: string,
 ) {
   const update: Update = {
     id: randomUUID(),
@@ -69,29 +69,28 @@ export function beginUpdate(
       .map(([type, value]) => ({ type, value: typeof value === 'string' ? value : JSON.stringify(value) })),
     createdAt: now(),
     errors: [],
-    ...(of !== undefined && 'nodeGroup' in of ? { of: of.nodeGroup } : { settlesAt: settlesAt() }),
-    ...(of !== undefined && 'addon' in of ? { of: of.addon } : {}),
+    ...(of === undefined ? { settlesAt: settlesAt() } : { of }),
   }
   state.updates.push(update)
   return { update: toUpdateResponse(update) }
 }
 
-/** Completes the updates of a node group. */
-export function settleUpdates(state: State, nodeGroup: string): void {
-  for (const update of pending(state, nodeGroup)) update.settlesAt = settlesAt()
+/** Completes the updates of a node group or an add-on. */
+export function settleUpdates(state: State, of: string): void {
+  for (const update of pending(state, of)) update.settlesAt = settlesAt()
 }
 
-/** Ends the updates of a node group with an error. */
-export function failUpdates(state: State, nodeGroup: string, errorCode: string, errorMessage: string): void {
-  for (const update of pending(state, nodeGroup)) {
+/** Ends the updates of a node group or an add-on with an error. */
+export function failUpdates(state: State, of: string, errorCode: string, errorMessage: string): void {
+  for (const update of pending(state, of)) {
     update.status = 'Failed'
     update.errors = [{ errorCode, errorMessage }]
   }
 }
 
-function pending({ updates }: State, nodeGroup: string): Update[] {
+function pending({ updates }: State, name: string): Update[] {
   return updates.filter(
-    ({ of, status, settlesAt }) => of === nodeGroup && status === 'InProgress' && settlesAt === undefined,
+    ({ of, status, settlesAt }) => of === name && status === 'InProgress' && settlesAt === undefined,
   )
 }
 

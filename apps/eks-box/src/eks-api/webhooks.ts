@@ -136,7 +136,7 @@ function username({ username }: AccessEntry, { account }: Caller, sessionName: s
       .replaceAll('{{SessionName}}', sessionName.replaceAll('@', '-'))
       .replaceAll('{{SessionNameRaw}}', sessionName)
       .replaceAll('{{AccountID}}', account)
-      // On EC2, the session of a node has the name of its instance. Emulated instances run no kubelet.
+      // On EC2, the session of a node has the name of its instance. In the box, kubelets have client certificates.
       .replaceAll('{{EC2PrivateDNSName}}', sessionName)
   )
 }

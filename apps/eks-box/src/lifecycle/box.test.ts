@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { execa } from 'execa'
-import { awsEnvironment, type BoxConfig, readBoxConfig } from 'shared/box'
+import { awsEnvironment, type BoxConfig, portVariables, readBoxConfig } from 'shared/box'
 import t, { type Test } from 'tap'
 import { awaitReady, boxEnvironment, removeBox, startBox, stopBox } from './box.ts'
 import { openPort } from './ports.ts'
@@ -114,7 +114,7 @@ t.test('a box that does not recover is an error that names the unready component
 async function prepareStart(t: Test, unshare: string) {
   const directory = t.testdir({ bin: { unshare } })
   await execa('chmod', ['+x', join(directory, 'bin', 'unshare')])
-  const names = ['BOX_API_PORT', 'BOX_REGISTRY_PORT', 'BOX_SERVICE_PORT', 'BOX_AWS_PORT']
+  const names = Object.values(portVariables)
   const listeners = await Promise.all(names.map((name) => openPort(0, name)))
   const ports = listeners.map((listener) => String((listener.address() as AddressInfo).port))
   for (const listener of listeners) listener.close()

@@ -4,9 +4,12 @@
  */
 import { connect, type Server, type Socket } from 'node:net'
 import { type BoxConfig, readBoxConfig } from 'shared/box'
+import { SERVICE } from 'shared/environment'
 import { ActionableError, tolerateLostOutput } from 'shared/errors'
-import { PORTS, SERVICE_NODE_PORT } from '../cluster.ts'
+import { PORTS, PROMETHEUS_NODE_PORT, SERVICE_NODE_PORT } from '../cluster.ts'
 import { components } from '../components/index.ts'
+import { ingressAddress } from '../load-balancer/addresses.ts'
+import { writeCapacityWebhookManifest } from '../node/capacity-webhook.ts'
 import { prepareBox } from '../node/machine.ts'
 import { readNodes } from '../node/status.ts'
 import { writeWebhookManifest } from '../pod-identity/webhook.ts'
@@ -37,20 +40,27 @@ const destinations: Record<keyof BoxConfig['ports'], () => Promise<Destination |
   api: async () => ({ host: '127.0.0.1', port: PORTS.apiserver }),
   registry: async () => ({ host: '127.0.0.1', port: PORTS.registry }),
   aws: async () => ({ host: '127.0.0.1', port: PORTS.aws }),
-  service: nextNode,
+  service: async () => ingressListener() ?? (await nextNode(SERVICE_NODE_PORT)),
+  prometheus: () => nextNode(PROMETHEUS_NODE_PORT),
+}
+
+/** The load balancer of the service's Ingress; undefined before the controller has created it. */
+function ingressListener(): Destination | undefined {
+  const host = ingressAddress(config, SERVICE, SERVICE)
+  return host === undefined ? undefined : { host, port: 80 }
 }
 
 let connections = 0
 
-/** The NodePort of the service on each ready node in turn; undefined when there is none. */
-async function nextNode(): Promise<Destination | undefined> {
+/** A NodePort on each ready node in turn; undefined when there is no node. */
+async function nextNode(port: number): Promise<Destination | undefined> {
   const ready = (await readNodes(config)).filter(
     ({ state, components }) =>
       state !== 'stopping' &&
       components.some((component) => component.name === 'kube-proxy' && component.state === 'ready'),
   )
   const node = ready[connections++ % Math.max(ready.length, 1)]
-  return node === undefined ? undefined : { host: node.address, port: SERVICE_NODE_PORT }
+  return node === undefined ? undefined : { host: node.address, port }
 }
 
 function report(event: InnerEvent): void {
@@ -113,6 +123,7 @@ try {
   await prepareBox(config)
   await ensureCertificates(config)
   await writeWebhookManifest(config)
+  await writeCapacityWebhookManifest(config)
   await ensureCredentials(config)
   await preparePostgres(config)
   await supervisor.start()

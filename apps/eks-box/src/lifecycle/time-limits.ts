@@ -18,8 +18,7 @@ export interface TimeLimits {
 
 /**
  * Derives every time limit of the box from `startTimeoutSeconds`, so that one setting adapts them to a slow machine.
- * The longest dependency chains have three components: etcd, kube-apiserver and metrics-server; moto, aws and nodes,
- * which stops the components of its nodes.
+ * The longest dependency chain has three components: moto, aws and nodes, which stops the components of its nodes.
  */
 export function timeLimits({ startTimeoutSeconds }: Pick<BoxConfig, 'startTimeoutSeconds'>): TimeLimits {
   const componentStart = startTimeoutSeconds * 1000

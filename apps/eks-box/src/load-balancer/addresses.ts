@@ -11,7 +11,7 @@ import { boxPaths } from '../state-directory.ts'
  */
 const network = '10.0.3'
 
-/** Hosts file with the DNS names of the load balancers, which CoreDNS serves. It does not survive a restart of the box. */
+/** Hosts file with the DNS names of the load balancers, which the VPC's resolver serves. It does not survive a restart of the box. */
 export function loadBalancerHosts(config: BoxConfig): string {
   return join(boxPaths(config).run, 'load-balancers.hosts')
 }
@@ -19,6 +19,14 @@ export function loadBalancerHosts(config: BoxConfig): string {
 /** The address inside the box of the load balancer with this DNS name; undefined if there is none. */
 export function loadBalancerAddress(config: BoxConfig, dnsName: string): string | undefined {
   return readHosts(loadBalancerHosts(config)).get(dnsName.toLowerCase())
+}
+
+/** The address inside the box of the load balancer of an Ingress; undefined if there is none. */
+export function ingressAddress(config: BoxConfig, namespace: string, name: string): string | undefined {
+  // The load balancer controller names a load balancer after the Ingress: 8 letters and digits of each name, and a hash.
+  const [first, second] = [namespace, name].map((part) => part.replaceAll(/[^a-z0-9]/g, '').slice(0, 8))
+  const prefix = `k8s-${first}-${second}-`
+  return [...readHosts(loadBalancerHosts(config))].find(([dnsName]) => dnsName.startsWith(prefix))?.[1]
 }
 
 function readHosts(file: string): Map<string, string> {

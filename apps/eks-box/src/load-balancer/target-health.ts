@@ -2,6 +2,9 @@ import type { Authenticated } from '../aws/authentication.ts'
 import { type AwsRequest, type AwsResponse, operation, parameter } from '../aws/request.ts'
 import type { TargetHealth } from './targets.ts'
 
+/** A request on a connection that the component is closing would fail, and with it a change would be lost. */
+const ownConnection = { connection: 'close' }
+
 /**
  * Connects the emulated AWS with the component `load-balancers`: reports changes to it, and gives clients the health
  * that it has measured. The emulator itself reports every target as healthy.
@@ -25,7 +28,10 @@ export class LoadBalancing {
     if (name === 'DescribeTargetHealth') return this.#describeTargetHealth(request, response)
     if (!/^(Describe|Get|List)/.test(name)) {
       // The component reads the whole state when it starts, so a change that it misses is not lost.
-      await fetch(`${this.#endpoint}/changes`, { method: 'POST' }).catch(() => {})
+      await fetch(`${this.#endpoint}/changes`, {
+        method: 'POST',
+        headers: ownConnection,
+      }).catch(() => {})
     }
     return response
   }
@@ -33,7 +39,9 @@ export class LoadBalancing {
   async #describeTargetHealth(request: AwsRequest, response: AwsResponse): Promise<AwsResponse> {
     const arn = parameter(request, 'TargetGroupArn') ?? ''
     const url = `${this.#endpoint}/target-groups/${encodeURIComponent(arn)}/health`
-    const { targets } = (await (await fetch(url)).json()) as { targets: TargetHealth[] }
+    const { targets } = (await (await fetch(url, { headers: ownConnection })).json()) as {
+      targets: TargetHealth[]
+    }
     const wanted = requestedTargets(request)
     const reported =
       wanted.length === 0

@@ -102,8 +102,6 @@ export class Targets {
     return entries.map((entry) => {
       if (entry?.target.address === undefined) return undefined
       const accepts = entry.state === 'healthy' || (isOpen && entry.state !== 'draining')
-      // It has had no requests that it could finish.
-      if (entry.state === 'initial' && !accepts) return undefined
       return {
         address: entry.target.address,
         port: entry.target.port,

@@ -71,14 +71,21 @@ async function enableControllers(directory: string): Promise<Map<string, string>
   return refused
 }
 
-/** Gives the cgroup's processes together as much weight as `processes` processes outside of it have. */
-async function setWeight(directory: string, processes: number): Promise<void> {
-  for (const [file, weightOfOne] of [
-    ['cpu.shares', 1024],
-    ['cpu.weight', 100],
-  ] as const) {
+/** How many processes of the machine the pods weigh as much as, on each processor. */
+const processesPerProcessor = 2
+
+/** The file of a cgroup's weight, the weight of one process, and the kernel's maximum, in cgroup v1 and v2. */
+const weights = [
+  { file: 'cpu.shares', ofProcess: 1024, maximum: 262_144 },
+  { file: 'cpu.weight', ofProcess: 100, maximum: 10_000 },
+]
+
+/** Gives the processes of the pods' cgroup their weight against those outside of it. */
+async function setWeight(directory: string): Promise<void> {
+  const processes = processesPerProcessor * availableParallelism()
+  for (const { file, ofProcess, maximum } of weights) {
     const path = join(directory, file)
-    if (existsSync(path)) await writeFile(path, String(weightOfOne * processes))
+    if (existsSync(path)) await writeFile(path, String(Math.min(ofProcess * processes, maximum)))
   }
 }
 
@@ -88,7 +95,7 @@ async function setWeight(directory: string, processes: number): Promise<void> {
  * uses.
  *
  * Without a weight of its own, a cgroup with all pods would get as much processor time as a single process of the
- * machine. It weighs as much as two processes on each processor.
+ * machine. They weigh more, but not so much that the control plane deregisters pods too late.
  *
  * @throws ActionableError when the kernel refuses the cgroup or a controller that the kubelet requires.
  */
@@ -103,7 +110,7 @@ export async function createCgroups(root: string, cgroupfs = machine): Promise<v
       )
     })
     if (hierarchy !== cgroupfs.mountPoint) {
-      await setWeight(directory, 2 * availableParallelism())
+      await setWeight(directory)
       continue
     }
     await recordControllers(cgroupfs)
@@ -112,7 +119,7 @@ export async function createCgroups(root: string, cgroupfs = machine): Promise<v
       ...(await enableControllers(directory)),
     ])
     const available = await readControllers(hierarchy, 'controllers')
-    await setWeight(directory, 2 * availableParallelism())
+    await setWeight(directory)
     const enabled = await readControllers(directory, 'subtree_control')
     const missing = requiredByKubelet.filter((name) => available.includes(name) && !enabled.includes(name))
     if (missing.length === 0) continue

@@ -1,11 +1,11 @@
 import {
   AssociateIamInstanceProfileCommand,
   DescribeInstanceAttributeCommand,
-  DescribeInstancesCommand,
   DescribeInstanceTypesCommand,
   DescribeSubnetsCommand,
   type EC2Client,
   type Instance as Ec2Instance,
+  paginateDescribeInstances,
 } from '@aws-sdk/client-ec2'
 import type { Instance, InstanceType } from './spec.ts'
 
@@ -36,12 +36,13 @@ export class ClusterInstances {
   }
 
   async list(): Promise<ClusterInstance[]> {
-    const { Reservations = [] } = await this.#ec2.send(
-      new DescribeInstancesCommand({
-        Filters: [{ Name: 'tag-key', Values: [`kubernetes.io/cluster/${this.#cluster}`] }],
-      }),
-    )
-    return Reservations.flatMap(({ Instances = [] }) => Instances).map((instance) => ({
+    const Filters = [{ Name: 'tag-key', Values: [`kubernetes.io/cluster/${this.#cluster}`] }]
+    const found: Ec2Instance[] = []
+    // The emulator keeps terminated instances, so there may be several pages.
+    for await (const { Reservations = [] } of paginateDescribeInstances({ client: this.#ec2 }, { Filters })) {
+      found.push(...Reservations.flatMap(({ Instances = [] }) => Instances))
+    }
+    return found.map((instance) => ({
       id: instance.InstanceId ?? '',
       state: stateOf(instance),
       profile: instance.IamInstanceProfile?.Arn?.split('/').at(-1),
@@ -94,18 +95,19 @@ export class ClusterInstances {
 }
 
 /** What EC2 publishes about an instance type. */
-async function describeInstanceType(
+export async function describeInstanceType(
   ec2: EC2Client,
   name: NonNullable<Ec2Instance['InstanceType']>,
 ): Promise<InstanceType> {
   const { InstanceTypes = [] } = await ec2.send(new DescribeInstanceTypesCommand({ InstanceTypes: [name] }))
-  const { VCpuInfo, MemoryInfo, NetworkInfo } = InstanceTypes[0] ?? {}
+  const { ProcessorInfo, VCpuInfo, MemoryInfo, NetworkInfo } = InstanceTypes[0] ?? {}
   const known = (value: number | undefined) => {
     if (value === undefined) throw new Error(`EC2 does not describe the instance type ${name}`)
     return value
   }
   return {
     name,
+    architecture: ProcessorInfo?.SupportedArchitectures?.[0] ?? '',
     processors: known(VCpuInfo?.DefaultVCpus),
     memoryMiB: known(MemoryInfo?.SizeInMiB),
     networkInterfaces: known(NetworkInfo?.MaximumNetworkInterfaces),

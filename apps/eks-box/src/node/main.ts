@@ -5,7 +5,6 @@
 import { readFileSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EC2Client } from '@aws-sdk/client-ec2'
@@ -20,10 +19,12 @@ import { CLUSTER_NAME, PORTS } from '../cluster.ts'
 import { kubectl } from '../components/kubectl.ts'
 import { accountKeysPath } from '../preparation/credentials.ts'
 import { boxPaths, nodePaths } from '../state-directory.ts'
+import { buildCapacityWebhook } from './capacity-webhook.ts'
 import { type ClusterInstance, ClusterInstances } from './ec2.ts'
+import { endPods } from './pod-shutdown.ts'
 import { freePodSubnet } from './pod-subnets.ts'
 import { RunningNode } from './running-node.ts'
-import { exceeds, type MachineSize, nodeSpec } from './spec.ts'
+import { exceeds, machineSize, nodeSpec } from './spec.ts'
 import { type NodeStatus, writeNodes } from './status.ts'
 
 /** Interval at which the account is checked for changes, in milliseconds. The check itself is a counter's value. */
@@ -48,12 +49,6 @@ function publish(): void {
     .then(() => writeNodes(config, nodes()))
     // On a full disk the report becomes outdated, but the nodes keep running.
     .catch((error: unknown) => console.error('the status of the nodes cannot be written:', error))
-}
-
-/** The size of this machine, as the kubelet sees it. */
-function machineSize(): MachineSize {
-  const kib = /^MemTotal:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]
-  return { processors: availableParallelism(), memoryMiB: Math.floor(Number(kib) / 1024) }
 }
 
 /** Why the instance's role may not join the cluster, undefined if it may. On EKS, the kubelet authenticates with it. */
@@ -90,8 +85,10 @@ async function podSubnet(id: string, data: string, subnet: string): Promise<stri
 /** Starts the node of an instance, unless it may not join, does not fit on this machine or cannot be configured. */
 async function start(instance: ClusterInstance): Promise<void> {
   const machine = machineSize()
-  let reason = await roleRefusal(await instances.giveProfile(instance))
   const details = await instance.details()
+  // EC2 may give it the address of a terminated instance that is still shutting down. It starts after that one's end.
+  if ([...running.values()].some(({ spec }) => spec.name === details.dnsName)) return
+  let reason = await roleRefusal(await instances.giveProfile(instance))
   reason ??= exceeds(details.type, machine)
   if (reason === undefined) {
     try {
@@ -114,24 +111,33 @@ async function start(instance: ClusterInstance): Promise<void> {
   refused.set(instance.id, { ...identity, state: 'refused', components: [], message: reason })
 }
 
-/** Ends a node whose instance was stopped or terminated. */
+/** Ends a node whose instance was stopped or terminated. As on EC2, its operating system shuts down in order. */
 async function end(id: string, node: RunningNode, isTerminated: boolean): Promise<void> {
+  await endPods(node.spec.name, administer).catch((error: unknown) =>
+    console.error(`${node.spec.name}: its pods end with it:`, error instanceof Error ? error.message : error),
+  )
   if (isTerminated) await node.terminate()
-  else await node.stop()
+  else {
+    await node.stop()
+    await administer(['uncordon', node.spec.name])
+  }
   running.delete(id)
   if (isTerminated) await deleteNode(node.spec.name)
   publish()
 }
 
+async function administer(args: readonly string[], input?: string): Promise<string> {
+  const [program, ...options] = kubectl(config, ...args)
+  return (await execa(program, options, input === undefined ? {} : { input })).stdout
+}
+
 async function deleteNode(name: string): Promise<void> {
-  const [program, ...args] = kubectl(config, 'delete', 'node', name, '--ignore-not-found', '--wait=false')
-  await execa(program, args)
+  await administer(['delete', 'node', name, '--ignore-not-found', '--wait=false'])
 }
 
 /** Removes the Node objects and the disks of instances that ended while this component did not run. */
 async function collectGarbage(live: ReadonlySet<string>): Promise<void> {
-  const [program, ...args] = kubectl(config, 'get', 'nodes', '--output=json')
-  const { items } = JSON.parse((await execa(program, args)).stdout) as {
+  const { items } = JSON.parse(await administer(['get', 'nodes', '--output=json'])) as {
     items: { metadata: { name: string }; spec: { providerID?: string } }[]
   }
   for (const { metadata, spec } of items) {
@@ -145,6 +151,8 @@ async function collectGarbage(live: ReadonlySet<string>): Promise<void> {
 }
 
 const ending = new Map<string, Promise<void>>()
+/** Number of nodes that have ended. */
+let ended = 0
 let hasCollectedGarbage = false
 
 async function reconcile(): Promise<void> {
@@ -161,10 +169,13 @@ async function reconcile(): Promise<void> {
   for (const [id, node] of running) {
     const state = all.find((instance) => instance.id === id)?.state ?? 'terminated'
     if (state === 'running' || ending.has(id)) continue
-    const ended = end(id, node, state === 'terminated')
+    const finished = end(id, node, state === 'terminated')
       .catch((error: unknown) => console.error(`instance ${id}:`, error))
-      .finally(() => ending.delete(id))
-    ending.set(id, ended)
+      .finally(() => {
+        ending.delete(id)
+        ended++
+      })
+    ending.set(id, finished)
   }
   for (const id of refused.keys()) if (!live.has(id)) refused.delete(id)
   publish()
@@ -183,12 +194,13 @@ async function follow(): Promise<void> {
   let seen: string | undefined
   let failure: string | undefined
   while (!stopping.signal.aborted) {
-    const now = await changes()
-    if (now !== undefined && now !== seen) {
+    const account = await changes()
+    // A node that has ended may be due to start again, or another one with its address.
+    const now = `${account} ${ended}`
+    if (account !== undefined && now !== seen) {
       try {
         await reconcile()
-        // A node that ended is only forgotten when its processes are gone, and may be due to start again.
-        seen = ending.size === 0 ? now : undefined
+        seen = now
         failure = undefined
       } catch (error) {
         // It is repeated, for example while the emulated AWS restarts; the log needs it once.
@@ -201,6 +213,15 @@ async function follow(): Promise<void> {
   }
 }
 
+const { pki } = boxPaths(config)
+const webhook = await buildCapacityWebhook({
+  tls: {
+    cert: readFileSync(join(pki, 'apiserver.crt'), 'utf8'),
+    key: readFileSync(join(pki, 'apiserver.key'), 'utf8'),
+  },
+  capacityOf: (name) => [...running.values()].find(({ spec }) => spec.name === name)?.spec.capacity,
+})
+await webhook.listen({ port: PORTS.nodeCapacityWebhook, host: '127.0.0.1' })
 const health = createServer((_request, response) => response.end('ok'))
 health.listen(PORTS.nodes, '127.0.0.1')
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stopping.abort())

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { execa } from 'execa'
-import { AGENT_ADDRESS, CONTROL_PLANE_IP, PORTS } from '../cluster.ts'
+import { AGENT_ADDRESS, CONTROL_PLANE_IP, PORTS, RESOLVER_IP } from '../cluster.ts'
 import type { NodeSpec } from './spec.ts'
 
 /** The default gateway of every node: a link-local address, so that no two nodes need to share a network segment. */
@@ -14,7 +14,7 @@ function interfaceOf(node: Pick<NodeSpec, 'instanceId'>): string {
 /** Makes the box's network namespace the router of its VPC, with the control plane's own addresses. */
 export async function prepareRouter(): Promise<void> {
   // Pods send packets for the agent's link-local address along their default route.
-  for (const address of [CONTROL_PLANE_IP, GATEWAY, AGENT_ADDRESS]) {
+  for (const address of [CONTROL_PLANE_IP, RESOLVER_IP, GATEWAY, AGENT_ADDRESS]) {
     await execa('ip', ['address', 'add', `${address}/32`, 'dev', 'lo'])
   }
   await writeFile('/proc/sys/net/ipv4/ip_forward', '1')

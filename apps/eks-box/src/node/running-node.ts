@@ -32,8 +32,9 @@ export class RunningNode {
     this.spec = spec
     this.#config = config
     this.#onChange = onChange
-    const { name, instanceId, instanceType, zone, address } = spec
-    this.#status = { name, instanceId, instanceType, zone, address, state: 'starting', components: [] }
+    const { name, instanceId, instanceType, zone, address, podSubnet } = spec
+    const identity = { name, instanceId, instanceType, zone, address, podSubnet }
+    this.#status = { ...identity, state: 'starting', components: [] }
     this.#ended = this.#keepRunning()
   }
 

@@ -1,9 +1,10 @@
 import t from 'tap'
 import { freePodSubnet } from './pod-subnets.ts'
-import { defaultMaxPods, exceeds, type Instance, kubeReserved, nodeSpec } from './spec.ts'
+import { defaultMaxPods, exceeds, type Instance, kubeReserved, nodeSpec, otherProcessor } from './spec.ts'
 
 const small = {
   name: 't4g.small',
+  architecture: 'arm64',
   processors: 2,
   memoryMiB: 2048,
   networkInterfaces: 3,
@@ -49,4 +50,10 @@ t.test('the pods of each node have a block of the second half of its subnet', as
   t.equal(freePodSubnet('10.0.32.0/19', new Set(['10.0.48.0/24', '10.0.50.0/24'])), '10.0.49.0/24')
   const all = new Set(Array.from({ length: 16 }, (_, index) => `10.0.${48 + index}.0/24`))
   t.throws(() => freePodSubnet('10.0.32.0/19', all), { message: /no free block/ })
+})
+
+t.test('a machine can only be an instance with its own architecture', async (t) => {
+  t.equal(otherProcessor(small, 'arm64'), undefined)
+  t.match(otherProcessor(small, 'x64'), 'architecture arm64, this machine has x86_64')
+  t.equal(otherProcessor({ ...small, name: 't3a.small', architecture: 'x86_64' }, 'x64'), undefined)
 })

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { type NodeConfig, parseUserData } from './user-data.ts'
 
 /** What EC2 knows of an instance. */
@@ -17,6 +19,7 @@ export interface Instance {
 /** What EC2 publishes about an instance type (DescribeInstanceTypes). */
 export interface InstanceType {
   name: string
+  architecture: string
   processors: number
   memoryMiB: number
   networkInterfaces: number
@@ -33,6 +36,8 @@ export interface NodeSpec {
   /** The IPv4 block of the node's pods. */
   podSubnet: string
   maxPods: number
+  /** What the instance type has. */
+  capacity: Readonly<Resources>
   labels: Readonly<Record<string, string>>
   /** As `key=value:effect`. */
   taints: readonly string[]
@@ -41,7 +46,8 @@ export interface NodeSpec {
   kubeReserved: Readonly<Resources>
 }
 
-interface Resources {
+/** Processor time and memory. */
+export interface Resources {
   /** In thousandths of a processor. */
   milliCpu: number
   memoryMiB: number
@@ -51,6 +57,12 @@ interface Resources {
 export interface MachineSize {
   processors: number
   memoryMiB: number
+}
+
+/** The size of this machine, as the kubelet sees it. */
+export function machineSize(): MachineSize {
+  const kib = /^MemTotal:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]
+  return { processors: availableParallelism(), memoryMiB: Math.floor(Number(kib) / 1024) }
 }
 
 /**
@@ -88,6 +100,13 @@ export function exceeds(type: InstanceType, machine: MachineSize): string | unde
   return undefined
 }
 
+/** Why a machine with this processor, as Node.js names it, cannot be an instance of `type`; undefined if it can. */
+export function otherProcessor(type: InstanceType, processor: string): string | undefined {
+  const architecture = processor === 'x64' ? 'x86_64' : processor
+  if (type.architecture === architecture) return undefined
+  return `${type.name} has a processor of the architecture ${type.architecture}, this machine has ${architecture}`
+}
+
 /**
  * The node that an instance becomes, with the capacity of its type and the settings of its user data.
  *
@@ -110,6 +129,10 @@ export function nodeSpec(
     instanceType: type.name,
     podSubnet,
     maxPods,
+    capacity: {
+      milliCpu: type.processors * 1000,
+      memoryMiB: Math.floor(type.memoryMiB * visibleMemory),
+    },
     labels: {
       ...settings.labels,
       'node.kubernetes.io/instance-type': type.name,

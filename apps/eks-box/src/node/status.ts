@@ -9,6 +9,8 @@ export interface NodeStatus {
   instanceType: string
   zone: string
   address: string
+  /** The IPv4 block of its pods; undefined if it is refused. */
+  podSubnet?: string
   /** `refused`: the instance does not become a node. */
   state: 'starting' | 'ready' | 'degraded' | 'stopping' | 'refused'
   components: ComponentStatus[]

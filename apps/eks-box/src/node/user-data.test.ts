@@ -41,6 +41,20 @@ t.test(
   },
 )
 
+t.test("Karpenter's NodeConfig has quoted labels, and a taint without a value", async (t) => {
+  const userData = nodeConfig(`
+  kubelet:
+    config:
+      registerWithTaints: [{ effect: NoExecute, key: karpenter.sh/unregistered }]
+    flags:
+      - --node-labels="karpenter.sh/nodepool=a,karpenter.sh/capacity-type=on-demand"
+`)
+  t.strictSame(parseUserData(userData), {
+    labels: { 'karpenter.sh/nodepool': 'a', 'karpenter.sh/capacity-type': 'on-demand' },
+    taints: ['karpenter.sh/unregistered=:NoExecute'],
+  })
+})
+
 t.test('user data without a NodeConfig changes nothing', async (t) => {
   for (const userData of ['', '#!/bin/bash\necho kind: NodeConfig\n']) {
     t.strictSame(parseUserData(userData), { labels: {}, taints: [] })

@@ -40,7 +40,8 @@ export function parseUserData(text: string): NodeConfig {
       config.taints = registerWithTaints.map(({ key, value = '', effect }) => `${key}=${value}:${effect}`)
     }
     for (const flag of kubelet?.flags ?? []) {
-      const [name, value = ''] = splitOnce(flag, '=')
+      // nodeadm passes the flags through systemd, which removes quotes.
+      const [name, value = ''] = splitOnce(flag.replaceAll('"', ''), '=')
       if (name === '--node-labels') Object.assign(config.labels, pairs(value))
       if (name === '--register-with-taints') config.taints = value.split(',').filter(Boolean)
       if (name === '--max-pods') config.maxPods = Number(value)

@@ -11,7 +11,18 @@ import { TOOL_NAMES, type Tool, toolModule } from 'shared/tools'
 const workspace = join(import.meta.dirname, '..', '..', 'tools', 'aligned.work')
 
 /** The tools that use Kubernetes' libraries. They build every module at the version that Kubernetes builds it at. */
-export const KUBERNETES_TOOLS: readonly Tool[] = ['network-policies', 'metrics-server', 'coredns', 'helm']
+export const KUBERNETES_TOOLS: readonly Tool[] = [
+  'network-policies',
+  'metrics-server',
+  'coredns',
+  'helm',
+  'karpenter',
+  'load-balancer-controller',
+  'karpenter-kwok',
+  'kwok',
+  'kube-state-metrics',
+  'prometheus-adapter',
+]
 
 /** The other tools with many common modules, which `aligned.work` names. They use the highest versions among them. */
 export function workspaceTools(): Tool[] {
@@ -29,6 +40,19 @@ export function requirements(tool: Tool): Map<string, string> {
       version as string,
     ]),
   )
+}
+
+/**
+ * The versions that a tool of `KUBERNETES_TOOLS` has to use: those of Kubernetes. The load balancer controller also
+ * shares the AWS SDK with Karpenter, whose EC2 client alone compiles for a minute. kube-state-metrics does not compile
+ * with one of these versions.
+ */
+export function versionsFor(tool: Tool): Map<string, string> {
+  const kubernetes = requirements('kubernetes')
+  if (tool === 'kube-state-metrics') kubernetes.delete('github.com/prometheus/client_golang')
+  return tool === 'load-balancer-controller'
+    ? new Map([...requirements('karpenter'), ...kubernetes])
+    : kubernetes
 }
 
 /** The modules that `tool` requires at another version than `versions`, with the version in `versions`. */
@@ -85,8 +109,7 @@ async function workspaceVersions(): Promise<Map<string, string>> {
 }
 
 async function align(): Promise<void> {
-  const kubernetes = requirements('kubernetes')
-  for (const tool of KUBERNETES_TOOLS) await alignWith(tool, kubernetes)
+  for (const tool of KUBERNETES_TOOLS) await alignWith(tool, versionsFor(tool))
   const highest = await workspaceVersions()
   for (const tool of workspaceTools()) await alignWith(tool, highest)
 }

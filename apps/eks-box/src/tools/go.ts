@@ -1,24 +1,24 @@
 import { existsSync } from 'node:fs'
-import { copyFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
 import type { BoxConfig } from 'shared/box'
-import { buildahCommand } from 'shared/buildah'
 import { ActionableError } from 'shared/errors'
 import {
   kubernetesVersion,
   openApiPath,
   PAUSE_IMAGE,
-  type Program,
   packagesExpected,
   pauseArchivePath,
+  pinnedVersion,
+  simulationDefinitionsPath,
+  TOOLS,
   type Tool,
   toolModule,
 } from 'shared/tools'
-
-/** Go names a program after its package. These names are too general. */
-const renamed: Record<string, Program> = { server: 'etcd', cmd: 'docker-compose' }
+import { writeImage } from '../images/layout.ts'
+import { isController, moduleOf, packageController } from './controllers.ts'
 
 /** Go's build cache: large, and only useful while pins change. */
 export function buildCache(config: BoxConfig): string {
@@ -80,12 +80,33 @@ export async function installWithGo(
   } catch (error) {
     throw interrupt.aborted ? error : goFailure(tool, error, lines)
   }
-  for (const built of await readdir(directory)) {
-    const name = renamed[built]
-    if (name !== undefined) await rename(join(directory, built), join(directory, name))
-  }
+  // Go names a program after its package, such as `server`. A tool with one program gives it the tool's own name.
+  const [program, ...others] = TOOLS[tool].programs
+  const [built] = await readdir(directory)
+  if (others.length === 0 && built !== undefined)
+    await rename(join(directory, built), join(directory, program))
   if (tool === 'kubernetes') await copyOpenApi(config, directory)
   if (tool === 'pause') await archivePauseImage(config, directory)
+  if (tool === 'karpenter-kwok') await copyDefinitions(config, directory)
+  if (isController(tool)) {
+    await packageController(tool, program, await sourceOf(config, tool, moduleOf(tool)), directory)
+  }
+}
+
+/** The variables that a release of `tool` sets when it links its programs. */
+function linkerVariables(tool: Tool): Readonly<Record<string, string>> {
+  if (tool === 'kubernetes') {
+    const version = kubernetesVersion()
+    const [major = '', minor = ''] = version.slice(1).split('.')
+    const path = 'k8s.io/component-base/version'
+    return { [`${path}.gitVersion`]: version, [`${path}.gitMajor`]: major, [`${path}.gitMinor`]: minor }
+  }
+  if (tool === 'karpenter') {
+    return {
+      'sigs.k8s.io/karpenter/pkg/operator.Version': pinnedVersion(tool, moduleOf(tool)).slice(1),
+    }
+  }
+  return {}
 }
 
 async function install(
@@ -96,16 +117,8 @@ async function install(
   onLine: (line: string) => void,
 ): Promise<void> {
   const linkerFlags = ['-s', '-w']
-  if (tool === 'kubernetes') {
-    const version = kubernetesVersion()
-    const [major, minor] = version.slice(1).split('.')
-    for (const [field, value] of [
-      ['gitVersion', version],
-      ['gitMajor', major],
-      ['gitMinor', minor],
-    ]) {
-      linkerFlags.push('-X', `k8s.io/component-base/version.${field}=${value}`)
-    }
+  for (const [variable, value] of Object.entries(linkerVariables(tool))) {
+    linkerFlags.push('-X', `${variable}=${value}`)
   }
   const flags = [
     ...['-v', '-ldflags', linkerFlags.join(' ')],
@@ -145,26 +158,40 @@ export async function downloadModules(
   }
 }
 
-async function copyOpenApi(config: BoxConfig, directory: string): Promise<void> {
-  const { stdout: source } = await execa('go', ['list', '-m', '-f', '{{.Dir}}', 'k8s.io/kubernetes'], {
-    cwd: toolModule('kubernetes'),
+/** The directory with the source code of `module` at the version that `tool` pins. */
+async function sourceOf(config: BoxConfig, tool: Tool, module: string): Promise<string> {
+  const { stdout } = await execa('go', ['list', '-m', '-f', '{{.Dir}}', module], {
+    cwd: toolModule(tool),
     env: goEnvironment(config),
   })
+  return stdout
+}
+
+async function copyOpenApi(config: BoxConfig, directory: string): Promise<void> {
   await copyFile(
-    join(source, 'api', 'openapi-spec', 'swagger.json'),
+    join(await sourceOf(config, 'kubernetes', 'k8s.io/kubernetes'), 'api', 'openapi-spec', 'swagger.json'),
     join(directory, basename(openApiPath(config))),
   )
 }
 
+/** Copies Karpenter's custom resource definitions, and those of its provider for kwok. */
+async function copyDefinitions(config: BoxConfig, directory: string): Promise<void> {
+  const source = await sourceOf(config, 'karpenter-kwok', 'sigs.k8s.io/karpenter')
+  const target = join(directory, basename(simulationDefinitionsPath(config)))
+  await mkdir(target)
+  for (const definitions of [join(source, 'pkg', 'apis', 'crds'), join(source, 'kwok', 'apis', 'crds')]) {
+    for (const file of await readdir(definitions)) {
+      if (file.startsWith('karpenter.')) await copyFile(join(definitions, file), join(target, file))
+    }
+  }
+}
+
 async function archivePauseImage(config: BoxConfig, directory: string): Promise<void> {
-  const storage = join(directory, 'storage')
-  const [env, ...buildah] = buildahCommand(storage)
-  const buildFile = join(directory, 'Containerfile')
-  await writeFile(buildFile, 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n')
-  await execa(env, [...buildah, 'bud', '--tag', PAUSE_IMAGE, '--file', buildFile, directory])
-  const archive = `docker-archive:${join(directory, basename(pauseArchivePath(config)))}:${PAUSE_IMAGE}`
-  await execa(env, [...buildah, 'push', PAUSE_IMAGE, archive])
-  await rm(storage, { recursive: true, force: true })
+  const layout = join(directory, 'image')
+  await writeImage(layout, PAUSE_IMAGE, directory, 'pause', '65535:65535')
+  const file = join(directory, basename(pauseArchivePath(config)))
+  await execa('tar', ['--create', '--file', file, '--directory', layout, '.'])
+  await rm(layout, { recursive: true })
 }
 
 function goFailure(tool: Tool, error: unknown, output: string[]): ActionableError {

@@ -1,8 +1,9 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { execa } from 'execa'
 import { Listr } from 'listr2'
 import { readBoxConfig } from 'shared/box'
-import { builtProgram, programPath, type Tool } from 'shared/tools'
+import { builtProgram, PAUSE_IMAGE, pauseArchivePath, programPath, type Tool } from 'shared/tools'
 import t, { type Test } from 'tap'
 import { prepareTasks } from './prepare.ts'
 
@@ -39,6 +40,19 @@ t.test('tools are built one after another, and only once', async (t) => {
   t.equal(calls().filter((call) => call.startsWith('install') && call.endsWith(' tool off')).length, 2)
   await build(['etcd', 'k6'])
   t.equal(calls().filter((call) => call.startsWith('install')).length, 2)
+})
+
+t.test('the pause image is an archive that containerd can import', async (t) => {
+  const { config, build } = workshop(t, {
+    go: '[ "$1" != install ] || touch "$GOBIN/pause"',
+    python3: 'exit 1',
+  })
+  await build(['pause'])
+  const read = async (file: string) =>
+    (await execa('tar', ['--extract', '--to-stdout', '--file', pauseArchivePath(config), file])).stdout
+  t.match(JSON.parse(await read('./index.json')).manifests, [
+    { annotations: { 'io.containerd.image.name': PAUSE_IMAGE } },
+  ])
 })
 
 t.test('a failure of Go also stops pip, and the error has Go’s output', async (t) => {

@@ -33,8 +33,7 @@ export function prepareTasks(
   const failure = new AbortController()
   const stop = AbortSignal.any([interrupt, failure.signal])
   const forecast = new Forecast(missing)
-  // The pause image is built with buildah, which is one of the Debian packages.
-  const compiled = missing.filter((tool) => TOOLS[tool].installer === 'go' && tool !== 'pause')
+  const compiled = missing.filter((tool) => TOOLS[tool].installer === 'go')
   let downloading = false
 
   const buildTask = (tool: Tool): ListrTask => ({

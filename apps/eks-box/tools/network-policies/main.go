@@ -30,11 +30,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
 	"golang.org/x/time/rate"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/kube-network-policies/pkg/api"
 	"sigs.k8s.io/kube-network-policies/pkg/network"
@@ -52,8 +49,6 @@ const (
 	revisionShift = 16
 	revisionMask  = 0xffff << revisionShift
 	otherMask     = 0xffff
-
-	dnsPort = 53
 )
 
 var (
@@ -67,7 +62,6 @@ func main() {
 	kubeconfig := flag.String("kubeconfig", "", "kubeconfig file")
 	node := flag.String("node", "", "name of the node")
 	nodeAddress := flag.String("node-address", "", "address of the node, with which its pods may always exchange packets")
-	dnsAddress := flag.String("dns-address", "", "address of a CoreDNS that is not a pod: its port 53 counts as one")
 	health := flag.String("health-address", "127.0.0.1:8163", "address on which /healthz is served")
 	flag.Parse()
 
@@ -77,7 +71,7 @@ func main() {
 	if err != nil {
 		log.Fatalf("cannot use the kubeconfig: %v", err)
 	}
-	e, err := newEnforcer(ctx, client, *node, parse(*nodeAddress), parse(*dnsAddress))
+	e, err := newEnforcer(ctx, client, *node, parse(*nodeAddress))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -107,19 +101,16 @@ func parse(address string) netip.Addr {
 
 type enforcer struct {
 	nodeAddress netip.Addr
-	dnsAddress  netip.Addr
 	engine      *networkpolicy.PolicyEngine
-	// dnsEngine takes the DNS server for a pod.
-	dnsEngine *networkpolicy.PolicyEngine
-	pods      api.PodInfoProvider
-	rules     *runner.BoundedFrequencyRunner
-	revision  atomic.Uint32
-	healthy   atomic.Bool
-	refusals  *rate.Limiter
+	pods        api.PodInfoProvider
+	rules       *runner.BoundedFrequencyRunner
+	revision    atomic.Uint32
+	healthy     atomic.Bool
+	refusals    *rate.Limiter
 }
 
 func newEnforcer(
-	ctx context.Context, client kubernetes.Interface, node string, nodeAddress, dnsAddress netip.Addr,
+	ctx context.Context, client kubernetes.Interface, node string, nodeAddress netip.Addr,
 ) (*enforcer, error) {
 	factory := informers.NewSharedInformerFactory(client, 0)
 	pods := factory.Core().V1().Pods()
@@ -135,40 +126,16 @@ func newEnforcer(
 	}
 	e := &enforcer{
 		nodeAddress: nodeAddress,
-		dnsAddress:  dnsAddress,
 		engine:      networkpolicy.NewPolicyEngine(provider, evaluators),
 		pods:        provider,
 		refusals:    rate.NewLimiter(1, 20),
 	}
-	e.dnsEngine = networkpolicy.NewPolicyEngine(
-		withDNS{provider, dnsAddress.String(), namespaces.Lister()}, evaluators)
 	e.rules = runner.NewBoundedFrequencyRunner(table, e.writeRules, 200*time.Millisecond, time.Second, time.Hour)
 	e.engine.SetDataplaneSyncCallbacks(e.rules.Run)
 	// Marks of an earlier process must not look current.
 	e.revision.Store(rand.Uint32())
 	factory.Start(ctx.Done())
 	return e, nil
-}
-
-// withDNS answers as if the DNS server were the pod that it is on EKS.
-type withDNS struct {
-	api.PodInfoProvider
-	address    string
-	namespaces corelisters.NamespaceLister
-}
-
-func (p withDNS) GetPodInfoByIP(address string) (*api.PodInfo, bool) {
-	if address != p.address {
-		return p.PodInfoProvider.GetPodInfoByIP(address)
-	}
-	namespace, err := p.namespaces.Get(metav1.NamespaceSystem)
-	if err != nil {
-		return nil, false
-	}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Name: "coredns", Namespace: namespace.Name, Labels: map[string]string{"k8s-app": "kube-dns"},
-	}}
-	return api.NewPodInfo(pod, namespace.Labels, nil, ""), true
 }
 
 // run returns when ctx ends, or with an error when policies cannot be enforced.
@@ -238,12 +205,7 @@ func (e *enforcer) decide(packets *nfqueue.Nfqueue, attribute nfqueue.Attribute)
 }
 
 func (e *enforcer) allows(packet *network.Packet) bool {
-	engine := e.engine
-	destination, _ := netip.AddrFromSlice(packet.DstIP.To4())
-	if packet.DstPort == dnsPort && destination == e.dnsAddress {
-		engine = e.dnsEngine
-	}
-	allowed, err := engine.EvaluatePacket(context.Background(), packet)
+	allowed, err := e.engine.EvaluatePacket(context.Background(), packet)
 	if err != nil {
 		log.Printf("cannot evaluate a packet, so it is dropped: %v", err)
 		return false
