@@ -115,7 +115,7 @@ module "eks" {
 
   eks_managed_node_groups = {
     system = {
-      ami_type       = "AL2023_ARM_64_STANDARD"
+      ami_type       = var.system_nodes.ami_type
       instance_types = [var.system_nodes.instance_type]
       # Keep the AMI until ami_release_version changes. Otherwise, any plan could include an unrelated node upgrade.
       use_latest_ami_release_version = false

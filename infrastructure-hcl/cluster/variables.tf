@@ -162,6 +162,7 @@ variable "system_nodes" {
   description = "Managed node group for pods that must not run on Karpenter's nodes, such as Karpenter itself"
   type = object({
     instance_type = optional(string, "t4g.small")
+    ami_type      = optional(string, "AL2023_ARM_64_STANDARD")
     min_size      = optional(number, 2)
     max_size      = optional(number, 3)
     desired_size  = optional(number, 2)
@@ -181,8 +182,14 @@ variable "system_nodes" {
   }
 
   validation {
-    condition     = can(regex("^[a-z][0-9]+g[a-z]*\\.", var.system_nodes.instance_type))
-    error_message = "system_nodes.instance_type must be an ARM64 (Graviton) type, such as t4g.small."
+    condition     = contains(["AL2023_ARM_64_STANDARD", "AL2023_x86_64_STANDARD"], var.system_nodes.ami_type)
+    error_message = "system_nodes.ami_type must be AL2023_ARM_64_STANDARD or AL2023_x86_64_STANDARD."
+  }
+
+  validation {
+    # Names of Graviton types have a g after the generation, such as t4g.small.
+    condition     = can(regex("^[a-z]+[0-9]+g", var.system_nodes.instance_type)) == strcontains(var.system_nodes.ami_type, "ARM_64")
+    error_message = "system_nodes.instance_type and system_nodes.ami_type must have the same architecture: t4g.small is ARM64 (Graviton), t3.small is x86."
   }
 }
 

@@ -12,40 +12,19 @@ data "terraform_remote_state" "cluster" {
 
 locals {
   cluster = data.terraform_remote_state.cluster.outputs
+}
 
-  third_party_charts = {
-    aws-load-balancer-controller = { repository = "https://aws.github.io/eks-charts", version = "3.5.0" }
-    karpenter                    = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }
-    karpenter-crd                = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }
-    kube-prometheus-stack        = { repository = "https://prometheus-community.github.io/helm-charts", version = "88.5.3" }
-    metrics-server               = { repository = "https://kubernetes-sigs.github.io/metrics-server", version = "3.13.1" }
-    # Contains the definitions for the operator in kube-prometheus-stack: upgrade the two together.
-    prometheus-operator-crds = { repository = "https://prometheus-community.github.io/helm-charts", version = "31.0.1" }
-  }
+# Describes all releases. Without the Helm provider, `make apply` installs them in the box from the same description.
+module "releases" {
+  source = "./releases"
 
-  # In a registry, a chart has a name and a version. In a directory or on a web server, it is a file.
-  mirror_is_registry = startswith(coalesce(var.chart_mirror, "-"), "oci://")
-  mirror_of_files    = local.mirror_is_registry ? null : var.chart_mirror
-
-  charts = {
-    for name, chart in local.third_party_charts : name => {
-      repository = local.mirror_of_files != null ? null : local.mirror_is_registry ? var.chart_mirror : chart.repository
-      chart      = local.mirror_of_files != null ? "${local.mirror_of_files}/${name}-${chart.version}.tgz" : name
-      version    = chart.version
-    }
-  }
-
-  own_charts = {
-    cluster-baseline            = "${path.module}/charts/cluster-baseline"
-    custom-resource-definitions = "${path.module}/charts/custom-resource-definitions"
-    karpenter-nodes             = "${path.module}/../../helm/karpenter-nodes"
-  }
-
-  # The Helm provider detects only a new version of a chart. With the digest of its files in the release's
-  # description, it also detects changes in our own charts.
-  own_chart_digests = {
-    for name, path in local.own_charts : name => "files ${substr(sha256(join("\n", [
-      for file in sort(fileset(path, "**")) : "${file} ${filesha256("${path}/${file}")}"
-    ])), 0, 12)}"
-  }
+  cluster             = local.cluster
+  environment         = var.environment
+  chart_mirror        = var.chart_mirror
+  chart_versions      = var.chart_versions
+  wait                = var.wait
+  controller_replicas = var.controller_replicas
+  node_limits         = var.node_limits
+  node_types          = var.node_types
+  monitoring          = var.monitoring
 }

@@ -1,11 +1,8 @@
+# The module releases validates the variables that it receives.
+
 variable "environment" {
   description = "Name of the environment, used in the tags of nodes"
   type        = string
-
-  validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,15}$", var.environment))
-    error_message = "environment must be 2 to 16 lower-case letters, digits and dashes, starting with a letter."
-  }
 }
 
 variable "cluster_state" {
@@ -25,11 +22,12 @@ variable "chart_mirror" {
   description = "Mirror of all third-party charts: a directory or URL with <name>-<version>.tgz, or an oci:// registry. If null, the charts come from their publishers"
   type        = string
   default     = null
+}
 
-  validation {
-    condition     = var.chart_mirror == null || can(regex("^(oci://|https://|/).*[^/]$", var.chart_mirror))
-    error_message = "chart_mirror must be an absolute path, an https:// URL or an oci:// URL, without a trailing slash."
-  }
+variable "chart_versions" {
+  description = "Versions of third-party charts that replace the pinned ones, by the chart's name"
+  type        = map(string)
+  default     = {}
 }
 
 variable "wait" {
@@ -41,11 +39,6 @@ variable "wait" {
 variable "controller_replicas" {
   description = "Replicas of Karpenter and of the load balancer controller. Each replica of Karpenter needs its own system node"
   type        = number
-
-  validation {
-    condition     = contains([1, 2], var.controller_replicas)
-    error_message = "controller_replicas must be 1 or 2: one replica leads, the second takes over if it fails, and a third would be idle."
-  }
 }
 
 variable "node_limits" {
@@ -54,28 +47,33 @@ variable "node_limits" {
     cpu    = number
     memory = string
   })
+}
 
-  validation {
-    condition     = var.node_limits.cpu >= 2 && floor(var.node_limits.cpu) == var.node_limits.cpu
-    error_message = "node_limits.cpu must be a whole number of at least 2, the number of vCPUs of a t4g.small."
-  }
-
-  validation {
-    condition     = can(regex("^[1-9][0-9]*Gi$", var.node_limits.memory))
-    error_message = "node_limits.memory must be in Gi, such as 16Gi."
-  }
+variable "node_types" {
+  description = "Architecture (arm64 or amd64) and instance types of the nodes that Karpenter launches. If null, the defaults of the chart karpenter-nodes"
+  type = object({
+    architecture   = string
+    instance_types = list(string)
+  })
+  default = null
 }
 
 variable "monitoring" {
-  description = "Whether to install Prometheus and Grafana, the retention of metrics in days, and the size of their volume"
+  description = "Whether to install Prometheus, Alertmanager and Grafana, the retention of metrics in days, the size of their volume, and the receivers of alerts"
   type = object({
     enabled        = bool
     retention_days = optional(number, 7)
     volume_gib     = optional(number, 10)
+    # Whether the HPA can scale by event loop utilisation and by requests.
+    adapter = optional(bool, false)
+    # Secret in the namespace monitoring with admin-user and admin-password. If null, the chart generates a password.
+    grafana_secret = optional(string)
+    # Directory of docs/runbooks on the web. If null, the default of the chart cluster-monitoring.
+    runbook_url = optional(string)
+    # Topic for notifications, and the role with which Alertmanager publishes to it.
+    sns_topic_arn = optional(string)
+    sns_role_arn  = optional(string)
+    # Secret in the namespace monitoring. Its key url is a webhook that receives notifications.
+    webhook_secret = optional(string)
   })
-
-  validation {
-    condition     = var.monitoring.retention_days >= 1 && var.monitoring.volume_gib >= 5
-    error_message = "monitoring requires retention_days of at least 1 and volume_gib of at least 5."
-  }
 }

@@ -258,6 +258,24 @@ run "refuses_nodes_of_another_architecture" {
   expect_failures = [var.system_nodes]
 }
 
+run "accepts_x86_nodes" {
+  command = plan
+
+  variables {
+    system_nodes = { instance_type = "t3.small", ami_type = "AL2023_x86_64_STANDARD" }
+  }
+}
+
+run "refuses_an_unknown_ami_type" {
+  command = plan
+
+  variables {
+    system_nodes = { instance_type = "t3.small", ami_type = "BOTTLEROCKET_x86_64" }
+  }
+
+  expect_failures = [var.system_nodes]
+}
+
 run "refuses_retention_that_cloudwatch_does_not_offer" {
   command = plan
 

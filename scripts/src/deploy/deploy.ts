@@ -1,7 +1,6 @@
 /** `make deploy`: rolls out the image with the Helm chart; diagnoses a failed rollout and rolls it back. */
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ApiException, type CoreV1Api } from '@kubernetes/client-node'
 import {
   confirmProduction,
@@ -13,30 +12,19 @@ import {
 import { ActionableError, reportFailure } from 'shared/errors'
 import { imageReference } from '../image/image.ts'
 import { provideConnectionSecret } from './connection-secret.ts'
-import { type Diagnosis, describeDiagnosis } from './diagnosis.ts'
 import {
-  chartWarnings,
-  helmCause,
-  helmProgram,
-  lastDeployed,
-  NAMESPACE,
-  Release,
-  ROLLOUT_TIMEOUT,
-} from './release.ts'
+  type Diagnosis,
+  describeDiagnosis,
+  summarizeDiagnosis,
+  watchForPermanentFailure,
+} from './diagnosis.ts'
+import { helmCause, helmProgram, lastDeployed } from './helm-release.ts'
+import { awaitLoadBalancer, loadBalancerName } from './load-balancer.ts'
+import { chartWarnings, NAMESPACE, Release, ROLLOUT_TIMEOUT } from './release.ts'
 
 /** The Secret with the connection URLs, as values-local.yaml names it. */
 const connectionSecret = { namespace: NAMESPACE, name: SERVICE }
 const chart = join(REPOSITORY_ROOT, 'helm', SERVICE)
-
-/** A rollout is aborted when a pod stays in a permanent failure for this long, in milliseconds. */
-const failureGracePeriod = 20_000
-/**
- * The same for a pod that waits for the Secret of an ExternalSecret, because the operator needs time to read the store.
- * It is shorter than the chart's migration.timeoutSeconds (120 s): the failed Job's pod is deleted, and the reason with
- * it. In milliseconds.
- */
-const secretGracePeriod = 100_000
-const pollInterval = 1_000
 
 /**
  * Creates the namespace, with the Pod Security level that the chart's pods meet, unless it exists. As the first request
@@ -85,33 +73,6 @@ function clusterFailure(cause: unknown): ActionableError {
   )
 }
 
-/** Watches a rollout until it is stopped, or a permanent failure outlasts its grace period. */
-async function watchForPermanentFailure(
-  release: Release,
-  earlierMigrationPods: ReadonlySet<string>,
-  stop: AbortSignal,
-): Promise<Diagnosis | undefined> {
-  const failingSince = new Map<string, number>()
-  while (!stop.aborted) {
-    await sleep(pollInterval, undefined, { signal: stop }).catch(() => {})
-    // A failed request says nothing about the pods, so wait for the next one.
-    const diagnoses = stop.aborted
-      ? undefined
-      : await release.diagnoses(earlierMigrationPods).catch(() => undefined)
-    if (diagnoses === undefined) continue
-    for (const name of failingSince.keys()) {
-      if (!diagnoses.some((diagnosis) => diagnosis.name === name)) failingSince.delete(name)
-    }
-    for (const diagnosis of diagnoses.filter(({ permanent }) => permanent)) {
-      const since = failingSince.get(diagnosis.name) ?? Date.now()
-      failingSince.set(diagnosis.name, since)
-      const gracePeriod = diagnosis.missingSecret === undefined ? failureGracePeriod : secretGracePeriod
-      if (Date.now() - since >= gracePeriod) return diagnosis
-    }
-  }
-  return undefined
-}
-
 /** What to deploy and where, from the environment variables. */
 interface Deployment {
   environment: Environment
@@ -156,6 +117,8 @@ async function deploy({ environment, release, image, extraValues }: Deployment):
   }
   const generationBefore = await release.generation()
   const warnings = await rollOut(release, environment, image, [
+    // The box knows these kinds, and `make monitoring` reads them. Other local clusters may not.
+    ...(environment.usesBox ? ['--set', 'serviceMonitor.enabled=true,prometheusRule.enabled=true'] : []),
     ...(extraValues === undefined ? [] : ['--values', extraValues]),
     // Acceptable where somebody tries out the service in a cluster of their own; the chart prints a warning.
     ...(hasSecret ? [] : ['--set-string', 'secret.name=', '--set', 'database.acceptTaskLoss=true']),
@@ -169,7 +132,24 @@ async function deploy({ environment, release, image, extraValues }: Deployment):
       ? `${reference} is already deployed; no pod was replaced (${seconds} s)`
       : `deployed ${reference} to ${environment.name} (${seconds} s)`,
   )
+  const url = await serviceUrl(release, environment)
+  if (url !== undefined) console.log(`${SERVICE} is served at ${url}`)
   for (const warning of warnings) console.warn(warning)
+}
+
+/**
+ * The service's URL: of the load balancer, or for the box, the URL on this machine that leads to it.
+ *
+ * @throws ActionableError when the box's load balancer is not ready in time
+ */
+async function serviceUrl(release: Release, environment: Environment): Promise<string | undefined> {
+  if (environment.usesBox) {
+    const url = `http://127.0.0.1:${environment.box.ports.service}`
+    await awaitLoadBalancer(release.networking, NAMESPACE, url, release.timeout)
+    return url
+  }
+  const name = await loadBalancerName(release.networking, NAMESPACE)
+  return name === undefined ? undefined : `http://${name}`
 }
 
 /**
@@ -223,16 +203,17 @@ async function rollOut(
       // As strings, because --set would turn a tag of digits into a number.
       ...['--set-string', `image.repository=${repository},image.tag=${tag}`],
       ...settings,
-      ...['--wait', '--timeout', `${release.rolloutTimeout}s`],
+      ...['--wait', '--timeout', `${release.timeout}s`],
     ],
-    upgradeAbort.signal,
+    { signal: upgradeAbort.signal },
   )
-  const watching = watchForPermanentFailure(release, earlierMigrationPods, watchAbort.signal).then(
-    (diagnosis) => {
-      if (diagnosis !== undefined) upgradeAbort.abort()
-      return diagnosis
-    },
-  )
+  const watching = watchForPermanentFailure(
+    () => release.diagnoses(earlierMigrationPods),
+    watchAbort.signal,
+  ).then((diagnosis) => {
+    if (diagnosis !== undefined) upgradeAbort.abort()
+    return diagnosis
+  })
   const interrupt = () => upgradeAbort.abort()
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   const result = await upgrade
@@ -248,7 +229,7 @@ async function rollOut(
   const cause =
     diagnosis === undefined
       ? helmCause(result.isCanceled ? 'the deployment was interrupted' : result.all)
-      : summarize(diagnosis)
+      : summarizeDiagnosis(diagnosis)
   const message = `${repository}:${tag} was not rolled out: ${cause}`
   const outcome = await rollBack(release, diagnosis).catch((failure: unknown) => {
     if (!(failure instanceof ActionableError)) throw failure
@@ -265,15 +246,6 @@ async function rollBack(release: Release, diagnosis: Diagnosis | undefined): Pro
   // The migration runs before Helm changes any object.
   if (diagnosis?.kind === 'migration' && lastDeployed(history) !== undefined) return 'no pod was replaced'
   return outcome
-}
-
-/** The cause in a few words; the full diagnosis is printed before it. */
-function summarize({ kind, name, reason, message }: Diagnosis): string {
-  if (/ImagePull|InvalidImageName/.test(reason)) return 'the image cannot be pulled'
-  const lines = message.trimEnd().split('\n')
-  // The last line of its log is the error.
-  if (kind === 'migration') return `the migration failed: ${lines.at(-1)}`
-  return `${kind} ${name}: ${reason}, ${lines[0]}`
 }
 
 function nextStep(diagnosis: Diagnosis | undefined): string {

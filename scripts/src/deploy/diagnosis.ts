@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type {
+  AppsV1Api,
   CoreV1Api,
   CoreV1Event,
   V1ContainerStatus,
@@ -80,6 +82,76 @@ export function diagnosePod(pod: V1Pod): Diagnosis | undefined {
   if (unscheduled === undefined) return undefined
   // Not permanent: on AWS, Karpenter launches a node for an unschedulable pod.
   return { kind: 'pod', name, reason: 'Unschedulable', message: unscheduled.message ?? '', permanent: false }
+}
+
+/**
+ * Diagnoses the pods of the current template of each Deployment that a selector matches, permanent failures first.
+ */
+export async function diagnoseDeployments(
+  { core, apps }: { core: CoreV1Api; apps: AppsV1Api },
+  namespace: string,
+  labelSelector: string,
+): Promise<Diagnosis[]> {
+  const { items: deployments } = await apps.listNamespacedDeployment({ namespace, labelSelector })
+  if (deployments.length === 0) return []
+  const { items: sets } = await apps.listNamespacedReplicaSet({ namespace, labelSelector })
+  const diagnoses: Diagnosis[] = []
+  for (const deployment of deployments) {
+    const current = currentReplicaSet(deployment, sets)
+    if (current === undefined) continue
+    const hash = current.metadata?.labels?.['pod-template-hash']
+    const { items: pods } = await core.listNamespacedPod({
+      namespace,
+      labelSelector: `${labelSelector},pod-template-hash=${hash}`,
+    })
+    diagnoses.push(
+      ...[diagnoseReplicaSet(current) ?? [], ...pods.map((pod) => diagnosePod(pod) ?? [])].flat(),
+    )
+  }
+  return diagnoses.sort((a, b) => Number(b.permanent) - Number(a.permanent))
+}
+
+/** A rollout is aborted when a pod stays in a permanent failure for this long, in milliseconds. */
+const failureGracePeriod = 20_000
+/**
+ * The same for a pod that waits for the Secret of an ExternalSecret, because the operator needs time to read the store.
+ * It is shorter than the chart's migration.timeoutSeconds (120 s): the failed Job's pod is deleted, and the reason with
+ * it. In milliseconds.
+ */
+const secretGracePeriod = 100_000
+const pollInterval = 1_000
+
+/** Watches a rollout until it is stopped, or a permanent failure outlasts its grace period. */
+export async function watchForPermanentFailure(
+  diagnose: () => Promise<Diagnosis[]>,
+  stop: AbortSignal,
+): Promise<Diagnosis | undefined> {
+  const failingSince = new Map<string, number>()
+  while (!stop.aborted) {
+    await sleep(pollInterval, undefined, { signal: stop }).catch(() => {})
+    // A failed request says nothing about the pods, so wait for the next one.
+    const diagnoses = stop.aborted ? undefined : await diagnose().catch(() => undefined)
+    if (diagnoses === undefined) continue
+    for (const name of failingSince.keys()) {
+      if (!diagnoses.some((diagnosis) => diagnosis.name === name)) failingSince.delete(name)
+    }
+    for (const diagnosis of diagnoses.filter(({ permanent }) => permanent)) {
+      const since = failingSince.get(diagnosis.name) ?? Date.now()
+      failingSince.set(diagnosis.name, since)
+      const gracePeriod = diagnosis.missingSecret === undefined ? failureGracePeriod : secretGracePeriod
+      if (Date.now() - since >= gracePeriod) return diagnosis
+    }
+  }
+  return undefined
+}
+
+/** The cause in a few words; the full diagnosis is printed before it. */
+export function summarizeDiagnosis({ kind, name, reason, message }: Diagnosis): string {
+  if (/ImagePull|InvalidImageName/.test(reason)) return 'the image cannot be pulled'
+  const lines = message.trimEnd().split('\n')
+  // The last line of its log is the error.
+  if (kind === 'migration') return `the migration failed: ${lines.at(-1)}`
+  return `${kind} ${name}: ${reason}, ${lines[0]}`
 }
 
 /** The state of the migration Job. */

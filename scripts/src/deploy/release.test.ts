@@ -4,7 +4,8 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { readBoxConfig } from 'shared/box'
 import t, { type Test } from 'tap'
-import { chartWarnings, helmCause, helmProgram, lastDeployed, Release } from './release.ts'
+import { helmCause, helmProgram, lastDeployed } from './helm-release.ts'
+import { chartWarnings, Release } from './release.ts'
 
 t.test('the newest revision that was fully rolled out is the last deployed one', async (t) => {
   t.equal(
@@ -32,6 +33,18 @@ fastify-app:
   t.equal(
     helmCause(output),
     "the chart does not allow a value: at '/autoscaling': additional properties 'maxReplica' not allowed",
+  )
+})
+
+t.test('when a rollout times out, the cause is what is not ready', async (t) => {
+  const output = `level=WARN msg="upgrade failed" error="resource NodePool//a not ready. status: InProgress"
+Error: UPGRADE FAILED: resource Deployment/shop/web not ready. status: InProgress, message: Available: 0/1
+resource NodePool//small not ready. status: Failed
+context deadline exceeded
+`
+  t.equal(
+    helmCause(output),
+    'Deployment web is not ready: Available: 0/1; NodePool small is not ready: Failed',
   )
 })
 

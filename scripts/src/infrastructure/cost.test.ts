@@ -1,4 +1,5 @@
 import { ActionableError } from 'shared/errors'
+import type { Price, Prices } from 'shared/prices'
 import t from 'tap'
 import {
   type CostLine,
@@ -6,8 +7,6 @@ import {
   monthlyCost,
   type PlannedModule,
   type PlannedResource,
-  type Price,
-  type Prices,
   renderCost,
 } from './cost.ts'
 

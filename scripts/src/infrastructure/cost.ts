@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { ActionableError, reportFailure } from 'shared/errors'
-import recorded from './prices.json' with { type: 'json' }
+import { PRICES, type Price, type Prices } from 'shared/prices'
 
 /** The parts of `terraform show -json` of a saved plan that this module reads. */
 export interface CostPlan {
@@ -27,41 +27,6 @@ export interface PlannedResource {
   index?: string | number
   values: Record<string, unknown>
 }
-
-/** A list price, before tax and discounts. */
-export interface Price {
-  usd: number
-  /** The unit of the price; `hour` is charged for every hour of a month. */
-  per: string
-  /** Service and usage type in the AWS Price List. */
-  offer: string
-  /** The sources of the price, with dates. A price with a single source is unconfirmed. */
-  seen: string[]
-}
-
-/** The content of prices.json. */
-export interface Prices {
-  region: string
-  prices: Record<PriceName, Price>
-  instances: Record<string, Price>
-  /** The last day (UTC) of each Kubernetes version's standard support, from the EKS release calendar. */
-  standardSupportEnds: Record<string, string>
-}
-
-/** The prices of eu-central-1. */
-export const PRICES: Prices = recorded
-
-export type PriceName =
-  | 'eksStandardSupport'
-  | 'eksExtendedSupport'
-  | 'gp3'
-  | 'kmsKey'
-  | 'logsIngested'
-  | 'logsStored'
-  | 'ecrStored'
-  | 's3Stored'
-  | 'alb'
-  | 'publicIpv4'
 
 /** A line of the monthly bill. */
 export interface CostLine {
@@ -146,11 +111,13 @@ const FREE_RELEASES: ReadonlySet<string> = new Set([
   'aws-load-balancer-controller',
   'aws-load-balancer-controller-crds',
   'cluster-baseline',
+  'cluster-monitoring',
   'karpenter',
   'karpenter-crd',
   // At rest all pods fit on the system nodes, so its NodePool launches none.
   'karpenter-nodes',
   'metrics-server',
+  'prometheus-adapter',
   'prometheus-operator-crds',
 ])
 
@@ -205,7 +172,7 @@ export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[
   if (region !== prices.region && resources.some(({ type }) => Object.hasOwn(rules, type))) {
     throw new ActionableError(
       `the plan is for ${region ?? 'an unknown region'}, but the prices are for ${prices.region}`,
-      'replace scripts/src/infrastructure/prices.json by the prices of that region',
+      'replace shared/src/prices.json by the prices of that region',
     )
   }
   const context: Context = { resources, prices, day: on.toISOString().slice(0, 10) }
@@ -256,7 +223,7 @@ function controlPlane(cluster: PlannedResource, { prices, day }: Context): CostL
   if (end === undefined) {
     throw new ActionableError(
       `prices.json does not say when standard support of Kubernetes ${version} ends`,
-      'add the date from the EKS release calendar to standardSupportEnds in scripts/src/infrastructure/prices.json',
+      'add the date from the EKS release calendar to standardSupportEnds in shared/src/prices.json',
     )
   }
   const [policy] = (cluster.values['upgrade_policy'] ?? []) as { support_type?: string }[]
@@ -294,7 +261,7 @@ function instancePrice(type: string, { instances, region }: Prices): Price {
   if (price === undefined) {
     throw new ActionableError(
       `prices.json has no price for ${type} in ${region}`,
-      'add it to instances in scripts/src/infrastructure/prices.json',
+      'add it to instances in shared/src/prices.json',
     )
   }
   return price

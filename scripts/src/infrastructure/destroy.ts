@@ -1,4 +1,5 @@
 /** `make destroy`: destroys an environment's stacks and everything that the cluster's controllers created in AWS. */
+import { existsSync } from 'node:fs'
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr'
 import { type Cluster, waitUntilClusterActive, waitUntilClusterDeleted } from '@aws-sdk/client-eks'
 import {
@@ -15,6 +16,7 @@ import { loadKubeConfig } from 'shared/cluster-access'
 import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import { type AwsClients, awsClients, describeCluster } from './aws.ts'
+import { HelmPlatform } from './helm-platform.ts'
 import { importOrphanedCluster } from './interrupted.ts'
 import {
   findClusterLeftovers,
@@ -24,6 +26,7 @@ import {
   waitUntilGone,
 } from './leftovers.ts'
 import { prepareStack } from './prepare-stack.ts'
+import { helmMark, isInstalledByHelm } from './releases.ts'
 import { type DeclaredCluster, declaredCluster, readState, type StackState, wasApplied } from './state.ts'
 import { LOCK_TIMEOUT, run, type Stack, type StackName } from './terraform.ts'
 
@@ -401,7 +404,21 @@ export async function destroyStacks(
   if (access !== undefined) await emptyCluster(target, access, clients)
   for (const name of names) {
     if (name === 'cluster') await destroyCluster(stack, state, target, found, clients, destroyStack)
+    else if (await isInstalledByHelm(environment)) await uninstallPlatform(environment, cluster)
     else await destroyPlatform(await prepareStack(name, environment), cluster, destroyStack)
+  }
+}
+
+/** Uninstalls the platform's releases where Helm installed them. */
+async function uninstallPlatform(environment: Environment, cluster: Cluster | undefined): Promise<void> {
+  const title = `platform (${environment.name})`
+  if (!existsSync(helmMark(environment.box))) console.log(`${title}: there is nothing to destroy`)
+  else if (cluster === undefined) {
+    // Without nodes and controllers, the releases' objects could not be deleted.
+    console.log(`${title}: its cluster is deleted; the box keeps the releases for the next apply`)
+  } else {
+    await new HelmPlatform(environment).destroy()
+    console.log(`destroyed ${title}`)
   }
 }
 

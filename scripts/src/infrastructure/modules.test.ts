@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { execa } from 'execa'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
-import { kubernetesVersion, programPath } from 'shared/tools'
+import { kubernetesVersion, pinnedVersion, programPath, toolModule } from 'shared/tools'
 import t from 'tap'
 import { differences, type ModuleInterface, parseConstraint } from './module-interface.ts'
 import { chooseModules, writeManifest } from './modules.ts'
@@ -50,6 +50,25 @@ t.test('the stacks use the Kubernetes version of the box', async (t) => {
   const { variables } = await inspected(join(REPOSITORY_ROOT, 'infrastructure-hcl', 'cluster'))
   const [, minor] = /^v(\d+\.\d+)\./.exec(kubernetesVersion()) ?? []
   t.equal(variables['kubernetes_version']?.default, minor)
+})
+
+t.test('the platform installs the version of Karpenter that the box builds', async (t) => {
+  const built = pinnedVersion('karpenter', 'github.com/aws/karpenter-provider-aws')
+  t.equal(pinnedVersion('karpenter', 'sigs.k8s.io/karpenter'), built, 'its two modules have one version')
+  const platform = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform')
+  const texts = globSync('**/*.tf', { cwd: platform }).map((file) =>
+    readFileSync(join(platform, file), 'utf8'),
+  )
+  const pins = [...texts.join('\n').matchAll(/^ *(karpenter(?:-crd)?) +=.* version = "([^"]+)"/gm)]
+  t.strictSame(
+    pins.map(([, chart, version]) => [chart, `v${version}`]),
+    [
+      ['karpenter', built],
+      ['karpenter-crd', built],
+    ],
+  )
+  const definitions = join(toolModule('karpenter'), '..', 'custom-resource-definitions', 'go.mod')
+  t.match(readFileSync(definitions, 'utf8'), `github.com/aws/karpenter-provider-aws ${built}`)
 })
 
 t.test('a type that differs from the module’s is reported', async (t) => {

@@ -1,12 +1,13 @@
 /** Initialises stacks: where their files, modules, providers and states are. */
 import { existsSync, readdirSync } from 'node:fs'
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { pushImage } from 'eks-box/images'
 import { awsEnvironment, type BoxConfig } from 'shared/box'
 import { type Environment, REPOSITORY_ROOT } from 'shared/environment'
-import { ActionableError } from 'shared/errors'
-import { builtProgram } from 'shared/tools'
+import { ActionableError, rootCause } from 'shared/errors'
+import { builtProgram, CONTROLLERS, type Controller, chartsDirectory, imageLayout } from 'shared/tools'
 import { needsCredentials, readRegion } from './aws.ts'
 import { canReachRegistry, chooseModules, type ModuleSource, writeManifest } from './modules.ts'
 import { mirrorConfig, providerMirror } from './providers.ts'
@@ -38,10 +39,7 @@ export async function prepareStack(name: StackName, environment: Environment): P
     directory,
     dataDirectory,
     variables: {
-      TF_DATA_DIR: dataDirectory,
-      TF_IN_AUTOMATION: 'true',
-      TF_INPUT: 'false',
-      CHECKPOINT_DISABLE: 'true',
+      ...terraformVariables(dataDirectory),
       ...(isLocal ? { ...awsEnvironment(box), PATH: pathWithAws(box) } : {}),
     },
     options: variableFiles(name, environment.name).map((file) => `-var-file=${file}`),
@@ -63,7 +61,10 @@ export async function prepareStack(name: StackName, environment: Environment): P
       config: { bucket: bucket.name, key: key('cluster'), region: bucket.region },
     }
   }
-  if (name === 'platform') stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
+  if (name === 'platform') {
+    stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
+    if (isLocal) Object.assign(stack.variables, await mirrorVariable(box))
+  }
 
   const choose = () =>
     chooseModules({
@@ -99,6 +100,93 @@ export async function prepareStack(name: StackName, environment: Environment): P
   return stack
 }
 
+/**
+ * Initialises the module that describes the platform's releases, in the box's copy of the stack. It needs no provider.
+ *
+ * @param cluster - the outputs of the cluster stack
+ * @throws ActionableError when the charts are not built.
+ */
+export async function prepareDescription(
+  environment: Environment,
+  cluster: Record<string, unknown>,
+): Promise<Stack> {
+  const { box } = environment
+  const base = join(box.stateDir, 'terraform')
+  const directory = join(base, 'infrastructure-hcl', 'platform', 'releases')
+  const dataDirectory = join(directory, '.terraform', environment.name)
+  await copyStack('platform', base)
+  await mkdir(dataDirectory, { recursive: true })
+  const stack: Stack = {
+    name: 'platform',
+    environment,
+    directory,
+    dataDirectory,
+    variables: {
+      ...terraformVariables(dataDirectory),
+      ...(await mirrorVariable(box)),
+      TF_VAR_cluster: JSON.stringify(cluster),
+    },
+    options: variableFiles('platform', environment.name).map((file) => `-var-file=${file}`),
+  }
+  await run(stack, ['init', '-no-color'])
+  return stack
+}
+
+function terraformVariables(dataDirectory: string): Record<string, string> {
+  return {
+    TF_DATA_DIR: dataDirectory,
+    TF_IN_AUTOMATION: 'true',
+    TF_INPUT: 'false',
+    CHECKPOINT_DISABLE: 'true',
+  }
+}
+
+/**
+ * Pushes the controllers' images to the box's registry, in which its nodes look for images of public registries.
+ *
+ * @throws ActionableError when the images are not built, or the registry does not answer.
+ */
+export async function pushControllerImages(box: BoxConfig): Promise<void> {
+  for (const controller of CONTROLLERS) {
+    const layout = imageLayout(box, controller)
+    requireBuilt(layout, controller)
+    await pushImage(`http://127.0.0.1:${box.ports.registry}`, layout).catch((cause) => {
+      throw new ActionableError(
+        `the image of ${controller} cannot be pushed to the box's registry: ${rootCause(cause)}`,
+        'check the box with `make status`, then run the command again',
+        { cause },
+      )
+    })
+  }
+}
+
+/** @throws ActionableError unless the tool's charts or image exist. */
+function requireBuilt(path: string, controller: Controller): void {
+  if (existsSync(path)) return
+  throw new ActionableError(
+    `${controller} is not built at the version that this checkout pins`,
+    `build it with \`make tools TOOL=${controller}\``,
+  )
+}
+
+/** The variable with the platform's charts in the box: one directory with the charts of all controllers. */
+async function mirrorVariable(box: BoxConfig): Promise<Record<string, string>> {
+  if (process.env['TF_VAR_chart_mirror']) return {}
+  const mirror = join(box.stateDir, 'terraform', 'charts')
+  await mkdir(mirror, { recursive: true })
+  for (const controller of CONTROLLERS) {
+    const charts = chartsDirectory(box, controller)
+    requireBuilt(charts, controller)
+    for (const file of readdirSync(charts)) {
+      // Another run may be reading the present one.
+      const fresh = join(mirror, `.${file}.${process.pid}`)
+      await symlink(join(charts, file), fresh)
+      await rename(fresh, join(mirror, file))
+    }
+  }
+  return { TF_VAR_chart_mirror: mirror }
+}
+
 /** The platform stack's provider gets its token from the AWS CLI; in the box, from the box's own. */
 function pathWithAws(box: BoxConfig): string {
   return [dirname(builtProgram(box, 'aws')), process.env['PATH']].join(delimiter)
@@ -127,16 +215,30 @@ async function keepOrChooseModules(
   return chosen
 }
 
-async function hasResources(state: string): Promise<boolean> {
+/** Whether a state file contains resources. */
+export async function hasResources(state: string): Promise<boolean> {
   if (!existsSync(state)) return false
   const { resources } = JSON.parse(await readFile(state, 'utf8')) as { resources: unknown[] }
   return resources.length > 0
 }
 
-/** The files with a stack's variables. The cluster's network has its own file, because it exists already. */
-function variableFiles(name: StackName, network: string, environment = network): string[] {
-  const own = join(root, 'environments', environment, `${name}.tfvars`)
-  return name === 'cluster' ? [join(root, 'environments', network, 'network.tfvars'), own] : [own]
+/**
+ * The files with a stack's variables. The cluster's network has its own file, because it exists already. The box also
+ * has files for the architecture of this machine's processor.
+ */
+export function variableFiles(
+  name: StackName,
+  network: string,
+  environment = network,
+  processor: string = process.arch,
+): string[] {
+  const directory = join(root, 'environments', environment)
+  const architecture = join(directory, `${name}.${processor === 'x64' ? 'amd64' : processor}.tfvars`)
+  return [
+    ...(name === 'cluster' ? [join(root, 'environments', network, 'network.tfvars')] : []),
+    join(directory, `${name}.tfvars`),
+    ...(existsSync(architecture) ? [architecture] : []),
+  ]
 }
 
 /**
@@ -160,11 +262,6 @@ export async function planFromEmptyState(local: Environment, planned: string): P
 export function stacksOf({ name }: Environment): StackName[] {
   const files = readdirSync(join(root, 'environments', name))
   return STACKS.filter((stack) => files.includes(`${stack}.tfvars`))
-}
-
-/** Whether a stack was ever applied in the box. */
-export function hasLocalState({ name: environment, box }: Environment, name: StackName): boolean {
-  return environment === 'local' && existsSync(statePath(box, name))
 }
 
 /** The box's state file of a stack. */

@@ -15,6 +15,11 @@ export function providerMirror(named: string | undefined): string | undefined {
   )
 }
 
+/** Whether a mirror contains one of HashiCorp's providers, such as `helm`. */
+export function hasProvider(mirror: string | undefined, provider: string): boolean {
+  return mirror !== undefined && existsSync(join(mirror, 'registry.terraform.io', 'hashicorp', provider))
+}
+
 /** CLI configuration with which Terraform prefers the mirror's providers and takes the others from the registry. */
 export function mirrorConfig(mirror: string): string {
   const host = join(mirror, 'registry.terraform.io')

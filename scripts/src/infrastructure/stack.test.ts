@@ -2,9 +2,10 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { operatorKeyPath } from 'shared/box'
 import { readEnvironment } from 'shared/environment'
-import { programPath } from 'shared/tools'
+import { CONTROLLERS, chartsDirectory, programPath } from 'shared/tools'
 import t, { type Test } from 'tap'
 import type { PlanDocument } from './plan.ts'
+import { helmMark } from './releases.ts'
 import { apply, plan, type Request } from './stack.ts'
 
 /**
@@ -13,9 +14,11 @@ import { apply, plan, type Request } from './stack.ts'
  */
 function newBox(t: Test, plan: PlanDocument = {}) {
   const files = { 'plan.json': JSON.stringify(plan), 'terraform.log': '', 'summary.md': '' }
-  const directory = t.testdir({ box: {}, modules: {}, ...files })
+  const providers = { 'registry.terraform.io': { hashicorp: { helm: {} } } }
+  const directory = t.testdir({ box: {}, modules: {}, providers, ...files })
   const at = (name: string) => join(directory, name)
-  const local = readEnvironment({ ENV: 'local', TERRAFORM_MODULE_MIRROR: at('modules') })
+  const mirrors = { TERRAFORM_MODULE_MIRROR: at('modules'), TERRAFORM_PROVIDER_MIRROR: at('providers') }
+  const local = readEnvironment({ ENV: 'local', ...mirrors })
   const box = { ...local.box, stateDir: at('box'), cacheDir: at('cache') }
   writeFileSync(operatorKeyPath(box), JSON.stringify({ accessKeyId: 'id', secretAccessKey: 'secret' }))
   const writeProgram = (path: string, script: string) => {
@@ -24,6 +27,7 @@ function newBox(t: Test, plan: PlanDocument = {}) {
   }
   const aws = programPath(box, 'aws')
   writeProgram(aws, 'exit 1')
+  for (const controller of CONTROLLERS) mkdirSync(chartsDirectory(box, controller), { recursive: true })
   writeProgram(programPath(box, 'terraform-config-inspect'), 'echo \'{ "module_calls": {} }\'')
   // Terraform runs with the directory of the AWS CLI first on its PATH.
   const log = at('terraform.log')
@@ -63,6 +67,18 @@ t.test('without a cluster, an apply of the platform names the command that creat
     message: 'platform (local): the cluster is not applied yet',
     nextStep: 'apply it first: `make apply ENV=local STACK=cluster`',
   })
+  t.strictSame(commands(), [], 'Terraform is not run')
+})
+
+t.test('where Helm installs the platform, its plan needs a cluster too', async (t) => {
+  const { request, commands, summary } = newBox(t)
+  const { box } = request.environment
+  mkdirSync(dirname(helmMark(box)), { recursive: true })
+  writeFileSync(helmMark(box), '')
+  const output = t.capture(console, 'log')
+  await plan(request)
+  t.match(output.args(), [[/^platform \(local\): the cluster is not applied yet/]])
+  t.match(summary(), /^### platform \(local\)\n\nNo plan: /)
   t.strictSame(commands(), [], 'Terraform is not run')
 })
 

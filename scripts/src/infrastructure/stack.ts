@@ -7,9 +7,11 @@ import { execa } from 'execa'
 import { awsEnvironment } from 'shared/box'
 import { confirmProduction, type Environment, kubeContext, readEnvironment } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
+import { PRICES } from 'shared/prices'
 import { builtProgram } from 'shared/tools'
-import { type CostPlan, monthlyCost, PRICES, renderCost } from './cost.ts'
+import { type CostPlan, monthlyCost, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
+import { HelmPlatform } from './helm-platform.ts'
 import { recoverCluster } from './interrupted.ts'
 import {
   creates,
@@ -21,7 +23,8 @@ import {
   planMarkdown,
   summarize,
 } from './plan.ts'
-import { hasLocalState, planFromEmptyState, prepareStack, stacksOf } from './prepare-stack.ts'
+import { planFromEmptyState, prepareStack, pushControllerImages, stacksOf } from './prepare-stack.ts'
+import { helmMark, isInstalledByHelm } from './releases.ts'
 import { clusterOutputs, readState } from './state.ts'
 import { follow, LOCK_TIMEOUT, run, STACKS, type Stack, type StackName } from './terraform.ts'
 
@@ -68,14 +71,13 @@ function readRequest(env: NodeJS.ProcessEnv, planOptions: string[]): Request {
 /** The stacks to work on: `STACK`, or all of the environment's except bootstrap. */
 function chosenStacks({ environment, stack }: Request): StackName[] {
   if (stack !== undefined) return [stack]
-  // The platform's charts and images need internet access, so the box gets it only with STACK=platform.
-  if (environment.name === 'local') return ['cluster']
   return stacksOf(environment).filter((name) => name !== 'bootstrap')
 }
 
 const planFile = (stack: Stack) => join(stack.dataDirectory, 'plan')
 
-const titleOf = (stack: Stack) => `${stack.name} (${stack.environment.name})`
+const titleOf = ({ name, environment }: Pick<Stack, 'name' | 'environment'>) =>
+  `${name} (${environment.name})`
 
 /** A plan, its summary and its digest. */
 interface Planned {
@@ -109,8 +111,14 @@ async function readPlan(stack: Stack, file: string): Promise<Planned> {
 export async function plan(request: Request): Promise<void> {
   const { environment, planOptions, summaryFile } = request
   for (const name of chosenStacks(request)) {
+    const hasCluster = name !== 'platform' || (await isClusterApplied(environment))
+    if (name === 'platform' && (await isInstalledByHelm(environment))) {
+      if (hasCluster) await planWithHelm(request)
+      else await reportMissingCluster(titleOf({ name, environment }), summaryFile)
+      continue
+    }
     const stack = await prepareStack(name, environment)
-    if (name === 'platform' && !(await isClusterApplied(environment))) {
+    if (!hasCluster) {
       await skipPlan(stack, summaryFile)
       continue
     }
@@ -129,15 +137,25 @@ export async function plan(request: Request): Promise<void> {
   }
 }
 
+/** Plans the platform's releases where Helm installs them. Helm has no plan files. */
+async function planWithHelm({ environment, planOptions, summaryFile }: Request): Promise<void> {
+  const title = titleOf({ name: 'platform', environment })
+  const { summary, lines, digest } = await new HelmPlatform(environment).plan(planOptions)
+  const text = [describePlan(title, summary), ...lines].join('\n')
+  console.log(text)
+  if (!isEmpty(summary)) console.log(`digest: ${digest}`)
+  if (summaryFile) await appendFile(summaryFile, planMarkdown(title, summary, digest, text))
+}
+
 /**
  * Checks that a plan is the approved one.
  *
  * @throws ActionableError when its digest differs.
  */
-function checkApproval(stack: Stack, digest: string, approved: string | undefined): void {
+function checkApproval(title: string, digest: string, approved: string | undefined): void {
   if (approved === undefined || approved === digest) return
   throw new ActionableError(
-    `the plan of ${titleOf(stack)} differs from the approved one: the digest was ${approved} and is now ${digest}; nothing was changed`,
+    `the plan of ${title} differs from the approved one: the digest was ${approved} and is now ${digest}; nothing was changed`,
     'plan again, then review and approve the new plan',
   )
 }
@@ -148,12 +166,16 @@ async function isClusterApplied(environment: Environment): Promise<boolean> {
 
 /** Without a cluster, the platform cannot be planned. That is normal for a new account, so it is not an error. */
 async function skipPlan(stack: Stack, summaryFile: string | undefined): Promise<void> {
-  const title = titleOf(stack)
-  const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
-  console.log(`${title}: ${reason}`)
+  const reason = await reportMissingCluster(titleOf(stack), summaryFile)
   await writeFile(`${planFile(stack)}.txt`, `${reason}\n`)
   await writeFile(`${planFile(stack)}.digest`, '')
+}
+
+async function reportMissingCluster(title: string, summaryFile: string | undefined): Promise<string> {
+  const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
+  console.log(`${title}: ${reason}`)
   if (summaryFile) await appendFile(summaryFile, `### ${title}\n\nNo plan: ${reason}.\n`)
+  return reason
 }
 
 /**
@@ -180,6 +202,11 @@ export async function apply(request: Request): Promise<void> {
         `apply it first: \`make apply ENV=${environment.name} STACK=cluster\``,
       )
     }
+    if (name === 'platform' && environment.name === 'local') await pushControllerImages(environment.box)
+    if (name === 'platform' && (await isInstalledByHelm(environment))) {
+      await applyWithHelm(request)
+      continue
+    }
     const stack = await prepareStack(name, environment)
     let planned =
       reviewedPlan === undefined ? await makePlan(stack, planOptions) : await readPlan(stack, reviewedPlan)
@@ -187,11 +214,34 @@ export async function apply(request: Request): Promise<void> {
     if (createsCluster && (await recoverCluster(stack))) planned = await makePlan(stack, planOptions)
     console.log(describePlan(titleOf(stack), planned.summary))
     if (isEmpty(planned.summary)) continue
-    checkApproval(stack, planned.digest, approvedDigest)
+    checkApproval(titleOf(stack), planned.digest, approvedDigest)
     await applyPlan(stack, reviewedPlan ?? planFile(stack))
     await rm(planFile(stack), { force: true })
     console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
   }
+}
+
+async function applyWithHelm({
+  environment,
+  planOptions,
+  reviewedPlan,
+  approvedDigest,
+}: Request): Promise<void> {
+  const since = Date.now()
+  const title = titleOf({ name: 'platform', environment })
+  if (reviewedPlan !== undefined) {
+    throw new ActionableError(
+      `PLAN is "${reviewedPlan}", but Helm installs the platform's releases here, and has no plan files`,
+      'apply without PLAN, or with the PLAN_DIGEST that `make plan` prints',
+    )
+  }
+  const platform = new HelmPlatform(environment)
+  const planned = await platform.plan(planOptions)
+  console.log([describePlan(title, planned.summary), ...planned.lines].join('\n'))
+  if (isEmpty(planned.summary)) return
+  checkApproval(title, planned.digest, approvedDigest)
+  await platform.apply(planned)
+  console.log(`applied ${title} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
 }
 
 async function applyPlan(stack: Stack, file: string): Promise<void> {
@@ -199,12 +249,9 @@ async function applyPlan(stack: Stack, file: string): Promise<void> {
 }
 
 async function destroy(request: Request): Promise<void> {
-  const { environment, stack } = request
+  const { environment } = request
   confirmProduction(environment, { reviewed: false })
-  const names = chosenStacks(request).toReversed()
-  // The box has a platform stack only if it was applied explicitly.
-  if (stack === undefined && hasLocalState(environment, 'platform')) names.unshift('platform')
-  await destroyStacks(names, environment, destroyStack)
+  await destroyStacks(chosenStacks(request).toReversed(), environment, destroyStack)
 }
 
 async function destroyStack(stack: Stack): Promise<void> {
@@ -219,11 +266,26 @@ async function destroyStack(stack: Stack): Promise<void> {
 }
 
 async function output(request: Request): Promise<void> {
+  const { environment } = request
   for (const name of chosenStacks(request)) {
-    const stack = await prepareStack(name, request.environment)
-    const text = await run(stack, ['output', '-no-color'])
-    console.log(/No outputs found/.test(text) ? `${titleOf(stack)} has no outputs` : text)
+    const isHelms = name === 'platform' && (await isInstalledByHelm(environment))
+    const text = isHelms
+      ? await outputOfHelm(environment)
+      : await outputOf(await prepareStack(name, environment))
+    console.log(text === '' ? `${titleOf({ name, environment })} has no outputs` : text)
   }
+}
+
+async function outputOf(stack: Stack): Promise<string> {
+  const text = await run(stack, ['output', '-no-color'])
+  return /No outputs found/.test(text) ? '' : text
+}
+
+async function outputOfHelm(environment: Environment): Promise<string> {
+  if (!existsSync(helmMark(environment.box))) return ''
+  return Object.entries(await new HelmPlatform(environment).outputs())
+    .flatMap(([name, value]) => (typeof value === 'string' ? [`${name} = ${JSON.stringify(value)}`] : []))
+    .join('\n')
 }
 
 /** Adds a context for the environment's cluster to the caller's kubeconfig. */

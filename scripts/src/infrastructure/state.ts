@@ -6,11 +6,21 @@ import { prepareStack, statePath } from './prepare-stack.ts'
 import { run, type Stack, terraformMissing } from './terraform.ts'
 
 /**
- * The outputs of an environment's cluster stack; empty when the stack is not applied.
+ * The outputs of an environment's cluster stack that are strings; empty when the stack is not applied.
  *
  * @throws ActionableError when its state cannot be read.
  */
 export async function clusterOutputs(environment: Environment): Promise<Record<string, string | undefined>> {
+  return Object.fromEntries(
+    Object.entries(await allClusterOutputs(environment)).map(([name, value]) => [
+      name,
+      typeof value === 'string' ? value : undefined,
+    ]),
+  )
+}
+
+/** All outputs of an environment's cluster stack; empty when the stack is not applied. */
+export async function allClusterOutputs(environment: Environment): Promise<Record<string, unknown>> {
   const state = statePath(environment.box, 'cluster')
   let text: string
   if (environment.name !== 'local') {
@@ -20,9 +30,7 @@ export async function clusterOutputs(environment: Environment): Promise<Record<s
     text = await readOutputs(state)
   } else return {}
   const outputs = JSON.parse(text) as Record<string, { value: unknown }>
-  return Object.fromEntries(
-    Object.entries(outputs).map(([name, { value }]) => [name, typeof value === 'string' ? value : undefined]),
-  )
+  return Object.fromEntries(Object.entries(outputs).map(([name, { value }]) => [name, value]))
 }
 
 async function readOutputs(file: string): Promise<string> {
