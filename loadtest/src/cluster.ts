@@ -1,110 +1,133 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  ApiException,
-  AppsV1Api,
-  AutoscalingV2Api,
-  createConfiguration,
-  type KubeConfig,
-  ServerConfiguration,
-  type V2HorizontalPodAutoscalerSpec,
-  type V2HorizontalPodAutoscalerStatus,
+import type {
+  KubeConfig,
+  KubernetesObject,
+  V1Deployment,
+  V2HorizontalPodAutoscaler,
+  V2HorizontalPodAutoscalerSpec,
+  V2MetricSpec,
 } from '@kubernetes/client-node'
-import { ActionableError, rootCause } from 'shared/errors'
-import type { ReplicaSample } from './timeline.ts'
+import { ActionableError } from 'shared/errors'
+import { Nodes } from './nodes.ts'
+import { followObjects, type ObjectObserver, type ObjectSource } from './object-watch.ts'
+import { type PodChange, Pods } from './pods.ts'
+import { ReleaseApi, statusCode } from './release-api.ts'
+import type { Autoscaler, RunEvent } from './run-report.ts'
+import type { Inventory } from './scaling.ts'
+import type { ClusterSample } from './timeline.ts'
 
-/** Interval between two samples, and the timeout of a request. In milliseconds. */
-const pollMs = 2_000
-const requestTimeoutMs = 5_000
+/** Interval of the checks while waiting, in milliseconds. */
+const pollMs = 200
 
 /** A new autoscaler, or one with new pods, needs up to two metrics periods of 15 s. In milliseconds. */
 const activationMs = 60_000
 
-/** A release's autoscaler and its bounds. */
-export interface Autoscaler {
-  deployment: string
-  minReplicas: number
-  maxReplicas: number
-  /** Target CPU utilisation in percent of the pods' request; null when it scales on another metric. */
-  targetPercent: number | null
+/** Receives what happens in the cluster. */
+export interface ClusterObserver {
+  /** The state has changed. */
+  changed: () => void
+  event: (kind: RunEvent['kind'], text: string) => void
+  newPodReady: () => void
 }
 
-/** A release in a cluster, observed through its HorizontalPodAutoscaler and Deployment. */
+/**
+ * A release and its cluster, followed by the watch API: the autoscaler, its Deployment, the pods, and where the context
+ * may see them, the nodes and Karpenter's NodeClaims.
+ */
 export class Cluster {
-  readonly namespace: string
-  readonly release: string
-  readonly #server: string
-  readonly #autoscaling: AutoscalingV2Api
-  readonly #apps: AppsV1Api
+  readonly api: ReleaseApi
+  #observer: ClusterObserver | undefined
+  #autoscaler: V2HorizontalPodAutoscaler | undefined
+  readonly #deployments = new Map<string, V1Deployment>()
+  readonly #pods = new Pods()
+  /** Null when the context must not see nodes. */
+  #nodes: Nodes | null = null
+  /** The kinds of objects that are out of date, and why. */
+  readonly #lost = new Map<string, string>()
 
   /** @throws ActionableError when the kubeconfig's context has no cluster. */
   constructor(kubeConfig: KubeConfig, namespace: string, release: string) {
-    const server = kubeConfig.getCurrentCluster()?.server
-    if (server === undefined) {
-      throw new ActionableError(
-        `the context ${kubeConfig.getCurrentContext()} has no cluster`,
-        'set KUBE_CONTEXT to another context, or add the cluster to your kubeconfig',
-      )
-    }
-    this.namespace = namespace
-    this.release = release
-    this.#server = server
-    const configuration = createConfiguration({
-      baseServer: new ServerConfiguration(this.#server, {}),
-      authMethods: { default: kubeConfig },
-      promiseMiddleware: [
-        {
-          pre: async (request) => {
-            // An unreachable API server must not block the recording.
-            request.setSignal(AbortSignal.timeout(requestTimeoutMs))
-            return request
-          },
-          post: async (response) => response,
-        },
-      ],
-    })
-    this.#autoscaling = new AutoscalingV2Api(configuration)
-    this.#apps = new AppsV1Api(configuration)
+    this.api = new ReleaseApi(kubeConfig, namespace, release)
   }
 
   /**
-   * Finds the release's autoscaler.
+   * Reads the present state, and follows its changes until `signal` is aborted.
    *
-   * @throws ActionableError when there is none, or the API refuses the request.
+   * @throws ActionableError when the release has no autoscaler, or the API refuses the request.
    */
-  async autoscaler(): Promise<Autoscaler> {
-    return describe(await this.#read())
+  async start(signal: AbortSignal): Promise<void> {
+    const { autoscalers, deployments, pods, nodes, nodeClaims } = this.api
+    const [foundAutoscalers, foundDeployments, foundPods] = await this.api.answer(
+      Promise.all([autoscalers.list(), deployments.list(), pods.list()]),
+    )
+    this.#autoscaler = foundAutoscalers.items[0]
+    if (this.#autoscaler === undefined) throw this.#noAutoscaler()
+    this.#setDeployments(foundDeployments.items)
+    this.#pods.begin(foundPods.items, Date.now())
+    const foundNodes = await this.#listIfAllowed(nodes)
+    const claims = await this.#listIfAllowed(nodeClaims)
+
+    this.#follow('autoscaler', autoscalers, this.#autoscalerObserver(), signal)
+    this.#follow('Deployment', deployments, this.#deploymentObserver(), signal)
+    this.#follow('pods', pods, this.#podObserver(), signal)
+    if (foundNodes !== null) {
+      this.#nodes = new Nodes()
+      this.#nodes.replace(foundNodes)
+      this.#follow('nodes', nodes, this.#nodeObserver(this.#nodes), signal)
+    }
+    if (claims !== null) this.#follow('NodeClaims', nodeClaims, this.#claimObserver(claims), signal)
   }
 
-  /** Takes one sample of the replicas. A failed request does not throw, but is recorded in the sample. */
-  async sample(): Promise<ReplicaSample> {
-    try {
-      const hpa = await this.#read()
-      const deployment = await this.#answer(
-        this.#apps.readNamespacedDeployment({ namespace: this.namespace, name: describe(hpa).deployment }),
-      )
-      return {
-        time: Date.now(),
-        cpuPercent: currentCpu(hpa),
-        desired: hpa.status?.desiredReplicas ?? 0,
-        ready: deployment.status?.readyReplicas ?? 0,
-        problem: failedCondition(hpa)?.reason ?? null,
-      }
-    } catch (error) {
-      const problem = (error as Error).message
-      return { time: Date.now(), cpuPercent: null, desired: null, ready: null, problem }
+  /** Sets who receives what happens from now on. */
+  observe(observer: ClusterObserver): void {
+    this.#observer = observer
+  }
+
+  /** The release's autoscaler. @throws ActionableError when it was deleted. */
+  get autoscaler(): Autoscaler {
+    if (this.#autoscaler === undefined) throw this.#noAutoscaler()
+    return describe(this.#autoscaler)
+  }
+
+  /** The state for the timeline, with null for what is out of date. */
+  sample(): ClusterSample {
+    const problem = [...this.#lost.values()][0]
+    const isKnown = (kind: string) => !this.#lost.has(kind)
+    const hpa = isKnown('autoscaler') ? this.#autoscaler : undefined
+    const nodes = isKnown('nodes') ? this.#nodes : null
+    return {
+      wanted: hpa?.status?.desiredReplicas ?? null,
+      ready: isKnown('Deployment') ? this.#readyReplicas : null,
+      podsPending: isKnown('pods') ? this.#pods.pending : null,
+      nodes: nodes?.count ?? null,
+      karpenterNodes: nodes?.ofKarpenter ?? null,
+      cpuPercent: hpa === undefined ? null : currentCpu(hpa),
+      problem: problem ?? failedCondition(this.#autoscaler)?.reason ?? null,
     }
   }
 
-  /**
-   * Samples the replicas now and every 2 s, until `isDone` returns true or `signal` is aborted.
-   *
-   * @returns the last sample
-   */
-  async watch(signal: AbortSignal, isDone: (sample: ReplicaSample) => boolean): Promise<ReplicaSample> {
+  /** What exists as far as is known, also while the API does not answer. */
+  inventory(): Inventory {
+    return {
+      wanted: this.#autoscaler?.status?.desiredReplicas ?? 0,
+      ready: this.#readyReplicas,
+      pods: this.#pods.count,
+      nodes: this.#nodes?.count ?? 0,
+      usdPerHour: this.#nodes?.usdPerHour ?? null,
+    }
+  }
+
+  /** Waits until `isDone`, but not longer than `timeoutMs` or until `signal` is aborted, and returns the last state. */
+  async waitUntil(
+    signal: AbortSignal,
+    timeoutMs: number,
+    isDone: (sample: ClusterSample) => boolean,
+  ): Promise<ClusterSample> {
+    const deadline = Date.now() + timeoutMs
     for (;;) {
-      const sample = await this.sample()
-      if (isDone(sample) || signal.aborted) return sample
-      await pause(signal)
+      const sample = this.sample()
+      if (isDone(sample) || signal.aborted || Date.now() > deadline) return sample
+      await sleep(pollMs, undefined, { signal }).catch(() => undefined)
     }
   }
 
@@ -114,67 +137,145 @@ export class Cluster {
    * @throws ActionableError when it is still inactive after `timeoutMs`, because the load would not scale anything.
    */
   async waitUntilActive(signal: AbortSignal, timeoutMs = activationMs): Promise<void> {
-    const deadline = Date.now() + timeoutMs
-    while (!signal.aborted) {
-      const failure = failedCondition(await this.#read())
-      if (failure === undefined) return
-      if (isPermanent(failure) || Date.now() > deadline) throw this.#inactiveError(failure)
-      await pause(signal)
-    }
+    await this.waitUntil(signal, timeoutMs, () => {
+      const failure = failedCondition(this.#autoscaler)
+      if (failure !== undefined && isPermanent(failure)) throw this.#inactiveError(failure)
+      return failure === undefined
+    })
+    const failure = failedCondition(this.#autoscaler)
+    if (failure !== undefined && !signal.aborted) throw this.#inactiveError(failure)
   }
 
-  async #read(): Promise<SpecifiedAutoscaler> {
-    const { items } = await this.#answer(
-      this.#autoscaling.listNamespacedHorizontalPodAutoscaler({
-        namespace: this.namespace,
-        labelSelector: `app.kubernetes.io/instance=${this.release}`,
-      }),
-    )
-    const [hpa] = items
-    if (hpa?.spec === undefined) {
-      throw new ActionableError(
-        `release ${this.release} has no HorizontalPodAutoscaler in namespace ${this.namespace}`,
-        'deploy it with `make deploy`, select another with --release and --namespace, or run with --no-cluster',
-      )
-    }
-    return { spec: hpa.spec, status: hpa.status }
+  get #readyReplicas(): number {
+    const name = this.#autoscaler?.spec?.scaleTargetRef.name ?? ''
+    return this.#deployments.get(name)?.status?.readyReplicas ?? 0
   }
 
-  /** Turns a failed request into an ActionableError. */
-  async #answer<T>(request: Promise<T>): Promise<T> {
+  /** Lists objects that not every context may see, and that not every cluster has; null when it does not. */
+  async #listIfAllowed<T extends KubernetesObject>(source: ObjectSource<T>): Promise<T[] | null> {
     try {
-      return await request
+      return (await source.list()).items
     } catch (error) {
-      if (!(error instanceof ApiException)) {
-        throw new ActionableError(
-          `the Kubernetes API at ${this.#server} does not answer: ${rootCause(error)}`,
-          'start the box with `make up`, check KUBE_CONTEXT, or run with --no-cluster',
-          { cause: error },
-        )
-      }
-      throw new ActionableError(
-        `the Kubernetes API at ${this.#server} answers ${error.code} when asked for release ${this.release}`,
-        error.code === 401 || error.code === 403
-          ? `use a context that may list horizontalpodautoscalers and deployments in namespace ${this.namespace}`
-          : 'try again; if the error persists, see the log of the API server',
-        { cause: error },
-      )
+      const code = statusCode(error)
+      if (code === 403 || code === 404) return null
+      throw this.api.explain(error)
     }
+  }
+
+  #follow<T extends KubernetesObject>(
+    kind: string,
+    source: ObjectSource<T>,
+    observer: Omit<ObjectObserver<T>, 'lost'>,
+    signal: AbortSignal,
+  ): void {
+    const known =
+      <Arguments extends unknown[]>(apply: (...given: Arguments) => void) =>
+      (...given: Arguments) => {
+        apply(...given)
+        if (this.#lost.delete(kind) && this.#lost.size === 0) {
+          this.#observer?.event('problem', 'the Kubernetes API answers again')
+        }
+        this.#observer?.changed()
+      }
+    const lost = (error: unknown) => {
+      const { message } = this.api.explain(error)
+      if (this.#lost.size === 0) this.#observer?.event('problem', message)
+      this.#lost.set(kind, message)
+      this.#observer?.changed()
+    }
+    void followObjects(
+      source,
+      { replace: known(observer.replace), set: known(observer.set), remove: known(observer.remove), lost },
+      signal,
+    )
+  }
+
+  #autoscalerObserver(): Omit<ObjectObserver<V2HorizontalPodAutoscaler>, 'lost'> {
+    const set = (hpa: V2HorizontalPodAutoscaler | undefined) => {
+      const [before, after] = [this.#autoscaler, hpa].map((it) => it?.status?.desiredReplicas)
+      const [failure, failureBefore] = [hpa, this.#autoscaler].map((it) => failedCondition(it)?.reason)
+      this.#autoscaler = hpa
+      if (after !== undefined && before !== undefined && after !== before) {
+        this.#observer?.event('scale', `the autoscaler wants ${after} replicas instead of ${before}`)
+      }
+      if (failure !== undefined && failure !== failureBefore) {
+        this.#observer?.event('problem', `the autoscaler does not scale: ${failure}`)
+      }
+    }
+    return { replace: ([hpa]) => set(hpa), set, remove: () => set(undefined) }
+  }
+
+  #deploymentObserver(): Omit<ObjectObserver<V1Deployment>, 'lost'> {
+    return {
+      replace: (deployments) => this.#setDeployments(deployments),
+      set: (deployment) => this.#deployments.set(nameOf(deployment), deployment),
+      remove: (deployment) => this.#deployments.delete(nameOf(deployment)),
+    }
+  }
+
+  #podObserver(): Omit<ObjectObserver<Parameters<Pods['set']>[0]>, 'lost'> {
+    const report = (changes: PodChange[]) => {
+      for (const { kind, text, isNewAndReady } of changes) {
+        this.#observer?.event(kind, text)
+        if (isNewAndReady) this.#observer?.newPodReady()
+      }
+    }
+    return {
+      replace: (pods) => report(this.#pods.replace(pods, Date.now())),
+      set: (pod) => report(this.#pods.set(pod, Date.now())),
+      remove: (pod) => report(this.#pods.remove(pod)),
+    }
+  }
+
+  #nodeObserver(nodes: Nodes): Omit<ObjectObserver<Parameters<Nodes['set']>[0]>, 'lost'> {
+    const report = (texts: string[]) => {
+      for (const text of texts) this.#observer?.event('node', text)
+    }
+    return {
+      replace: (items) => report(nodes.replace(items)),
+      set: (node) => report(nodes.set(node)),
+      remove: (node) => report(nodes.remove(node)),
+    }
+  }
+
+  #claimObserver(existing: KubernetesObject[]): Omit<ObjectObserver<KubernetesObject>, 'lost'> {
+    const known = new Set(existing.map(nameOf))
+    const set = (claim: KubernetesObject) => {
+      const name = nameOf(claim)
+      if (known.has(name)) return
+      known.add(name)
+      this.#observer?.event('node', `Karpenter launches a node for NodeClaim ${name}`)
+    }
+    return {
+      replace: (claims) => {
+        for (const claim of claims) set(claim)
+      },
+      set,
+      remove: (claim) => known.delete(nameOf(claim)),
+    }
+  }
+
+  #setDeployments(deployments: V1Deployment[]): void {
+    this.#deployments.clear()
+    for (const deployment of deployments) this.#deployments.set(nameOf(deployment), deployment)
+  }
+
+  #noAutoscaler(): ActionableError {
+    const { release, namespace } = this.api
+    return new ActionableError(
+      `release ${release} has no HorizontalPodAutoscaler in namespace ${namespace}`,
+      'deploy it with `make deploy`, select another with --release and --namespace, or run with --no-cluster',
+    )
   }
 
   #inactiveError({ reason, message }: FailedCondition): ActionableError {
+    const { release, namespace } = this.api
     return new ActionableError(
-      `the autoscaler of release ${this.release} does not scale (${reason}): ${message}`,
+      `the autoscaler of release ${release} does not scale (${reason}): ${message}`,
       nextSteps[reason] ??
-        `see \`kubectl describe hpa --namespace ${this.namespace} -l app.kubernetes.io/instance=${this.release}\``,
+        `see \`kubectl describe hpa --namespace ${namespace} -l app.kubernetes.io/instance=${release}\``,
     )
   }
-}
-
-/** A HorizontalPodAutoscaler from the API, which has a specification, but not always a status. */
-interface SpecifiedAutoscaler {
-  spec: V2HorizontalPodAutoscalerSpec
-  status: V2HorizontalPodAutoscalerStatus | undefined
 }
 
 /** Reason and message of the condition that makes an autoscaler inactive. */
@@ -196,9 +297,9 @@ function isPermanent({ reason }: FailedCondition): boolean {
 }
 
 /** The condition that makes an autoscaler inactive; undefined when it is active. */
-function failedCondition({ status }: SpecifiedAutoscaler): FailedCondition | undefined {
+function failedCondition(hpa: V2HorizontalPodAutoscaler | undefined): FailedCondition | undefined {
   for (const type of ['AbleToScale', 'ScalingActive']) {
-    const condition = status?.conditions?.find((candidate) => candidate.type === type)
+    const condition = hpa?.status?.conditions?.find((candidate) => candidate.type === type)
     if (condition?.status === 'True') continue
     return {
       reason: condition?.reason ?? 'NotYetEvaluated',
@@ -208,22 +309,39 @@ function failedCondition({ status }: SpecifiedAutoscaler): FailedCondition | und
   return undefined
 }
 
-function describe({ spec }: SpecifiedAutoscaler): Autoscaler {
-  const cpu = spec.metrics?.find(({ resource }) => resource?.name === 'cpu')
+function describe({ spec }: V2HorizontalPodAutoscaler): Autoscaler {
+  // The API has none without a specification; only the client's type allows it.
+  const { scaleTargetRef, minReplicas = 1, maxReplicas, metrics = [] } = spec as V2HorizontalPodAutoscalerSpec
   return {
-    deployment: spec.scaleTargetRef.name,
-    minReplicas: spec.minReplicas ?? 1,
-    maxReplicas: spec.maxReplicas,
-    targetPercent: cpu?.resource?.target.averageUtilization ?? null,
+    deployment: scaleTargetRef.name,
+    minReplicas,
+    maxReplicas,
+    targets: metrics.flatMap(describeTarget),
   }
 }
 
-function currentCpu({ status }: SpecifiedAutoscaler): number | null {
+/** The target of a resource in percent of its request, or of another metric as a quantity per pod or in all. */
+function describeTarget({ resource, pods, object, external }: V2MetricSpec): Autoscaler['targets'] {
+  if (resource?.target.averageUtilization !== undefined) {
+    return [{ metric: resource.name, target: resource.target.averageUtilization, unit: '%' }]
+  }
+  const other = pods ?? object ?? external
+  const quantity = other?.target.averageValue ?? other?.target.value
+  return other === undefined || quantity === undefined
+    ? []
+    : [{ metric: other.metric.name, target: parseQuantity(quantity), unit: '' }]
+}
+
+/** Reads a Kubernetes quantity in the forms that metrics have: `20`, `1500m`, `2k`. */
+function parseQuantity(text: string): number {
+  return Number(text.replace('m', 'e-3').replace('k', 'e3'))
+}
+
+function currentCpu({ status }: V2HorizontalPodAutoscaler): number | null {
   const cpu = status?.currentMetrics?.find(({ resource }) => resource?.name === 'cpu')
   return cpu?.resource?.current.averageUtilization ?? null
 }
 
-/** Waits for the next sample, or until `signal` is aborted. */
-async function pause(signal: AbortSignal): Promise<void> {
-  await sleep(pollMs, undefined, { signal }).catch(() => undefined)
+function nameOf({ metadata }: KubernetesObject): string {
+  return String(metadata?.name)
 }

@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { createInterface } from 'node:readline'
 import { ActionableError } from 'shared/errors'
 
@@ -7,9 +9,11 @@ export type Point =
   | { kind: 'request'; time: number; failure: string | null }
   | { kind: 'latency'; time: number; ms: number }
   | { kind: 'dropped'; time: number }
+  | { kind: 'failed check'; time: number; name: string }
 
 // k6 writes a dozen lines per request, so lines of other metrics are dropped before parsing.
-const relevant = /^\{"metric":"(?:http_req_failed|iteration_duration|dropped_iterations)","type":"Point"/
+const relevant =
+  /^\{"metric":"(?:http_req_failed|iteration_duration|dropped_iterations|checks)","type":"Point"/
 
 interface PointLine {
   metric: string
@@ -20,7 +24,7 @@ interface PointLine {
 export function parsePoint(line: string): Point | undefined {
   if (!relevant.test(line)) return undefined
   const { metric, data } = JSON.parse(line) as PointLine
-  const { scenario, status, error } = data.tags
+  const { scenario, status, error, check } = data.tags
   // The probe in setup() runs outside the scenario and is not part of the load.
   if (scenario === undefined) return undefined
   const time = Date.parse(data.time)
@@ -31,6 +35,8 @@ export function parsePoint(line: string): Point | undefined {
     }
     case 'iteration_duration':
       return { kind: 'latency', time, ms: data.value }
+    case 'checks':
+      return data.value === 0 ? { kind: 'failed check', time, name: String(check) } : undefined
     default:
       return { kind: 'dropped', time }
   }
@@ -46,14 +52,24 @@ export interface K6Run {
   onPoint: (point: Point) => void
 }
 
+/** How often the CPU time of k6 is read, in milliseconds. */
+const cpuIntervalMs = 1_000
+
 /**
  * Runs a scenario to its end and reports its points as they are measured. The caller judges them: k6's thresholds are
  * off.
  *
+ * @returns the CPU time of k6 under load as a share of the time of all cores; null if the system does not report it.
  * @throws ActionableError when k6 cannot be started or fails.
  */
-export async function runK6({ program, script, environment, signal, onPoint }: K6Run): Promise<void> {
-  if (signal.aborted) return
+export async function runK6({
+  program,
+  script,
+  environment,
+  signal,
+  onPoint,
+}: K6Run): Promise<number | null> {
+  if (signal.aborted) return null
   const k6 = spawn(
     program,
     [
@@ -74,9 +90,14 @@ export async function runK6({ program, script, environment, signal, onPoint }: K
   createInterface({ input: k6.stderr }).on('line', (line) => {
     lastError = errorMessage(line) ?? lastError
   })
+  const usage = new CpuUsage(k6.pid)
+  const measuring = setInterval(() => usage.measure(), cpuIntervalMs)
   createInterface({ input: k6.stdout }).on('line', (line) => {
     const point = parsePoint(line)
-    if (point !== undefined) onPoint(point)
+    if (point === undefined) return
+    // Compiling the scenario and starting the VUs is not part of the load.
+    usage.start()
+    onPoint(point)
   })
 
   try {
@@ -100,13 +121,53 @@ export async function runK6({ program, script, environment, signal, onPoint }: K
     }
     throw error
   } finally {
+    clearInterval(measuring)
     signal.removeEventListener('abort', stop)
     process.off('exit', killOnExit)
   }
+  return usage.share
 }
 
 /** The message of a line that k6 logged as an error. */
 function errorMessage(line: string): string | undefined {
   const quoted = /level=error msg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1]
   return quoted === undefined ? undefined : (JSON.parse(quoted) as string).split('\n')[0]
+}
+
+/** The unit of times in /proc, which is the same on all architectures of Linux. In milliseconds. */
+const tickMs = 10
+
+/** Measures the CPU time of a process, as long as it runs. */
+export class CpuUsage {
+  readonly #file: string
+  #first: { time: number; cpuMs: number } | undefined
+  /** Share of the time of all cores from the start to the last measurement; null without two measurements. */
+  share: number | null = null
+
+  constructor(pid: number | undefined) {
+    this.#file = `/proc/${pid}/stat`
+  }
+
+  /** Takes the first measurement. Further calls have no effect. */
+  start(): void {
+    this.#first ??= this.#read()
+  }
+
+  measure(): void {
+    const now = this.#read()
+    if (this.#first === undefined || now === undefined || now.time <= this.#first.time) return
+    this.share = (now.cpuMs - this.#first.cpuMs) / ((now.time - this.#first.time) * availableParallelism())
+  }
+
+  #read(): { time: number; cpuMs: number } | undefined {
+    try {
+      const text = readFileSync(this.#file, 'utf8')
+      // The program's name, in parentheses, may contain spaces. utime and stime are the 14th and 15th field.
+      const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+      return { time: performance.now(), cpuMs: (Number(fields[11]) + Number(fields[12])) * tickMs }
+    } catch {
+      // The process has ended, or the system has no /proc.
+      return undefined
+    }
+  }
 }

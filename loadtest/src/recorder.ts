@@ -1,20 +1,27 @@
 import { join } from 'node:path'
+import type { EnvironmentName } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
-import type { Autoscaler, Cluster } from './cluster.ts'
+import type { Cluster } from './cluster.ts'
 import { runK6 } from './k6.ts'
-import type { Load } from './load.ts'
-import { formatAutoscaler, formatHeading, formatRow, type Report } from './report.ts'
-import { evaluate, type ScenarioName, SLO, type Verdict } from './slo.ts'
-import { type ReplicaSample, Timeline } from './timeline.ts'
+import type { Load } from './profiles.ts'
+import { formatAutoscaler, formatHeading, formatRow } from './report.ts'
+import type { Autoscaler, RunEvent, RunReport, Scaling } from './run-report.ts'
+import { ScalingFigures } from './scaling.ts'
+import { evaluate, type ProfileName, SLO, type Slo, verdict } from './slo.ts'
+import { deleteTasks } from './task-data.ts'
+import { type ClusterSample, recoverySeconds, type SloWindows, Timeline } from './timeline.ts'
 
 export interface Recording {
-  scenario: ScenarioName
+  profile: ProfileName
+  environment: EnvironmentName
   load: Load
   baseUrl: string
   /** Path of k6. */
   k6: string
   /** The environment variables of k6, from which the scenario reads its load and the service's URL. */
   variables: NodeJS.ProcessEnv
+  /** The title of the run's tasks, which are deleted afterwards. */
+  taskTitle: string
   /** Null when no cluster is watched. */
   cluster: Cluster | null
   /** Whether to continue after the load until the replicas are back at their minimum. */
@@ -27,8 +34,14 @@ export interface Recording {
   print: (line: string) => void
 }
 
-/** k6 writes points in batches. After this time, in milliseconds, all points of a moment have arrived. */
-const lagMs = 1_000
+/** How often the state of the cluster is added to the timeline and rows are printed, in milliseconds. */
+const tickMs = 500
+
+/** A load that rises until the service breaks ends after this many windows of 5 s over the bounds. */
+const windowsUntilBroken = 3
+
+/** Limit of the report's events. A rollout of ten pods makes about thirty. */
+const maxEvents = 1_000
 
 /**
  * Sends the load, records what happens, and prints the timeline as it grows.
@@ -36,97 +49,199 @@ const lagMs = 1_000
  * @returns the report, marked as interrupted when `signal` was aborted.
  * @throws ActionableError when the run cannot start, or k6 fails.
  */
-export async function record(recording: Recording): Promise<Report> {
-  const { scenario, load, baseUrl, cluster, signal, print } = recording
-  const autoscaler = cluster === null ? null : await cluster.autoscaler()
-  if (cluster !== null && autoscaler !== null && scenario === 'scaling') {
-    await waitUntilScalable(cluster, autoscaler, recording)
-  }
-  print(`${scenario}: about ${load.requests} requests in ${load.seconds} s to ${baseUrl}`)
-  if (autoscaler !== null) print(formatAutoscaler(autoscaler))
-  print(formatHeading())
-
-  const startedAt = new Date().toISOString()
-  const timeline = new Timeline()
-  let printedUntil = 0
-  const printRows = (until: number) => {
-    for (const row of timeline.rows(printedUntil, until)) print(formatRow(row, autoscaler))
-    printedUntil = until
-  }
-  const printer = setInterval(() => printRows(Date.now() - lagMs), 500)
-  const verdicts: Verdict[] = []
+export async function record(recording: Recording): Promise<RunReport> {
+  const { profile, load, baseUrl, cluster, print } = recording
+  const following = new AbortController()
   try {
-    await sendLoad(recording, timeline)
-    if (recording.untilScaledDown && cluster !== null && autoscaler !== null && !signal.aborted) {
-      const { minReplicas } = autoscaler
-      const last = await waitForReplicas(cluster, minReplicas, recording, (sample) =>
-        timeline.addSample(sample),
-      )
-      verdicts.push({
-        name: `replicas within ${recording.settleSeconds} s after the load`,
-        value: last.ready,
-        comparison: '<=',
-        bound: minReplicas,
-        met: isAt(last, minReplicas),
-      })
+    await cluster?.start(following.signal)
+    const autoscaler = cluster?.autoscaler ?? null
+    const slo: Slo = SLO[profile]
+    // A load that rises shows how the service scales only from the minimum of replicas.
+    if (cluster !== null && autoscaler !== null && load.scenario.executor === 'ramping-arrival-rate') {
+      await waitUntilScalable(cluster, autoscaler, recording)
     }
+    print(`${profile}: about ${load.requests} requests in ${load.seconds} s to ${baseUrl}`)
+    print(load.description)
+    if (autoscaler !== null) print(formatAutoscaler(autoscaler))
+    print(formatHeading())
+    return await new Run(recording, autoscaler, slo).report()
   } finally {
-    clearInterval(printer)
-    printRows(Date.now())
-  }
-
-  const summary = timeline.summary()
-  return {
-    scenario,
-    baseUrl,
-    startedAt,
-    autoscaler,
-    interrupted: signal.aborted,
-    summary,
-    verdicts: signal.aborted
-      ? []
-      : [
-          ...evaluate(SLO[scenario], { ...summary, readyReplicas: summary.replicas?.max ?? null }),
-          ...verdicts,
-        ],
-    timeline: timeline.rows(0, Date.now()),
+    following.abort()
   }
 }
 
-/** Runs k6 and samples the replicas meanwhile. */
-async function sendLoad(
-  { scenario, k6, variables, cluster, signal }: Recording,
-  timeline: Timeline,
-): Promise<void> {
-  const loadOver = new AbortController()
-  const watching = cluster?.watch(loadOver.signal, (sample) => {
-    timeline.addSample(sample)
-    return false
-  })
-  const load = runK6({
-    program: k6,
-    script: join(import.meta.dirname, 'scenarios', `${scenario}.ts`),
-    environment: variables,
-    signal,
-    onPoint: (point) => timeline.addPoint(point),
-  }).finally(() => {
-    timeline.endLoad(Date.now())
-    loadOver.abort()
-  })
-  await Promise.all([load, watching])
+/** A run from its first request to its report. */
+class Run {
+  readonly #recording: Recording
+  readonly #autoscaler: Autoscaler | null
+  readonly #slo: Slo
+  readonly #begun = Date.now()
+  readonly #timeline: Timeline
+  readonly #figures = new ScalingFigures()
+  readonly #events: { time: number; kind: RunEvent['kind']; text: string }[] = []
+
+  constructor(recording: Recording, autoscaler: Autoscaler | null, slo: Slo) {
+    this.#recording = recording
+    this.#autoscaler = autoscaler
+    this.#slo = slo
+    this.#timeline = new Timeline(slo.p95Ms, recording.load.seconds)
+  }
+
+  async report(): Promise<RunReport> {
+    const { load, cluster, signal, profile, environment, baseUrl } = this.#recording
+    cluster?.observe({
+      changed: () => this.#sample(),
+      event: (kind, text) => this.#addEvent(kind, text),
+      newPodReady: () => this.#figures.newPodReady(Date.now()),
+    })
+    const printer = setInterval(() => this.#tick(), tickMs)
+    let cpuShare: number | null
+    let loadEnd: number
+    let settled: ClusterSample | null = null
+    try {
+      cpuShare = await this.#sendLoad()
+      loadEnd = Date.now()
+      this.#timeline.endLoad(loadEnd)
+      this.#addEvent('load', 'the load ends')
+      await this.#deleteTasks()
+      if (
+        this.#recording.untilScaledDown &&
+        cluster !== null &&
+        this.#autoscaler !== null &&
+        !signal.aborted
+      ) {
+        settled = await waitForReplicas(cluster, this.#autoscaler.minReplicas, this.#recording)
+      }
+    } finally {
+      clearInterval(printer)
+      this.#tick()
+    }
+
+    const end = Date.now()
+    const start = this.#timeline.startedAt ?? this.#begun
+    const seconds = Math.round((end - start) / 100) / 10
+    const times = { start, peakEnd: start + load.peakEnds * 1_000, loadEnd, end }
+    const { windows } = this.#timeline
+    const scaling = this.#autoscaler === null ? null : this.#figures.report(this.#autoscaler, times, windows)
+    return {
+      version: 1,
+      profile,
+      description: load.description,
+      environment,
+      baseUrl,
+      startedAt: new Date(start).toISOString(),
+      loadSeconds: load.seconds,
+      seconds,
+      interrupted: signal.aborted,
+      verdicts: signal.aborted ? [] : this.#verdicts(windows, scaling, settled),
+      summary: this.#timeline.summary(),
+      generator: { cpuShare: cpuShare === null ? null : Math.round(cpuShare * 1_000) / 1_000 },
+      scaling,
+      series: this.#timeline.series(seconds),
+      events: this.#eventsFrom(start, loadEnd),
+    }
+  }
+
+  /** Runs k6, and stops it when a load that rises until the service breaks has broken it. */
+  async #sendLoad(): Promise<number | null> {
+    const { k6, variables, signal, load } = this.#recording
+    const broken = new AbortController()
+    return runK6({
+      program: k6,
+      script: join(import.meta.dirname, 'scenarios', 'profile.ts'),
+      environment: variables,
+      signal: AbortSignal.any([signal, broken.signal]),
+      onPoint: (point) => {
+        this.#timeline.addPoint(point)
+        this.#figures.begin(this.#timeline.startedAt as number)
+        const { violatedInARow } = this.#timeline.windows
+        if (load.requiredRate === undefined || violatedInARow < windowsUntilBroken || broken.signal.aborted)
+          return
+        this.#addEvent('load', `the load stops, because the SLO was missed for ${5 * windowsUntilBroken} s`)
+        broken.abort()
+      },
+    })
+  }
+
+  /** Deletes what the load has created. A failure is reported, but does not make the run fail. */
+  async #deleteTasks(): Promise<void> {
+    const { load, baseUrl, taskTitle, print } = this.#recording
+    if (load.traffic !== 'mix') return
+    try {
+      const deleted = await deleteTasks(baseUrl, taskTitle)
+      print(`deleted the ${deleted} tasks that the run left`)
+    } catch (error) {
+      const text = `tasks with the title "${taskTitle} ..." remain: ${(error as Error).message}`
+      print(text)
+      this.#addEvent('problem', text)
+    }
+  }
+
+  #tick(): void {
+    this.#sample()
+    for (const row of this.#timeline.takeRows(Date.now())) {
+      this.#recording.print(formatRow(row, this.#autoscaler))
+    }
+  }
+
+  #sample(): void {
+    const { cluster } = this.#recording
+    if (cluster === null) return
+    const now = Date.now()
+    this.#timeline.addSample(now, cluster.sample())
+    this.#figures.change(now, cluster.inventory())
+  }
+
+  #addEvent(kind: RunEvent['kind'], text: string): void {
+    if (this.#events.length < maxEvents) this.#events.push({ time: Date.now(), kind, text })
+  }
+
+  #eventsFrom(start: number, loadEnd: number): RunEvent[] {
+    const planned = this.#recording.load.moments
+      .map(({ second, text }) => ({ second, kind: 'load' as const, text }))
+      .filter(({ second }) => start + second * 1_000 < loadEnd)
+    const seen = this.#events.map(({ time, kind, text }) => ({
+      second: Math.round((time - start) / 100) / 10,
+      kind,
+      text,
+    }))
+    return [...planned, ...seen].filter(({ second }) => second >= 0).sort((a, b) => a.second - b.second)
+  }
+
+  #verdicts(
+    windows: SloWindows,
+    scaling: Scaling | null,
+    settled: ClusterSample | null,
+  ): RunReport['verdicts'] {
+    const { load, settleSeconds } = this.#recording
+    const summary = this.#timeline.summary()
+    const measured = {
+      ...summary,
+      failedChecks: Object.values(summary.checksFailed).reduce((sum, count) => sum + count, 0),
+      readyReplicas: scaling?.replicas.max ?? null,
+      recoverySeconds: recoverySeconds(windows),
+      carriedRate: windows.carriedRate,
+    }
+    const verdicts = evaluate(this.#slo, measured, load.requiredRate)
+    if (settled !== null && this.#autoscaler !== null) {
+      const { minReplicas } = this.#autoscaler
+      const name = `replicas within ${settleSeconds} s after the load`
+      const judged = verdict(name, settled.ready, '<=', minReplicas)
+      verdicts.push({ ...judged, met: isAt(settled, minReplicas) })
+    }
+    return verdicts
+  }
 }
 
-/** Waits for an active autoscaler and the minimum of replicas: from another state, a run does not show scaling. */
+/** Waits for an active autoscaler and the minimum of replicas. */
 async function waitUntilScalable(cluster: Cluster, { minReplicas }: Autoscaler, recording: Recording) {
   const { settleSeconds, signal, print } = recording
   await cluster.waitUntilActive(signal)
-  let reported = false
-  const last = await waitForReplicas(cluster, minReplicas, recording, (sample) => {
-    if (!reported && !isAt(sample, minReplicas)) {
-      reported = true
-      print(`waiting up to ${settleSeconds} s for ${minReplicas} replicas: ${formatSample(sample)}`)
-    }
-  })
+  const now = cluster.sample()
+  if (!isAt(now, minReplicas)) {
+    print(`waiting up to ${settleSeconds} s for ${minReplicas} replicas: ${formatSample(now)}`)
+  }
+  const last = await waitForReplicas(cluster, minReplicas, recording)
   if (!isAt(last, minReplicas) && !signal.aborted) {
     throw new ActionableError(
       `the release does not have ${minReplicas} replicas after ${settleSeconds} s: ${formatSample(last)}`,
@@ -135,23 +250,19 @@ async function waitUntilScalable(cluster: Cluster, { minReplicas }: Autoscaler, 
   }
 }
 
-/** Waits for `count` replicas or `settleSeconds`, and returns the last sample. */
+/** Waits for `count` replicas or `settleSeconds`, and returns the last state. */
 async function waitForReplicas(
   cluster: Cluster,
   count: number,
   { settleSeconds, signal }: Recording,
-  onSample: (sample: ReplicaSample) => void,
-): Promise<ReplicaSample> {
-  return cluster.watch(AbortSignal.any([signal, AbortSignal.timeout(settleSeconds * 1_000)]), (sample) => {
-    onSample(sample)
-    return isAt(sample, count)
-  })
+): Promise<ClusterSample> {
+  return cluster.waitUntil(signal, settleSeconds * 1_000, (sample) => isAt(sample, count))
 }
 
-function isAt({ desired, ready }: ReplicaSample, count: number): boolean {
-  return desired === count && ready === count
+function isAt({ wanted, ready }: ClusterSample, count: number): boolean {
+  return wanted === count && ready === count
 }
 
-function formatSample({ desired, ready, problem }: ReplicaSample): string {
-  return problem ?? `${ready} ready, ${desired} desired`
+function formatSample({ wanted, ready, problem }: ClusterSample): string {
+  return problem ?? `${ready} ready, ${wanted} desired`
 }

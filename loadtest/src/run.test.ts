@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { Report } from './report.ts'
+import Value from 'typebox/value'
+import { type RunReport, RunReportSchema } from './run-report.ts'
 import { kubeconfig, startCluster, startService } from './test-servers.ts'
 
 interface Outcome {
@@ -36,8 +37,9 @@ async function loadtest(
   return outcome
 }
 
-function readReport(file: string): Report {
-  return JSON.parse(readFileSync(file, 'utf8')) as Report
+/** Reads a report, which must follow the schema. */
+function readReport(file: string): RunReport {
+  return Value.Parse(RunReportSchema, JSON.parse(readFileSync(file, 'utf8')))
 }
 
 /** A service, its cluster, and the environment variables for both. */
@@ -66,14 +68,17 @@ t.test('steady counts every request, on new and on reused connections', async (t
   const { code, stdout, stderr } = await loadtest(['steady', '--no-cluster', '--summary', file], environment)
   t.equal(stderr, '')
   t.equal(code, 0)
-  const { summary, timeline, verdicts } = readReport(file)
+  const { summary, series, verdicts, scaling, generator } = readReport(file)
   t.equal(summary.requests, service.requests)
   t.ok(Math.abs(summary.requests - 120) <= 2, 'the planned number')
-  t.match(summary, { failed: 0, errorRate: 0, droppedIterations: 0, replicas: null })
-  t.match(timeline, [{ second: 5, failed: 0 }])
+  t.match(summary, { failed: 0, errorRate: 0, droppedIterations: 0, checksFailed: {} })
+  t.equal(scaling, null)
+  t.ok(generator.cpuShare !== null && generator.cpuShare < 1)
+  t.same(series.second.slice(0, 2), [5, 10])
+  t.equal(series.rate.length, series.second.length)
   t.same(
     verdicts.map(({ met }) => met),
-    [true, true, true],
+    [true, true, true, true],
   )
   t.same([...service.paths], ['/'])
   t.ok(service.connections < service.requests, 'some connections are reused')
@@ -94,14 +99,102 @@ t.test('scaling up and down is recorded', async (t) => {
   )
   t.equal(stderr, '')
   t.equal(code, 0, stdout)
-  const { summary, verdicts, autoscaler } = readReport(file)
-  t.match(autoscaler, { deployment: 'app', minReplicas: 2, maxReplicas: 10 })
+  const { summary, verdicts, scaling, series, events } = readReport(file)
   t.equal(summary.requests, service.requests)
   t.equal(service.connections, service.requests, 'each request uses a new connection')
   t.same([...service.paths], ['/api/v1/work?ms=8'])
-  t.match(summary.replicas, { from: 2, max: 5, readySeconds: { 5: Number }, backSecond: Number })
+  t.match(scaling, {
+    autoscaler: { deployment: 'app', minReplicas: 2, maxReplicas: 10 },
+    replicas: { from: 2, max: 5, end: 2 },
+    firstDecisionSecond: Number,
+    firstNewPodReadySecond: Number,
+    overshootReplicas: 0,
+    backSecond: Number,
+    podSeconds: Number,
+    price: { perHourAtPeak: 0.0216 },
+  })
+  t.equal(Math.max(...series.replicasWanted.map(Number)), 5)
+  t.ok(events.some(({ kind, text }) => kind === 'scale' && text.startsWith('the autoscaler wants')))
+  t.ok(events.some(({ kind, text }) => kind === 'load' && text === 'the load reaches 40 requests/s'))
+  t.ok(events.some(({ kind }) => kind === 'pod'))
   t.match(verdicts.at(-1), { name: 'replicas within 600 s after the load', value: 2, met: true })
-  t.match(stdout, /back at 2 replicas after \d+ s/)
+  t.match(stdout, /back at 2 replicas after [\d.]+ s/)
+})
+
+t.test('the mix uses every operation of the task API, and deletes its tasks', async (t) => {
+  const service = await startService()
+  t.teardown(service.close)
+  const file = join(t.testdir(), 'run.json')
+  const other = { id: 'other', title: 'Water the plants', status: 'open', version: 1 }
+  service.tasks.set(other.id, other)
+  const environment = { BASE_URL: service.url, RATE: '50', DURATION: '4s' }
+  const { code, stdout, stderr } = await loadtest(['smoke', '--no-cluster', '--summary', file], environment)
+  t.equal(stderr, '')
+  t.equal(code, 0, stdout)
+  t.same(readReport(file).summary, { ...readReport(file).summary, failed: 0, checksFailed: {} })
+  t.same([...service.taskRequests].sort(), [
+    'DELETE /api/v1/tasks/:id',
+    'GET /api/v1/tasks',
+    'GET /api/v1/tasks/:id',
+    'GET /api/v1/tasks/summary',
+    'PATCH /api/v1/tasks/:id',
+    'POST /api/v1/tasks',
+  ])
+  t.same([...service.paths].sort(), ['/api/v1/delay/50', '/api/v1/work?ms=8'])
+  t.match(stdout, /deleted the \d+ tasks that the run left/)
+  t.same([...service.tasks.values()], [other], 'the tasks of others remain')
+})
+
+t.test('without load routes, the mix has the task API only; a wrong response misses the SLO', async (t) => {
+  const service = await startService()
+  t.teardown(service.close)
+  service.hasLoadRoutes = false
+  let created = 0
+  service.taskStatus = ({ method }) => {
+    if (method === 'GET') return undefined
+    // The check before the load creates one task; deletions of the clean-up fail.
+    return method === 'POST' && ++created > 1 ? 202 : method === 'DELETE' && created > 1 ? 500 : undefined
+  }
+  const file = join(t.testdir(), 'run.json')
+  const environment = { BASE_URL: service.url, RATE: '20', DURATION: '2s' }
+  const { code, stdout } = await loadtest(['smoke', '--no-cluster', '--summary', file], environment)
+  t.equal(code, 1)
+  t.match(stdout, 'the routes for load tests are off, so the mix has the task API only')
+  t.equal(service.requests, 0)
+  const { summary, events } = readReport(file)
+  t.ok((summary.checksFailed['create: status 201'] ?? 0) > 0)
+  t.match(stdout, /SLO MISSED failed checks: \d+ \(bound <= 0\)/)
+  t.match(stdout, /tasks with the title "loadtest [0-9a-f]+ \.\.\." remain: DELETE .* answers 500/)
+  t.ok(events.some(({ kind, text }) => kind === 'problem' && text.includes('remain')))
+})
+
+t.test('a breakpoint run ends soon after the service has broken', async (t) => {
+  const begun = Date.now()
+  const service = await startService(() => (Date.now() - begun > 12_000 ? 503 : 200))
+  t.teardown(service.close)
+  const file = join(t.testdir(), 'run.json')
+  const environment = { BASE_URL: service.url, PEAK_RATE: '20', RAMP: '120s' }
+  const { code, stdout } = await loadtest(['breakpoint', '--no-cluster', '--summary', file], environment)
+  const report = readReport(file)
+  t.ok(report.seconds < 100, `${report.seconds} s`)
+  t.equal(report.interrupted, false)
+  t.match(report.verdicts, [
+    { name: 'rate before the SLO was missed', bound: 20, unit: 'req/s' },
+    { met: true },
+  ])
+  t.ok(report.events.some(({ text }) => text === 'the load stops, because the SLO was missed for 15 s'))
+  t.match(stdout, 'rate before the SLO was missed')
+  t.ok(code === 0 || code === 1)
+})
+
+t.test('a spike is judged by its recovery', async (t) => {
+  const service = await startService((request) => (request === 30 ? 503 : 200))
+  t.teardown(service.close)
+  const file = join(t.testdir(), 'run.json')
+  const environment = { BASE_URL: service.url, PEAK_RATE: '20', RAMP: '4s', HOLD: '4s' }
+  await loadtest(['spike', '--no-cluster', '--summary', file], environment)
+  const { verdicts } = readReport(file)
+  t.match(verdicts[0], { name: 'p95 within 300 ms again', unit: 's', bound: 60 })
 })
 
 t.test('a run that does not scale misses its SLO', async (t) => {
@@ -155,6 +248,23 @@ t.test('an interrupted run stops the load and reports what it measured, without 
   t.equal(service.requests, requests, 'the load has stopped')
 })
 
+t.test('a run that is interrupted before the first request has an empty report', async (t) => {
+  const { environment, file } = await startBoth(t)
+  let interrupted = false
+  const { code } = await loadtest(['steady', '--summary', file], environment, (output, kill) => {
+    if (interrupted || !output.includes('req/s')) return
+    interrupted = true
+    kill('SIGINT')
+  })
+  t.equal(code, 130)
+  const { interrupted: marked, summary, generator, scaling, series } = readReport(file)
+  t.equal(marked, true)
+  t.match(summary, { requests: 0, p95Ms: null })
+  t.equal(generator.cpuShare, null)
+  t.equal(scaling, null)
+  t.same(series.second, [])
+})
+
 t.test('a second signal exits immediately', async (t) => {
   const { service, environment, file } = await startBoth(t)
   let interrupted = false
@@ -183,6 +293,7 @@ t.test(
     t.equal(code, 1)
     t.match(stdout, /^ +\d+s +\d+\.\d .* - +- +- +the Kubernetes API at .* answers 500/m)
     t.match(stdout, 'SLO MISSED replicas within 1 s after the load: nothing measured (bound <= 2)')
+    t.ok(readReport(file).events.some(({ kind }) => kind === 'problem'))
   },
 )
 
@@ -209,11 +320,20 @@ t.test('a run that cannot start reports one line and a next step', async (t) => 
       {},
       'the directory for the report cannot be created',
     ),
-    fails(['soak'], {}, "command-argument value 'soak' is invalid"),
+    fails(['peak'], {}, "command-argument value 'peak' is invalid"),
+    fails(['steady'], { ENV: 'prod' }, 'this would change production'),
+    fails(
+      ['steady'],
+      { BASE_URL: 'http://shop.example' },
+      'BASE_URL has the host shop.example, but ENV=local',
+    ),
+    fails(['steady'], { ENV: 'dev' }, 'the release in ENV=dev has no Ingress with a host'),
     fails(['steady', '--settle-timeout', '0'], {}, "option '--settle-timeout <seconds>' argument '0'"),
     fails(['scaling'], {}, 'the autoscaler of release fastify-app does not scale (ScalingDisabled)'),
   ])
   t.equal(service.requests, 0, 'no load was sent')
-  t.match(await loadtest(['scaling'], { BASE_URL: 'http://127.0.0.1:1' }), { code: 2 })
+  service.hasLoadRoutes = false
+  await fails(['scaling'], {}, `${service.url} has no routes for load tests`)
+  t.match(await loadtest(['scaling', '--no-cluster'], { BASE_URL: 'http://127.0.0.1:1' }), { code: 2 })
   t.match(await loadtest(['--help'], {}), { code: 0, stderr: '', stdout: 'Usage: loadtest' })
 })

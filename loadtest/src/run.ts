@@ -1,18 +1,21 @@
 #!/usr/bin/env node
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { Argument, Command, InvalidArgumentError } from 'commander'
 import { loadKubeConfig } from 'shared/cluster-access'
-import { readEnvironment } from 'shared/environment'
+import { confirmProduction, type EnvironmentName, readEnvironment } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { builtProgram } from 'shared/tools'
 import { Cluster } from './cluster.ts'
-import { LOADS, type Load } from './load.ts'
+import { type Load, PROFILES, SIZES } from './profiles.ts'
 import { record } from './recorder.ts'
-import { formatMarkdown, formatSummary, type Report } from './report.ts'
-import { type ScenarioName, SLO } from './slo.ts'
-import { checkLoadRoutes, checkReady, readBaseUrl } from './target.ts'
+import { formatMarkdown, formatSummary } from './report.ts'
+import type { RunReport } from './run-report.ts'
+import type { ProfileName } from './slo.ts'
+import { checkReady, hasLoadRoutes, noLoadRoutes, resolveBaseUrl } from './target.ts'
+import { checkTaskStore, deleteTasks } from './task-data.ts'
 
 interface Options {
   cluster: boolean
@@ -28,7 +31,7 @@ const couldNotRun = 2
 
 const program = new Command('loadtest')
   .description('Sends load to the service, records how it scales, and checks its SLO.')
-  .addArgument(new Argument('<scenario>', 'the load to send').choices(Object.keys(SLO)))
+  .addArgument(new Argument('<profile>', 'the load to send').choices(Object.keys(PROFILES)))
   .option('--no-cluster', 'only send load, for a target outside Kubernetes')
   .option('--namespace <name>', 'namespace of the release', 'fastify-app')
   .option('--release <name>', 'Helm release to watch', 'fastify-app')
@@ -48,9 +51,10 @@ const program = new Command('loadtest')
     `
 Environment:
   ENV, KUBE_CONTEXT            the cluster, as for \`make deploy\`: the box by default
-  BASE_URL                     URL of the service; required unless it runs in the box
-  PEAK_RATE, RAMP, HOLD        scaling: requests/s, length of ramp and peak (40, 60s, 90s)
-  RATE, DURATION               steady: requests/s and length (60, 90s)
+  CONFIRM=prod                 required to send load to ENV=prod
+  BASE_URL                     URL of the service, by default that of the box or of the environment's Ingress
+  PEAK_RATE, RAMP, HOLD        average, stress, spike, breakpoint, scaling: requests/s, length of rise and peak
+  RATE, DURATION               smoke, soak, steady: requests/s and length
 
 Exit code: 0 SLO met, ${sloMissed} SLO missed, ${couldNotRun} could not run, 128 + n stopped by signal n.`,
   )
@@ -68,45 +72,66 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 
 try {
   program.parse()
-  await run(program.processedArgs[0] as ScenarioName, program.opts<Options>())
+  await run(program.processedArgs[0] as ProfileName, program.opts<Options>())
 } catch (error) {
   reportFailure(error)
   // Exit explicitly, because pending work may keep the process alive.
   process.exit(couldNotRun)
 }
 
-async function run(scenario: ScenarioName, options: Options): Promise<void> {
+async function run(profile: ProfileName, options: Options): Promise<void> {
   if (options.untilScaledDown && !options.cluster) {
     throw new ActionableError('--until-scaled-down needs a cluster to watch', 'remove --no-cluster')
   }
   const environment = readEnvironment(process.env)
-  const load = planLoad(scenario)
-  const baseUrl = readBaseUrl(environment, process.env)
-  const reportFile = prepareReportFile(scenario, options.summary)
+  confirmProduction(environment, { reviewed: false })
+  const load = planLoad(profile, environment.name)
+  const cluster = options.cluster
+    ? new Cluster(loadKubeConfig(environment.access), options.namespace, options.release)
+    : null
+  const baseUrl = await resolveBaseUrl(
+    environment,
+    process.env,
+    cluster === null ? null : () => cluster.api.ingresses(),
+  )
+  const reportFile = prepareReportFile(profile, options.summary)
   await checkReady(baseUrl)
-  if (scenario === 'scaling') await checkLoadRoutes(baseUrl)
+  const loadRoutes = load.traffic !== 'root' && (await hasLoadRoutes(baseUrl))
+  if (load.traffic === 'work' && !loadRoutes) throw noLoadRoutes(baseUrl)
+  const taskTitle = `loadtest ${randomBytes(4).toString('hex')}`
+  if (load.traffic === 'mix') {
+    await checkTaskStore(baseUrl, taskTitle).finally(() => deleteTasks(baseUrl, taskTitle).catch(() => {}))
+    if (!loadRoutes) console.log('the routes for load tests are off, so the mix has the task API only')
+  }
   const report = await record({
-    scenario,
+    profile,
+    environment: environment.name,
     load,
     baseUrl,
     k6: builtProgram(environment.box, 'k6'),
-    variables: { ...process.env, BASE_URL: baseUrl },
-    cluster: options.cluster
-      ? new Cluster(loadKubeConfig(environment.access), options.namespace, options.release)
-      : null,
+    variables: {
+      ...process.env,
+      PROFILE: profile,
+      ENV: environment.name,
+      BASE_URL: baseUrl,
+      RUN: taskTitle,
+      LOAD_ROUTES: String(loadRoutes),
+    },
+    taskTitle,
+    cluster,
     untilScaledDown: options.untilScaledDown,
     settleSeconds: options.settleTimeout,
     signal: stop.signal,
     print: (line) => console.log(line),
   })
   console.log(['', ...formatSummary(report)].join('\n'))
-  writeReport(report, reportFile)
+  await writeReport(report, reportFile)
   if (report.verdicts.some(({ met }) => !met)) process.exitCode = sloMissed
 }
 
-function planLoad(scenario: ScenarioName): Load {
+function planLoad(profile: ProfileName, environment: EnvironmentName): Load {
   try {
-    return LOADS[scenario](process.env)
+    return PROFILES[profile](SIZES[environment], process.env)
   } catch (error) {
     throw new ActionableError((error as RangeError).message, 'correct it, or unset it to use the default', {
       cause: error,
@@ -115,12 +140,10 @@ function planLoad(scenario: ScenarioName): Load {
 }
 
 /** Creates the report's directory before the load, so that no run ends without a place for its report. */
-function prepareReportFile(scenario: ScenarioName, file: string | undefined): string {
+function prepareReportFile(profile: ProfileName, file: string | undefined): string {
   const time = new Date().toISOString().replace(/[:.]/g, '-')
   const path =
-    file === undefined
-      ? join(import.meta.dirname, '..', 'results', `${scenario}-${time}.json`)
-      : resolve(file)
+    file === undefined ? join(import.meta.dirname, '..', 'results', `${profile}-${time}.json`) : resolve(file)
   try {
     mkdirSync(dirname(path), { recursive: true })
   } catch (error) {
@@ -133,11 +156,15 @@ function prepareReportFile(scenario: ScenarioName, file: string | undefined): st
   return path
 }
 
-function writeReport(report: Report, file: string): void {
-  const markdown = `${file.replace(/\.json$/, '')}.md`
+/** Writes the report as JSON, and beside it as Markdown and as a page. */
+async function writeReport(report: RunReport, file: string): Promise<void> {
+  // Loaded only now, because the libraries of the charts take memory while the load runs.
+  const { renderRun } = await import('./html-report.ts')
+  const path = file.replace(/\.json$/, '')
   writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)
-  writeFileSync(markdown, formatMarkdown(report))
-  console.log(`report: ${file} and ${markdown}`)
+  writeFileSync(`${path}.md`, formatMarkdown(report))
+  writeFileSync(`${path}.html`, renderRun(report, basename(path)))
+  console.log(`report: ${path}.html, and beside it .json and .md`)
 }
 
 function readSeconds(text: string): number {

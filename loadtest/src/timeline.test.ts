@@ -1,112 +1,98 @@
 import t from 'tap'
-import { percentile, type ReplicaSample, Timeline } from './timeline.ts'
+import { type ClusterSample, recoverySeconds, Timeline } from './timeline.ts'
 
 /** Start of the loads below, in milliseconds since the epoch. */
 const start = 1_800_000_000_000
+const at = (second: number) => start + second * 1_000
 
 /** Adds a request for each entry: the second and duration of its answer, and the cause if it failed. */
 function addRequests(timeline: Timeline, requests: [second: number, ms: number, failure?: string][]): void {
   for (const [second, ms, failure] of requests) {
-    const time = start + second * 1_000
-    timeline.addPoint({ kind: 'request', time, failure: failure ?? null })
-    timeline.addPoint({ kind: 'latency', time, ms })
+    timeline.addPoint({ kind: 'request', time: at(second), failure: failure ?? null })
+    timeline.addPoint({ kind: 'latency', time: at(second), ms })
   }
 }
 
-function sample(second: number, desired: number | null, ready: number | null, problem: string | null = null) {
-  return { time: start + second * 1_000, cpuPercent: desired === null ? null : 50, desired, ready, problem }
+function sample(wanted: number | null, ready: number | null, problem: string | null = null): ClusterSample {
+  return {
+    wanted,
+    ready,
+    podsPending: 0,
+    nodes: 2,
+    karpenterNodes: 0,
+    cpuPercent: wanted === null ? null : 50,
+    problem,
+  }
 }
 
-function timelineOf(samples: ReplicaSample[], seconds: number): Timeline {
-  const timeline = new Timeline()
-  addRequests(
-    timeline,
-    Array.from({ length: seconds * 2 + 1 }, (_, index) => [index / 2, 10]),
-  )
-  for (const entry of samples) timeline.addSample(entry)
-  timeline.endLoad(start + seconds * 1_000)
-  return timeline
+/** Two requests a second of `ms`, with their answers from 0.25 s on. */
+function steady(timeline: Timeline, from: number, to: number, ms = 250): void {
+  for (let second = from; second < to; second += 0.5) addRequests(timeline, [[second + 0.25, ms]])
 }
 
-t.test('percentile interpolates between the closest ranks', async (t) => {
-  t.equal(percentile([], 0.95), null)
-  t.equal(percentile([7], 0.95), 7)
-  t.equal(percentile([4, 1, 3, 2], 0.5), 2.5)
-  t.equal(percentile([20, 10], 1), 20)
-  t.equal(
-    percentile(
-      Array.from({ length: 101 }, (_, index) => index),
-      0.95,
-    ),
-    95,
-  )
+t.test('the timeline starts when the first request was sent', async (t) => {
+  const timeline = new Timeline(300, 10)
+  t.equal(timeline.startedAt, undefined)
+  t.same(timeline.takeRows(at(10)), [])
+  timeline.addSample(at(-1), sample(2, 2))
+  addRequests(timeline, [[0.2, 200]])
+  t.equal(timeline.startedAt, start)
 })
 
-t.test('there is a row every 5 s with the traffic of those seconds', async (t) => {
-  const timeline = new Timeline()
+t.test('there is a row every 5 s, as soon as all its points have arrived', async (t) => {
+  const timeline = new Timeline(300, 20)
+  timeline.addSample(at(-1), sample(2, 2))
+  steady(timeline, 0, 5)
+  t.same(timeline.takeRows(at(6.9)), [])
   addRequests(timeline, [
-    [0, 1],
-    [1, 10],
-    [5, 20],
-    [5.1, 30, 'HTTP 503'],
+    [5.1, 20, 'HTTP 503'],
     [9, 40],
-    [10, 50],
-    [12, 60],
   ])
-  t.match(timeline.rows(0, start + 14_999), [
-    { second: 5, rate: 0.4, p95Ms: 19.5, failed: 0, desired: null, ready: null },
-    { second: 10, rate: 0.6, p95Ms: 49, failed: 1 },
-  ])
+  t.match(timeline.takeRows(at(7)), [{ second: 5, rate: 2, failed: 1, sample: { ready: 2 } }])
+  const [row, ...rest] = timeline.takeRows(at(12))
+  t.match(row, { second: 10, rate: 0.4, failed: 1 })
+  t.ok(Math.abs((row?.p95Ms ?? 0) - 40) < 0.4)
+  t.same(rest, [])
 })
 
-t.test('rows can be taken in consecutive intervals, without gaps or duplicates', async (t) => {
-  const timeline = timelineOf([sample(-1, 2, 2), sample(7, 3, 2)], 12)
-  const taken = [0, 4_999, 5_000, 6_000, 9_000, 99_000].flatMap((until, index, all) =>
-    timeline.rows(start + (all[index - 1] ?? -1), start + until),
-  )
-  t.same(taken, timeline.rows(0, Number.POSITIVE_INFINITY))
-  t.same(
-    taken.map(({ second, desired }) => [second, desired]),
-    [
-      [5, 2],
-      [7, 3],
-      [10, 3],
-    ],
-  )
-})
-
-t.test('each change of desired, ready or problem makes a row, also after the load', async (t) => {
-  const samples = [
-    sample(-3, 5, 5),
-    sample(-1, 2, 2),
-    sample(1, 2, 2),
-    sample(3, 3, 2),
-    sample(6, 3, 3, 'FailedGetResourceMetric'),
-    sample(8, null, null, 'the API does not answer'),
-    sample(20, 2, 3),
-    sample(22, 2, 2),
-  ]
-  const rows = timelineOf(samples, 5).rows(0, Number.POSITIVE_INFINITY)
-  t.match(rows, [
-    { second: 3, desired: 3, ready: 2, cpuPercent: 50, problem: null },
-    { second: 5, desired: 3, ready: 2 },
-    { second: 6, desired: 3, ready: 3, problem: 'FailedGetResourceMetric' },
-    { second: 8, desired: null, ready: null, cpuPercent: null, problem: 'the API does not answer' },
-    { second: 20, desired: 2, ready: 3, rate: 0, p95Ms: null },
-    { second: 22, desired: 2, ready: 2 },
+t.test('each change of wanted, ready or problem makes a row, also after the load', async (t) => {
+  const timeline = new Timeline(300, 5)
+  timeline.addSample(at(-1), sample(5, 5))
+  steady(timeline, 0, 5)
+  timeline.addSample(at(0.5), sample(2, 2))
+  timeline.addSample(at(1), sample(2, 2))
+  timeline.addSample(at(3), sample(3, 2))
+  t.match(timeline.takeRows(at(5.5)), [
+    { second: 1, sample: { wanted: 2 } },
+    { second: 3, rate: 2, sample: { wanted: 3, ready: 2 } },
+  ])
+  timeline.addSample(at(5.2), sample(3, 3, 'FailedGetResourceMetric'))
+  timeline.endLoad(at(6))
+  timeline.addSample(at(7), sample(null, null, 'the API does not answer'))
+  timeline.addSample(at(20), sample(2, 3))
+  timeline.addSample(at(22), sample(2, 2))
+  timeline.addSample(at(23), sample(2, 2))
+  t.match(timeline.takeRows(at(30)), [
+    { second: 5, sample: { wanted: 3, ready: 2 } },
+    { second: 5, sample: { ready: 3, problem: 'FailedGetResourceMetric' } },
+    { second: 7, sample: { wanted: null, problem: 'the API does not answer' } },
+    { second: 20, rate: 0, p95Ms: null, sample: { ready: 3 } },
+    { second: 22, sample: { ready: 2 } },
   ])
 })
 
 t.test('without an answered request there are no rows and no measurements', async (t) => {
-  const timeline = new Timeline()
-  timeline.addSample(sample(0, 2, 2))
-  timeline.addSample(sample(2, 3, 2))
-  t.same(timeline.rows(0, Number.POSITIVE_INFINITY), [])
-  t.match(timeline.summary(), { requests: 0, errorRate: null, p95Ms: null, maxMs: null, replicas: null })
+  const timeline = new Timeline(300, 5)
+  timeline.addSample(at(0), sample(2, 2))
+  timeline.addSample(at(2), sample(3, 2))
+  timeline.endLoad(at(5))
+  t.same(timeline.takeRows(at(10)), [])
+  t.match(timeline.summary(), { requests: 0, errorRate: null, p95Ms: null, maxMs: null })
+  t.same(timeline.series(5).second, [])
 })
 
-t.test('the summary counts all requests and the causes of failure', async (t) => {
-  const timeline = new Timeline()
+t.test('the summary counts requests, causes of failure and failed checks', async (t) => {
+  const timeline = new Timeline(300, 5)
   addRequests(timeline, [
     [0, 10],
     [1, 20, 'HTTP 503'],
@@ -114,45 +100,89 @@ t.test('the summary counts all requests and the causes of failure', async (t) =>
     [3, 40, 'HTTP 503'],
   ])
   timeline.addPoint({ kind: 'dropped', time: start })
-  t.same(timeline.summary(), {
+  timeline.addPoint({ kind: 'failed check', time: start, name: 'read: status 200' })
+  t.match(timeline.summary(), {
     requests: 4,
     failed: 3,
     failures: { 'HTTP 503': 2, 'dial: connection refused': 1 },
     errorRate: 0.75,
     droppedIterations: 1,
-    p95Ms: 38.5,
     maxMs: 40,
-    replicas: null,
+    checksFailed: { 'read: status 200': 1 },
   })
 })
 
-t.test('the summary has the times of scaling up and down', async (t) => {
-  const samples = [
-    sample(-2, 2, 2),
-    sample(0, 2, 2),
-    sample(24, 4, 2),
-    sample(26, 4, 3),
-    sample(30, null, null, 'the API does not answer'),
-    sample(40, 6, 6),
-    sample(70, 2, 6),
-    sample(72, 2, 2),
-    sample(74, 2, 2),
-  ]
-  t.same(timelineOf(samples, 60).summary().replicas, {
-    from: 2,
-    max: 6,
-    firstScaleUpSecond: 24,
-    readySeconds: { 3: 26, 4: 40, 5: 40, 6: 40 },
-    backSecond: 72,
+t.test('causes that differ in each failure do not take more and more memory', async (t) => {
+  const timeline = new Timeline(300, 5)
+  for (let port = 0; port < 60; port++) addRequests(timeline, [[0, 1, `port ${port}`]])
+  const { failures } = timeline.summary()
+  t.equal(Object.keys(failures).length, 51)
+  t.equal(failures['others'], 10)
+})
+
+t.test('windows over the bounds have a start and an end', async (t) => {
+  const timeline = new Timeline(300, 40)
+  steady(timeline, 0, 10)
+  steady(timeline, 10, 15, 400)
+  addRequests(timeline, [[16, 10, 'HTTP 503']])
+  timeline.takeRows(at(22))
+  t.match(timeline.windows, { violatedSecond: 10, holdsAgainSecond: null, violatedInARow: 2, carriedRate: 2 })
+  steady(timeline, 20, 25)
+  steady(timeline, 25, 30, 10)
+  t.equal(timeline.takeRows(at(32)).length, 2)
+  t.match(timeline.windows, { violatedSecond: 10, holdsAgainSecond: 20, violatedInARow: 0, carriedRate: 2 })
+  timeline.takeRows(at(37))
+  t.match(timeline.windows, { violatedInARow: 1, holdsAgainSecond: null }, 'no answer at all')
+  timeline.endLoad(at(60))
+  t.match(timeline.windows, { holdsAgainSecond: 35 }, 'after the planned end, no answer is missing')
+})
+
+t.test('the series has the traffic and the last state of each step', async (t) => {
+  const timeline = new Timeline(300, 12)
+  timeline.addSample(at(-1), sample(2, 2))
+  steady(timeline, 0, 12)
+  timeline.addSample(at(1), sample(2, 2))
+  timeline.addSample(at(4), { ...sample(4, 2), podsPending: 2, nodes: 3, karpenterNodes: 1 })
+  timeline.addPoint({ kind: 'dropped', time: at(7) })
+  timeline.endLoad(at(12))
+  timeline.addPoint({ kind: 'request', time: at(1), failure: 'late' })
+  timeline.addSample(at(16), sample(2, 2))
+  t.match(timeline.series(18), {
+    stepSeconds: 5,
+    second: [5, 10, 15, 20],
+    rate: [2.2, 2, 0.8, 0],
+    failed: [1, 0, 0, 0],
+    dropped: [0, 1, 0, 0],
+    maxMs: undefined,
+    p95Ms: [250, 250, 250, null],
+    replicasWanted: [4, 4, 4, 2],
+    podsPending: [2, 2, 2, 0],
+    karpenterNodes: [1, 1, 1, 0],
+    cpuPercent: [50, 50, 50, 50],
+    eventLoopUtilization: [null, null, null, null],
   })
 })
 
-t.test('the summary of a release that never scaled has no such times', async (t) => {
-  t.same(timelineOf([sample(1, 2, 2), sample(90, 2, 2)], 60).summary().replicas, {
-    from: 2,
-    max: 2,
-    firstScaleUpSecond: null,
-    readySeconds: {},
-    backSecond: null,
-  })
+t.test('six hours take at most 720 rows, and lose nothing', async (t) => {
+  const timeline = new Timeline(300, 6 * 3_600)
+  const seconds = 6 * 3_600
+  for (let second = 0; second < seconds; second++) {
+    addRequests(timeline, [[second, second === 0 ? 0 : 100]])
+    if (second % 100 === 0) timeline.addSample(at(second), sample(2, 2))
+  }
+  timeline.endLoad(at(seconds))
+  const { stepSeconds, second, rate, replicasReady } = timeline.series(seconds)
+  t.equal(stepSeconds, 40)
+  t.equal(second.length, 540)
+  t.equal(second.at(-1), seconds)
+  t.ok(rate.every((value) => value === 1))
+  t.ok(replicasReady.every((value) => value === 2))
+  t.equal(timeline.summary().requests, seconds)
+})
+
+t.test('the recovery lasts from the first to the last window over the bounds', async (t) => {
+  const windows = { violatedInARow: 0, carriedRate: null }
+  t.equal(recoverySeconds({ ...windows, violatedSecond: null, holdsAgainSecond: null }), 0)
+  t.equal(recoverySeconds({ ...windows, violatedSecond: 10, holdsAgainSecond: null }), null)
+  t.equal(recoverySeconds({ ...windows, violatedSecond: 10, holdsAgainSecond: 35 }), 25)
 })

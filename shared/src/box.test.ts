@@ -7,7 +7,7 @@ t.test('every setting of a box has a default', async (t) => {
     name: 'default',
     stateDir: '/var/lib/eks-box/default',
     cacheDir: '/home/dev/.cache/eks-box',
-    ports: { api: 6443, registry: 5000, service: 8080, aws: 4566 },
+    ports: { api: 6443, registry: 5000, service: 8080, aws: 4566, prometheus: 9091 },
     maxNodes: 8,
     startTimeoutSeconds: 120,
   } satisfies BoxConfig)
@@ -29,7 +29,7 @@ t.test('every setting can be changed with a variable', async (t) => {
     name: 'e2e',
     stateDir: '/srv/box/e2e',
     cacheDir: '/srv/cache',
-    ports: { api: 1, registry: 2, service: 65535, aws: 4566 },
+    ports: { api: 1, registry: 2, service: 65535, aws: 4566, prometheus: 9091 },
     maxNodes: 12,
     startTimeoutSeconds: 1200,
   } satisfies BoxConfig)

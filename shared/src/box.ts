@@ -22,7 +22,7 @@ export interface BoxConfig {
   /** Built tools, shared by all boxes and keyed by their pins. */
   cacheDir: string
   /** Ports on 127.0.0.1 of this machine, forwarded into the box. */
-  ports: { api: number; registry: number; service: number; aws: number }
+  ports: { api: number; registry: number; service: number; aws: number; prometheus: number }
   /** How many nodes may run at the same time; beyond it, EC2 has no capacity. */
   maxNodes: number
   /** How long a component may take to become ready after its start, in seconds; see `timeLimits`. */
@@ -47,6 +47,7 @@ export const portVariables = {
   registry: 'BOX_REGISTRY_PORT',
   service: 'BOX_SERVICE_PORT',
   aws: 'BOX_AWS_PORT',
+  prometheus: 'BOX_PROMETHEUS_PORT',
 } as const satisfies Record<keyof BoxConfig['ports'], string>
 
 /** The registry host of the production image references. */
@@ -80,6 +81,8 @@ export function readBoxConfig(env: NodeJS.ProcessEnv): BoxConfig {
     registry: readPort(env, portVariables.registry, 5000),
     service: readPort(env, portVariables.service, 8080),
     aws: readPort(env, portVariables.aws, 4566),
+    // docker-compose.yml has a Prometheus at 9090.
+    prometheus: readPort(env, portVariables.prometheus, 9091),
   }
   if (new Set(Object.values(ports)).size !== Object.keys(ports).length) {
     throw new ActionableError(

@@ -12,9 +12,9 @@ interface ToolModule {
   installer: 'go' | 'pip'
   /**
    * The box does not start without its own tools. `make up` also builds those of its later steps; a step of `make test`
-   * builds those that it runs.
+   * builds those that it runs; `make simulate` and `make monitoring` build their own.
    */
-  neededBy: 'box' | 'up' | 'test'
+  neededBy: 'box' | 'up' | 'test' | 'simulation' | 'monitoring'
   /** Seconds that a cold build took on 2 cores, in the order of this list and with downloads. */
   coldSeconds: number
   /** Packages that this build compiled, without those that an earlier tool had compiled. */
@@ -62,7 +62,15 @@ export const TOOLS = {
     coldSeconds: 5,
     packages: 37,
   },
-  helm: { programs: ['helm'], installer: 'go', neededBy: 'up', coldSeconds: 20, packages: 240 },
+  karpenter: { programs: ['karpenter'], installer: 'go', neededBy: 'up', coldSeconds: 115, packages: 309 },
+  'load-balancer-controller': {
+    programs: ['aws-load-balancer-controller'],
+    installer: 'go',
+    neededBy: 'up',
+    coldSeconds: 40,
+    packages: 126,
+  },
+  helm: { programs: ['helm'], installer: 'go', neededBy: 'up', coldSeconds: 20, packages: 233 },
   k6: { programs: ['k6'], installer: 'go', neededBy: 'up', coldSeconds: 55, packages: 301 },
   aws: { programs: ['aws', 'moto_server'], installer: 'pip', neededBy: 'box', coldSeconds: 90 },
   pause: { programs: ['pause'], installer: 'go', neededBy: 'box', coldSeconds: 1, packages: 1 },
@@ -79,6 +87,28 @@ export const TOOLS = {
   checkov: { programs: ['checkov'], installer: 'pip', neededBy: 'test', coldSeconds: 60 },
   schemathesis: { programs: ['schemathesis'], installer: 'pip', neededBy: 'test', coldSeconds: 20 },
   zizmor: { programs: ['zizmor'], installer: 'pip', neededBy: 'test', coldSeconds: 5 },
+  'karpenter-kwok': {
+    programs: ['karpenter-kwok'],
+    installer: 'go',
+    neededBy: 'simulation',
+    coldSeconds: 5,
+    packages: 8,
+  },
+  kwok: { programs: ['kwok'], installer: 'go', neededBy: 'simulation', coldSeconds: 10, packages: 58 },
+  'kube-state-metrics': {
+    programs: ['kube-state-metrics'],
+    installer: 'go',
+    neededBy: 'monitoring',
+    coldSeconds: 20,
+    packages: 75,
+  },
+  'prometheus-adapter': {
+    programs: ['prometheus-adapter'],
+    installer: 'go',
+    neededBy: 'monitoring',
+    coldSeconds: 10,
+    packages: 23,
+  },
 } as const satisfies Record<string, ToolModule>
 
 export type Tool = keyof typeof TOOLS
@@ -86,11 +116,17 @@ export type Program = (typeof TOOLS)[Tool]['programs'][number]
 
 export const TOOL_NAMES = Object.keys(TOOLS) as Tool[]
 
-/** The tools that run the box and apply its infrastructure. */
+/** The tools that run the box and apply its cluster stack. */
 export const BOX_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy === 'box')
 
 /** The tools that `make up` needs: to run the box, apply its infrastructure, deploy to it and send load. */
-export const UP_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy !== 'test')
+export const UP_TOOLS = TOOL_NAMES.filter((tool) => ['box', 'up'].includes(TOOLS[tool].neededBy))
+
+/** The tools that `make simulate` needs in addition to those of the box. */
+export const SIMULATION_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy === 'simulation')
+
+/** The tools that `make monitoring` needs in addition to those of the box. */
+export const MONITORING_TOOLS = TOOL_NAMES.filter((tool) => TOOLS[tool].neededBy === 'monitoring')
 
 /** The number of packages that a cold build of `tool` compiles; 0 if Go does not build it. */
 export function packagesExpected(tool: Tool): number {
@@ -164,9 +200,28 @@ export function openApiPath(config: BoxConfig): string {
   return join(toolDirectory(config, 'kubernetes'), 'swagger.json')
 }
 
+/** The directory with the custom resource definitions of the simulation's Karpenter. */
+export function simulationDefinitionsPath(config: BoxConfig): string {
+  return join(toolDirectory(config, 'karpenter-kwok'), 'definitions')
+}
+
 /** The tools that are not built at their current pin. */
 export function missingTools(config: BoxConfig, tools: readonly Tool[] = TOOL_NAMES): Tool[] {
   return tools.filter((tool) => !existsSync(toolDirectory(config, tool)))
+}
+
+/** The controllers that run as pods. The directory of such a tool also contains its charts and its image. */
+export const CONTROLLERS = ['karpenter', 'load-balancer-controller'] as const satisfies Tool[]
+export type Controller = (typeof CONTROLLERS)[number]
+
+/** The directory with the charts of a controller's release, such as `karpenter-1.14.1.tgz`. */
+export function chartsDirectory(config: BoxConfig, controller: Controller): string {
+  return join(toolDirectory(config, controller), 'charts')
+}
+
+/** The OCI image layout with a controller's image, under the name that its chart uses. */
+export function imageLayout(config: BoxConfig, controller: Controller): string {
+  return join(toolDirectory(config, controller), 'image')
 }
 
 /** The name of the image of every pod's sandbox. containerd imports it from a file and never pulls it. */
