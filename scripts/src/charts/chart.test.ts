@@ -128,7 +128,7 @@ t.test('image, ports, resources and scaling of the service', async (t) => {
       { name: 'http', containerPort: 3000 },
       { name: 'metrics', containerPort: 9464 },
     ],
-    resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { cpu: '200m', memory: '256Mi' } },
+    resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { cpu: '1000m', memory: '256Mi' } },
   })
   t.match(HorizontalPodAutoscaler?.spec, {
     scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: rendered.Deployment.metadata?.name },
@@ -262,11 +262,8 @@ t.test('each value of the configuration sets its variable', async (t) => {
   t.notHas((await render()).ConfigMap.data, 'OTEL_EXPORTER_OTLP_ENDPOINT')
 })
 
-t.test('there is an Ingress only if enabled, and on AWS', async (t) => {
-  const enabled = await Promise.all(
-    ENVIRONMENTS.map(async (name) => (await renderEnvironment(name)).Ingress !== undefined),
-  )
-  t.strictSame(enabled, [false, true, true, true])
+t.test('there is an Ingress only if enabled, and in every environment', async (t) => {
+  for (const name of ENVIRONMENTS) t.ok((await renderEnvironment(name)).Ingress, name)
   t.equal((await render()).Ingress, undefined)
 })
 
@@ -539,41 +536,72 @@ t.test('there are alerts only for parts that the release has', async (t) => {
   const alerts = async (overrides: Record<string, unknown>) => {
     const on = { serviceMonitor: { enabled: true }, prometheusRule: { enabled: true } }
     const { spec } = (await render({ ...on, ...overrides })).PrometheusRule as unknown as {
-      spec: { groups: { rules: { alert: string; expr: string }[] }[] }
+      spec: { groups: { rules: { alert?: string; expr: string }[] }[] }
     }
     return spec.groups.flatMap(({ rules }) => rules)
   }
-  const names = (rules: { alert: string }[]) => rules.map(({ alert }) => alert)
-  const always = ['ErrorBudgetBurn', 'ErrorBudgetBurn', 'SlowRequests', 'NoPodAnswers', 'PodsRestart']
+  const names = (rules: { alert?: string }[]) => [...new Set(rules.flatMap(({ alert }) => alert ?? []))]
+  const always = [
+    ...['ErrorBudgetBurn', 'LatencyBudgetBurn', 'NoPodReady', 'MetricsMissing', 'TargetsDown'],
+    ...['RolloutStuck', 'PodsPending', 'PodsRestart'],
+  ]
   const fixed = { autoscaling: { enabled: false } }
   t.strictSame(names(await alerts(fixed)), always)
-  t.strictSame(names(await alerts({})), [...always, 'AtMaxReplicas'])
+  t.strictSame(names(await alerts({})), [...always, 'AtMaxReplicas', 'AutoscalerInactive'])
   t.strictSame(names(await alerts({ ...fixed, ...CONNECTED })), [
     ...always,
     'DatabaseDown',
     'DatabasePoolExhausted',
     'CacheDown',
   ])
-  const objectives = { enabled: true, availabilityPercent: 99, p95Milliseconds: 250 }
-  const [fast, slow, latency] = await alerts({ ...fixed, prometheusRule: objectives })
-  t.match(fast?.expr, /> 0\.144\n/)
-  t.match(slow?.expr, /> 0\.06\n/)
-  t.match(latency?.expr, /> 0\.25$/)
+  const objectives = {
+    enabled: true,
+    availabilityPercent: 99,
+    p95Milliseconds: 1000,
+    minimumBadRequests: 50,
+  }
+  const rules = await alerts({
+    ...fixed,
+    prometheusRule: objectives,
+    serviceMonitor: { enabled: true, intervalSeconds: 30 },
+  })
+  const slow = rules.find(({ expr }) => expr.includes('_bucket{'))
+  t.match(slow?.expr, /le=~"1\(\[\.\]0\)\?"\}\[120s\]/, 'the bucket in both versions, over four scrapes')
+  const burns = rules.filter(({ alert }) => alert === 'ErrorBudgetBurn').map(({ expr }) => expr)
+  t.match(burns, [/> 0\.144\n/, /> 0\.06\n/, /> 0\.03\n/, /> 0\.01\n/])
+  t.ok(burns.every((expr) => expr.endsWith('>= 50')))
   t.equal((await render()).PrometheusRule, undefined)
+})
+
+t.test('each dashboard is a ConfigMap that the sidecar finds', async (t) => {
+  const dashboards = {
+    enabled: true,
+    labels: { grafana_dashboard: '1', team: 'shop' },
+    annotations: { grafana_folder: 'Services' },
+  }
+  const rendered = await render({ dashboards })
+  for (const name of ['fastify-app', 'autoscaling', 'objectives']) {
+    const map = rendered.other<V1ConfigMap>('ConfigMap', `-dashboard-${name}`)
+    t.match(map?.metadata, { labels: dashboards.labels, annotations: dashboards.annotations })
+    const file = readFileSync(join(CHART, 'dashboards', `${name}.json`), 'utf8')
+    t.strictSame(JSON.parse(map?.data?.[`${name}.json`] ?? ''), JSON.parse(file))
+  }
+  t.equal((await render()).other('ConfigMap', '-dashboard-fastify-app'), undefined)
 })
 
 t.test('monitoring objects exist only in environments with Prometheus', async (t) => {
   const monitored = await Promise.all(
     ENVIRONMENTS.map(async (name) => {
-      const { ServiceMonitor, PrometheusRule } = await renderEnvironment(name)
-      return [ServiceMonitor, PrometheusRule].map((object) => object !== undefined)
+      const { ServiceMonitor, PrometheusRule, other } = await renderEnvironment(name)
+      const dashboard = other<V1ConfigMap>('ConfigMap', '-dashboard-fastify-app')
+      return [ServiceMonitor, PrometheusRule, dashboard].map((object) => object !== undefined)
     }),
   )
   t.strictSame(monitored, [
-    [false, false],
-    [false, false],
-    [true, true],
-    [true, true],
+    [false, false, false],
+    [false, false, false],
+    [true, true, true],
+    [true, true, true],
   ])
 })
 
@@ -894,6 +922,7 @@ t.test('unknown and invalid values are refused by name', async (t) => {
     [{ extraEnv: [{ value: 'x' }] }, "at '/extraEnv/0': missing property 'name'"],
     [{ extraVolumeMounts: [{ name: 'x', mountPath: 'x' }] }, "at '/extraVolumeMounts/0/mountPath'"],
     [{ prometheusRule: { availabilityPercent: 100 } }, "at '/prometheusRule/availabilityPercent'"],
+    [{ prometheusRule: { p95Milliseconds: 250 } }, "at '/prometheusRule/p95Milliseconds'"],
   ] as const) {
     t.match(await refusal(overrides), reason)
   }
@@ -960,7 +989,14 @@ t.test(
 )
 
 t.test('the deploy role may create every kind in the chart', async (t) => {
-  const baseline = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'charts', 'cluster-baseline')
+  const baseline = join(
+    REPOSITORY_ROOT,
+    'infrastructure-hcl',
+    'platform',
+    'releases',
+    'charts',
+    'cluster-baseline',
+  )
   const role = await renderChart(programs, baseline, { files: [], overrides: { deployGroup: 'deployers' } })
   const { rules } = parseAllDocuments(role)
     .map((document) => document.toJS())

@@ -1,7 +1,7 @@
 /**
  * Applies the charts to a cluster as a server-side dry run, with the values of every environment and case. Unlike a
- * schema, the API server also applies defaults, validation rules and admission. The definitions of custom kinds are
- * installed only while this runs.
+ * schema, the API server also applies defaults, validation rules and admission. Definitions of custom kinds that the
+ * cluster lacks are installed only while this runs.
  */
 import { join } from 'node:path'
 import { Command } from 'commander'
@@ -26,13 +26,28 @@ function readPrograms(env: NodeJS.ProcessEnv): Programs {
   }
 }
 
+/** The class in ci/https-values.yaml. The load balancer controller refuses an Ingress of a class that does not exist. */
+const INGRESS_CLASS = {
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'IngressClass',
+  metadata: { name: 'alb-internal' },
+  spec: { controller: 'ingress.k8s.aws/alb' },
+}
+
 async function dryRun(programs: Programs, kubeconfig: string): Promise<void> {
   const kubectl = (args: string[], input = '') =>
     execa(programs.kubectl, ['--kubeconfig', kubeconfig, ...args], { input, all: true })
-  const definitions = (await definitionFiles()).flatMap((file) => ['--filename', file])
-  await kubectl(['apply', '--server-side', ...definitions])
+  // Those of installed controllers are present, and deleting them would delete their objects.
+  const missing: string[] = []
+  for (const file of await definitionFiles()) {
+    const { stdout } = await kubectl(['get', '--ignore-not-found', '--output=name', '--filename', file])
+    if (stdout === '') missing.push('--filename', file)
+  }
+  if (missing.length > 0) await kubectl(['apply', '--server-side', ...missing])
+  const ingressClass = JSON.stringify(INGRESS_CLASS)
   try {
-    await kubectl(['wait', '--for=condition=Established', ...definitions])
+    await kubectl(['apply', '--server-side', '--filename', '-'], ingressClass)
+    if (missing.length > 0) await kubectl(['wait', '--for=condition=Established', ...missing])
     for (const chart of Object.keys(CHARTS)) {
       const directory = join(REPOSITORY_ROOT, 'helm', chart)
       for (const { name, values } of chartCases(directory)) {
@@ -49,7 +64,8 @@ async function dryRun(programs: Programs, kubeconfig: string): Promise<void> {
       }
     }
   } finally {
-    await kubectl(['delete', '--ignore-not-found', ...definitions])
+    await kubectl(['delete', '--ignore-not-found', '--filename', '-'], ingressClass)
+    if (missing.length > 0) await kubectl(['delete', '--ignore-not-found', ...missing])
   }
 }
 

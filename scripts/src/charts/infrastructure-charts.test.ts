@@ -6,7 +6,16 @@ import { parseAllDocuments } from 'yaml'
 import { lintChart, readChartPrograms, renderChart } from './chart.ts'
 
 const nodes = join(REPOSITORY_ROOT, 'helm', 'karpenter-nodes')
-const baseline = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'charts', 'cluster-baseline')
+const baseline = join(
+  REPOSITORY_ROOT,
+  'infrastructure-hcl',
+  'platform',
+  'releases',
+  'charts',
+  'cluster-baseline',
+)
+
+const monitoring = join(baseline, '..', 'cluster-monitoring')
 
 const programs = readChartPrograms(process.env)
 
@@ -34,6 +43,19 @@ t.test('Karpenter launches small on-demand ARM64 nodes, and removes empty ones a
   t.equal(spec.disruption.consolidateAfter, '30s')
   t.ok(spec.limits.cpu && spec.limits.memory, 'never without a limit')
   t.ok(spec.template.spec.expireAfter)
+})
+
+t.test('nodes can be amd64, but only with instance types of that architecture', async (t) => {
+  const amd64 = { architecture: 'amd64', instanceTypes: ['t3a.small', 'c6a.large'] }
+  const { spec } = (await render(nodes, { ...cluster, ...amd64 }))('NodePool')
+  t.match(spec.template.spec.requirements, [
+    {},
+    { key: 'kubernetes.io/arch', values: ['amd64'] },
+    {},
+    { values: amd64.instanceTypes },
+  ])
+  await t.rejects(render(nodes, { ...cluster, architecture: 'amd64' }), { message: /instanceTypes/ })
+  await t.rejects(render(nodes, { ...cluster, instanceTypes: ['t3.small'] }), { message: /instanceTypes/ })
 })
 
 t.test('its nodes have encrypted volumes and a metadata service that pods cannot reach', async (t) => {
@@ -82,6 +104,26 @@ t.test('the baseline has a restricted namespace, encrypted volumes and a role fo
   )
 })
 
+t.test('the cluster has alerts and a dashboard, with the labels of a foreign operator too', async (t) => {
+  const find = await render(monitoring, {})
+  t.match(find('ConfigMap', 'cluster-monitoring-dashboard-cluster'), {
+    metadata: { labels: { grafana_dashboard: '1' } },
+    data: { 'cluster.json': /"title": "Cluster"/ },
+  })
+  const labelled = await render(monitoring, {
+    runbookUrl: 'https://example.org/runbooks/',
+    ruleLabels: { release: 'monitoring' },
+    dashboardLabels: { grafana_dashboard: null, dashboards: 'grafana' },
+  })
+  const rule = labelled('PrometheusRule')
+  t.match(rule.metadata.labels, { release: 'monitoring' })
+  t.match(rule.spec.groups[0].rules[0].annotations, {
+    runbook_url: 'https://example.org/runbooks/KarpenterDown.md',
+  })
+  t.strictSame(labelled('ConfigMap').metadata.labels, { dashboards: 'grafana' })
+  await t.rejects(render(monitoring, { runbookUrl: 'docs' }), { message: /runbookUrl/ })
+})
+
 interface CustomManager {
   managerFilePatterns: [string]
   matchStrings: [string]
@@ -96,7 +138,11 @@ t.test('Renovate finds every chart of the platform stack and the AMI of the node
   const [charts, ociCharts, images] = found
   t.strictSame(
     [...(charts ?? []), ...(ociCharts ?? [])].map((groups) => groups?.['depName']).sort(),
-    [...read('infrastructure-hcl/platform/main.tf').matchAll(/^ {4}([a-z-]+) += \{ repository = /gm)]
+    [
+      ...read('infrastructure-hcl/platform/releases/charts.tf').matchAll(
+        /^ {4}([a-z-]+) += \{ repository = /gm,
+      ),
+    ]
       .map(([, name]) => name)
       .sort(),
   )
