@@ -1,6 +1,7 @@
 /**
- * Applies, changes and destroys the infrastructure of a box, with the commands of the README. Interruptions come at
- * random moments. Only nodes run in this box and no service, so box.test.ts can run at the same time.
+ * Applies, changes and destroys the cluster stack of a box, with the commands of the README. Interruptions come at
+ * random moments. Only nodes run in this box, neither controllers nor the service, so box.test.ts can run at the same
+ * time. That file tests the platform stack.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -10,12 +11,14 @@ import { awsEnvironment } from 'shared/box'
 import { programPath } from 'shared/tools'
 import t from 'tap'
 import { CLUSTER_NAME } from '../src/cluster.ts'
-import { operate, repository } from './operator.ts'
+import { operate, RESOURCES } from './operator.ts'
 
-const { environment, config, make, aws, kubectl } = await operate('e2e-infrastructure', 24700)
+const { config, make, aws, kubectl, interrupt } = await operate('e2e-infrastructure', 24700, {
+  STACK: 'cluster',
+})
 const results = t.testdir()
-
-const runningInstances = 'Reservations[].Instances[?State.Name!=`terminated`][].InstanceId'
+/** The type of the system nodes, which depends on the processor of this machine. */
+const systemType = process.arch === 'x64' ? 't3.small' : 't4g.small'
 
 /** Assumes a role and returns the environment variables of the session. */
 async function assume(role: string): Promise<Record<string, string>> {
@@ -217,13 +220,14 @@ await t.test('instances are nodes: they join and leave with their Auto Scaling g
   t.match(first, {
     metadata: {
       name: /^ip-10-0-\d+-\d+\.eu-central-1\.compute\.internal$/,
-      labels: { 'node.kubernetes.io/instance-type': 't4g.small', 'node.fastify-eks/role': 'system' },
+      labels: { 'node.kubernetes.io/instance-type': systemType, 'node.fastify-eks/role': 'system' },
     },
     spec: { providerID: new RegExp(`^aws:///${first?.metadata.labels[zone]}/i-[0-9a-f]{17}$`) },
-    // What a t4g.small can allocate, and the number of pods that the launch template sets.
+    // What this type can allocate, and the number of pods that the launch template sets.
     status: { allocatable: { cpu: '1930m', memory: /^13[0-9]{5}Ki$/, pods: '20' } },
   })
-  t.match(await make('status'), /node ip-10-0-\S+: ready \(i-\w+, t4g\.small, eu-central-1[abc]\)/)
+  const listed = new RegExp(`node ip-10-0-\\S+: ready \\(i-\\w+, ${systemType}, eu-central-1[abc]\\)`)
+  t.match(await make('status'), listed)
 
   const cluster = ['--cluster-name', CLUSTER_NAME]
   const [group] = await aws('eks', 'list-nodegroups', ...cluster, '--query', 'nodegroups')
@@ -346,37 +350,6 @@ await t.test('a plan shows a change, and invalid input changes nothing', async (
   t.match(await make('apply'), /0 to add, 1 to change/)
 })
 
-/**
- * Runs a make target and interrupts it as Ctrl-C does, `wait` milliseconds after the first line that matches `moment`.
- *
- * @param onLine receives every line, before the interruption that it may cause.
- * @returns the output; the target may have ended before the interruption.
- */
-async function interrupt(
-  target: string,
-  moment: RegExp,
-  wait: number,
-  onLine: (line: string) => Promise<void> = async () => {},
-): Promise<string> {
-  const running = execa('make', ['--no-print-directory', target], {
-    cwd: repository,
-    env: environment,
-    all: true,
-    reject: false,
-    detached: true,
-  })
-  let begun = false
-  for await (const line of running.iterable({ from: 'all' })) {
-    await onLine(line)
-    if (begun || !moment.test(line)) continue
-    begun = true
-    await sleep(wait)
-    // To make and all its child processes, unless make has already ended.
-    if (existsSync(`/proc/${running.pid}`)) process.kill(-Number(running.pid), 'SIGINT')
-  }
-  return (await running).all
-}
-
 await t.test(
   'destroy first reports what would make it fail at the end, and changes no other cluster',
   async (t) => {
@@ -439,7 +412,8 @@ await t.test('a destroy resumes after several interruptions, and leaves nothing 
     ['objects for which controllers hold resources in AWS are deleted', /deleted Ingress default\/shop/],
     ['claims are deleted, with their volumes', /deleted PersistentVolumeClaim default\/data/],
     ['the recreated log group is removed', /removed log group \/aws\/eks\//],
-    ['the stack is destroyed', /destroyed cluster \(local\)/],
+    // The last interruption can come after the last resource is destroyed.
+    ['the stack is destroyed', /destroyed cluster \(local\)|there is nothing to destroy/],
   ] as const) {
     t.match(said, happened, what)
   }
@@ -450,24 +424,8 @@ await t.test('a destroy resumes after several interruptions, and leaves nothing 
     ['fastify-eks-deploy', 'fastify-eks-readonly'],
     'only the resources from before the apply are left',
   )
-  for (const [what, ...query] of [
-    ['clusters', 'eks', 'list-clusters', '--query', 'clusters'],
-    ['repositories', 'ecr', 'describe-repositories', '--query', 'repositories'],
-    ['volumes', 'ec2', 'describe-volumes', '--query', 'Volumes'],
-    ['log groups', 'logs', 'describe-log-groups', '--query', 'logGroups'],
-    ['Auto Scaling groups', 'autoscaling', 'describe-auto-scaling-groups', '--query', 'AutoScalingGroups'],
-    ['launch templates', 'ec2', 'describe-launch-templates', '--query', 'LaunchTemplates'],
-    ['instance profiles', 'iam', 'list-instance-profiles', '--query', 'InstanceProfiles'],
-    ['running instances', 'ec2', 'describe-instances', '--query', runningInstances],
-    ['load balancers', 'elbv2', 'describe-load-balancers', '--query', 'LoadBalancers'],
-  ] as const) {
-    t.strictSame(await aws(...query), [], what)
-  }
+  for (const [what, query] of Object.entries(RESOURCES)) t.strictSame(await aws(...query), [], what)
   t.strictSame(await nodes(), [], 'nodes')
-  const groups = await aws(
-    ...['ec2', 'describe-security-groups', '--query', 'SecurityGroups[?GroupName!=`default`].GroupName'],
-  )
-  t.strictSame(groups, [], 'security groups')
 
   // Minutes later, EKS may still deliver logs.
   await aws('logs', 'create-log-group', '--log-group-name', logGroupName)
