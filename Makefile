@@ -1,6 +1,7 @@
 # Entry point of the repository. `make` lists all targets. Logic belongs in TypeScript: keep branches and loops out of this file.
 
 ENV ?= local
+PROFILE ?= scaling
 export ENV
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export TURBO_TELEMETRY_DISABLED := 1
@@ -25,10 +26,11 @@ STACKS := $(NODE) scripts/src/infrastructure/stack.ts
 up: node_modules
 	@$(BOX) up --only-own-tools
 # Terraform mostly waits for AWS, so the tools of the later steps are built meanwhile.
-	@CI=true $(BOX) tools --quiet helm k6 & trap "kill $$! 2> /dev/null || :" EXIT; \
-	  $(MAKE) --no-print-directory apply build push; wait $$!
+	@CI=true $(BOX) tools --quiet karpenter load-balancer-controller helm k6 & trap "kill $$! 2> /dev/null || :" EXIT; \
+	  $(MAKE) --no-print-directory apply build push STACK=cluster; wait $$!
+	@$(MAKE) --no-print-directory apply STACK=platform
 	@$(MAKE) --no-print-directory deploy
-	@$(MAKE) --no-print-directory loadtest ARGS=--until-scaled-down
+	@$(MAKE) --no-print-directory loadtest PROFILE=scaling ARGS=--until-scaled-down
 
 # Stop the box and remove everything except the built tools
 .PHONY: down
@@ -44,6 +46,11 @@ stop: node_modules
 .PHONY: test
 test: node_modules
 	@node scripts/src/checks/checks.ts $(ONLY)
+
+# Run `make test` and the checks that take too long for every change
+.PHONY: test-full
+test-full: node_modules
+	@node scripts/src/checks/checks.ts --full
 
 # Check this machine's prerequisites and explain how to install what is missing
 .PHONY: doctor
@@ -102,15 +109,26 @@ push: node_modules
 deploy: node_modules
 	@$(NODE) scripts/src/deploy/deploy.ts
 
-# Send load and record how the service scales (ARGS=--help)
+# Send load and record how the service scales: make loadtest PROFILE=spike (ENV, ARGS=--help lists the profiles)
 .PHONY: loadtest
 loadtest: node_modules
-	@$(NODE) loadtest/src/run.ts scaling $(ARGS)
+# Short-lived objects, one for each line of k6, would otherwise double the memory of a long run.
+	@$(NODE) --max-semi-space-size=4 loadtest/src/run.ts $(PROFILE) $(ARGS)
+
+# Render the report of a recorded run, or compare runs: make report RUN=a,b
+.PHONY: report
+report: node_modules
+	@$(NODE) loadtest/src/report-command.ts $(RUN)
 
 # Benchmark the service against bare Fastify, bare Node.js and podinfo (ARGS=--help)
 .PHONY: bench
 bench: node_modules
 	@node apps/fastify-api/bench/bench.ts $(ARGS)
+
+# Simulate Karpenter with many nodes and pods in the box, over a day of traffic (NODES, PODS, ARGS=--help)
+.PHONY: simulate
+simulate: node_modules
+	@$(NODE) scripts/src/simulation/simulate.ts $(ARGS)
 
 # Run the service from source and restart it when a file changes
 .PHONY: dev
@@ -118,6 +136,11 @@ dev: node_modules
 	@cd apps/fastify-api && LOAD_ENDPOINTS_ENABLED=true node --watch src/server.ts
 
 ## Observe
+
+# Install Prometheus in the box, or update it after the chart's monitors and rules have changed
+.PHONY: monitoring
+monitoring: node_modules
+	@$(BOX) monitoring
 
 # Print the status of each component of the box
 .PHONY: status

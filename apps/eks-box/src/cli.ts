@@ -9,23 +9,26 @@ import { Listr, type ListrTask } from 'listr2'
 import { awsEnvironment, type BoxConfig, kubeconfigPath, readBoxConfig } from 'shared/box'
 import { readEnvironment, requireBox } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
-import { BOX_TOOLS, missingTools, programPath, TOOL_NAMES, TOOLS, type Tool, UP_TOOLS } from 'shared/tools'
-import { COMPONENT_NAMES, type ComponentName, NODE_COMPONENT_NAMES } from './components/component.ts'
 import {
-  awaitReady,
-  boxEnvironment,
-  isCurrent,
-  removeBox,
-  runningBox,
-  startBox,
-  stopBox,
-} from './lifecycle/box.ts'
+  BOX_TOOLS,
+  MONITORING_TOOLS,
+  missingTools,
+  programPath,
+  TOOL_NAMES,
+  TOOLS,
+  type Tool,
+  UP_TOOLS,
+} from 'shared/tools'
+import { COMPONENT_NAMES, type ComponentName, NODE_COMPONENT_NAMES } from './components/component.ts'
+import { awaitReady, isCurrent, removeBox, runningBox, startBox, stopBox } from './lifecycle/box.ts'
 import { exportLogs } from './lifecycle/log-export.ts'
+import { insideBox, notRunning } from './lifecycle/namespaces.ts'
 import { handOver, handOverTools } from './lifecycle/ownership.ts'
 import { checkMachine, requireRoot } from './lifecycle/preconditions.ts'
-import { type BoxStatus, type ComponentStatus, readStatus } from './lifecycle/status.ts'
+import type { BoxStatus, ComponentStatus } from './lifecycle/status.ts'
+import { installMonitoring } from './monitoring/monitoring.ts'
 import { type NodeStatus, readNodes } from './node/status.ts'
-import { BOX_PACKAGES, PACKAGES, type Package } from './packages.ts'
+import { BOX_PACKAGES, MONITORING_PACKAGES, PACKAGES, type Package } from './packages.ts'
 import { boxPaths, nodePaths } from './state-directory.ts'
 import { buildCache } from './tools/go.ts'
 import { elapsed, prepareTasks } from './tools/prepare.ts'
@@ -128,6 +131,27 @@ async function up(config: BoxConfig, { onlyOwnTools }: { onlyOwnTools?: true }):
   await perform([...(running === undefined ? [] : [stopTask(config)]), startTask(config, interrupt)])
 }
 
+/** Installs Prometheus and its companions in the running box, or updates them. */
+async function monitoring(config: BoxConfig): Promise<void> {
+  requireBox(readEnvironment(process.env))
+  if ((await runningBox(config)) === undefined) throw await notRunning(config)
+  requireRoot(`box ${config.name} belongs to root`, 'monitoring')
+  await prepare(config, MONITORING_TOOLS, MONITORING_PACKAGES, interruption())
+  await perform([
+    {
+      title: 'Install monitoring',
+      task: async (_, task) => {
+        const since = Date.now()
+        await installMonitoring(config, (step) => {
+          task.output = step
+        })
+        task.title = `Installed monitoring (${elapsed(since)})`
+      },
+    },
+  ])
+  console.log(`Prometheus is served at http://127.0.0.1:${config.ports.prometheus}`)
+}
+
 async function stop(config: BoxConfig): Promise<void> {
   const running = await runningBox(config)
   await stopBox(config)
@@ -152,18 +176,6 @@ async function status(config: BoxConfig): Promise<void> {
   if (parts.some(({ state, message }) => state !== 'ready' || message !== undefined)) process.exitCode = 1
 }
 
-async function notRunning(config: BoxConfig): Promise<ActionableError> {
-  const last = await readStatus(config)
-  if (last?.failure !== undefined) {
-    return new ActionableError(
-      `box ${config.name} is not running, because it failed: ${last.failure.message}`,
-      last.failure.nextStep,
-    )
-  }
-  const kept = last === undefined ? '' : '; its data is kept'
-  return new ActionableError(`box ${config.name} is not running${kept}`, 'start it with `make up`')
-}
-
 function printStatus(
   config: BoxConfig,
   { phase, components }: BoxStatus,
@@ -183,6 +195,7 @@ service     http://127.0.0.1:${config.ports.service}
 API server  https://127.0.0.1:${config.ports.api}
 registry    http://127.0.0.1:${config.ports.registry}
 AWS         http://127.0.0.1:${config.ports.aws}
+Prometheus  http://127.0.0.1:${config.ports.prometheus}, after \`make monitoring\`
 kubeconfig  ${kubeconfigPath(config)}
 logs        ${boxPaths(config).logs}
 process ids are those inside the box: \`make exec CMD="ps ax"\` lists them`)
@@ -231,21 +244,14 @@ async function logs(
 
 /** Runs a command in the box's mount, network and PID namespaces. */
 async function exec(config: BoxConfig, command: string[]): Promise<void> {
-  const pid = (await runningBox(config))?.namespaces?.pid
-  if (pid === undefined) throw await notRunning(config)
-  requireRoot(`box ${config.name} belongs to root`, "exec CMD='...'")
-  const inside = (name: string) => `/proc/${pid}/ns/${name}`
-  const result = await execa(
-    'nsenter',
-    [
-      `--mount=${inside('mnt')}`,
-      `--net=${inside('net')}`,
-      `--pid=${inside('pid_for_children')}`,
-      '--',
-      ...command,
-    ],
-    { stdio: 'inherit', reject: false, env: boxEnvironment(config, process.env), extendEnv: false },
-  )
+  const inside = await insideBox(config, command, "exec CMD='...'")
+  const [file, ...args] = inside.command
+  const result = await execa(file, args, {
+    stdio: 'inherit',
+    reject: false,
+    env: inside.environment,
+    extendEnv: false,
+  })
   process.exitCode = result.exitCode ?? 1
 }
 
@@ -279,10 +285,7 @@ function environment(config: BoxConfig): void {
 
 /** Packages without which a tool cannot be built. */
 function packagesToBuild(tools: readonly Tool[]): string[] {
-  return [
-    ...(tools.some((tool) => TOOLS[tool].installer === 'pip') ? ['python3-venv'] : []),
-    ...(tools.includes('pause') ? ['buildah'] : []),
-  ]
+  return tools.some((tool) => TOOLS[tool].installer === 'pip') ? ['python3-venv'] : []
 }
 
 /** Builds `names`, and installs `packages` with what the build needs; everything when neither is given. */
@@ -325,6 +328,10 @@ program
   .description('build missing tools and start the box')
   .option('--only-own-tools', 'do not build the tools that only the later steps of `make up` need')
   .action(withConfig(up))
+program
+  .command('monitoring')
+  .description('install Prometheus, kube-state-metrics and prometheus-adapter in the running box')
+  .action(withConfig(monitoring))
 program.command('down').description('stop the box and remove its data').action(withConfig(down))
 program.command('stop').description('stop the box and keep its data').action(withConfig(stop))
 program

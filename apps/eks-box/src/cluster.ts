@@ -21,6 +21,9 @@ export const DNS_SERVICE_IP = '172.20.0.10'
  */
 export const CONTROL_PLANE_IP = '10.0.255.10'
 
+/** Address of the VPC's DNS resolver: the second after the VPC's first (VPC user guide, Amazon DNS server). */
+export const RESOLVER_IP = '10.0.0.2'
+
 /**
  * Host names of the service's database and cache, in the form of AWS: the endpoint of an RDS instance, and the primary
  * endpoint of an ElastiCache replication group without TLS.
@@ -33,6 +36,9 @@ export const DATABASE = 'fastify_app'
 
 /** NodePort that the box's port `service` forwards to; set in `helm/fastify-app/values-local.yaml`. */
 export const SERVICE_NODE_PORT = 30080
+
+/** NodePort that the box's port `prometheus` forwards to; set in `manifests/monitoring/monitoring.yaml`. */
+export const PROMETHEUS_NODE_PORT = 30090
 
 /**
  * The issuer of the cluster's service account tokens, and IAM's OIDC provider. It looks like an issuer of EKS, because
@@ -57,8 +63,7 @@ export const PORTS = {
   etcdPeer: 2380,
   etcdHealth: 2381,
   dns: 53,
-  dnsReady: 8181,
-  metricsServer: 4443,
+  resolverReady: 8181,
   registry: 5000,
   aws: 4566,
   moto: 4567,
@@ -66,6 +71,7 @@ export const PORTS = {
   haproxyHealth: 8182,
   eksWebhooks: 4568,
   nodes: 4570,
+  nodeCapacityWebhook: 4571,
   /** As on EKS, where the webhook runs beside the API server, too. */
   podIdentityWebhook: 23443,
   podIdentityAgent: 80,
@@ -78,6 +84,9 @@ export const AWS_ENDPOINT = `http://${CONTROL_PLANE_IP}:${PORTS.aws}`
 
 /** Address of the pod identity agent on each node, which the AWS SDKs know (EKS user guide, EKS Pod Identity Agent). */
 export const AGENT_ADDRESS = '169.254.170.23'
+
+/** The registry of EKS's add-ons in this region (EKS user guide, Amazon container image registries). */
+export const ADDON_REGISTRY = `602401143452.dkr.ecr.${REGION}.amazonaws.com`
 
 /** Admission plugins that EKS enables on every platform version (EKS user guide, platform versions). */
 export const ADMISSION_PLUGINS = [
@@ -104,5 +113,8 @@ export const ADMISSION_PLUGINS = [
   'ResourceQuota',
 ] as const
 
-/** Services and RBAC of the components that run outside the cluster; applied at every start of the API server. */
-export const ADDONS_MANIFEST = join(import.meta.dirname, '..', 'manifests', 'addons.yaml')
+/** RBAC of the components that run outside the cluster; applied at every start of the API server. */
+export const COMPONENTS_MANIFEST = join(import.meta.dirname, '..', 'manifests', 'components.yaml')
+
+/** Kinds of objects that the service's chart creates; applied at every start of the API server. */
+export const DEFINITIONS_MANIFEST = join(import.meta.dirname, '..', 'manifests', 'definitions.yaml')

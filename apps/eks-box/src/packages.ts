@@ -69,7 +69,20 @@ export const PACKAGES: readonly Package[] = [
     provides: 'python3:ensurepip',
     why: 'makes the Python environment of the emulated AWS',
   },
+  {
+    name: 'prometheus',
+    provides: 'promtool',
+    why: 'tests the alerts with its promtool',
+    service: 'prometheus',
+    onlyTests: true,
+  },
   { name: 'shellcheck', provides: 'shellcheck', why: 'lints the shell scripts', onlyTests: true },
+  {
+    name: 'chromium',
+    provides: 'chromium|chromium-browser|google-chrome',
+    why: 'opens the reports of load tests',
+    onlyTests: true,
+  },
 ]
 
 /** The packages that every box needs. */
@@ -80,6 +93,17 @@ export const VIRTUAL_MACHINE_PACKAGES: readonly Package[] = [
   { name: 'mmdebstrap', provides: 'mmdebstrap', why: "makes the virtual machine's file system" },
   { name: 'e2fsprogs', provides: 'mke2fs', why: "writes it to the virtual machine's disk" },
   { name: 'qemu-system-x86', provides: 'qemu-system-x86_64', why: 'runs the virtual machine' },
+]
+
+/** The packages of `make monitoring`. Nothing else needs them. */
+export const MONITORING_PACKAGES: readonly Package[] = [
+  {
+    name: 'prometheus',
+    // Another package may provide the program without its web interface.
+    provides: '/usr/share/prometheus/web/templates/graph.html',
+    why: "collects the cluster's metrics",
+    service: 'prometheus',
+  },
 ]
 
 // On Debian, these are not on the PATH of ordinary users, but contain half of the programs above.

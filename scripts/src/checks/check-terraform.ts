@@ -2,7 +2,6 @@
  * Checks the Terraform stacks: format, lint, security rules, validation and their own tests. Each stack is tested in a
  * copy, so that init writes nothing to the repository. Nothing here needs AWS.
  */
-import { existsSync } from 'node:fs'
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,17 +12,22 @@ import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { builtProgram } from 'shared/tools'
 import { canReachRegistry, writeManifest } from '../infrastructure/modules.ts'
-import { mirrorConfig, providerMirror } from '../infrastructure/providers.ts'
-import { STACKS, type StackName } from '../infrastructure/terraform.ts'
+import { hasProvider, mirrorConfig, providerMirror } from '../infrastructure/providers.ts'
+import { STACKS } from '../infrastructure/terraform.ts'
 
 const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
 const box = readBoxConfig(process.env)
 
-/** Each stack's providers. Without registry access and a mirror that has them, its tests are skipped. */
-const providers: Record<StackName, readonly string[]> = {
+/** The stacks and their modules that have tests of their own. */
+const tested = [...STACKS, 'platform/releases'] as const
+type Tested = (typeof tested)[number]
+
+/** The providers of each. Without registry access and a mirror that has them, its tests are skipped. */
+const providers: Record<Tested, readonly string[]> = {
   bootstrap: ['aws'],
   cluster: ['aws'],
   platform: ['helm'],
+  'platform/releases': [],
 }
 
 async function checked(program: string, args: string[], cwd: string, env = {}): Promise<void> {
@@ -31,13 +35,9 @@ async function checked(program: string, args: string[], cwd: string, env = {}): 
   if (failed) throw new ActionableError(shortMessage ?? `${program} failed`, 'fix the findings above')
 }
 
-async function testStack(name: StackName, work: string, registryAnswers: boolean): Promise<void> {
+async function testStack(name: Tested, work: string, registryAnswers: boolean): Promise<void> {
   const mirror = registryAnswers ? undefined : providerMirror(process.env['TERRAFORM_PROVIDER_MIRROR'])
-  const missing = providers[name].filter(
-    (provider) =>
-      !registryAnswers &&
-      (mirror === undefined || !existsSync(join(mirror, 'registry.terraform.io', 'hashicorp', provider))),
-  )
+  const missing = providers[name].filter((provider) => !registryAnswers && !hasProvider(mirror, provider))
   if (missing.length > 0) {
     console.log(
       `${name}: SKIPPED validate and test: the registry cannot be reached and no mirror has the provider ${missing.join(', ')} (set TERRAFORM_PROVIDER_MIRROR to one that does)`,
@@ -71,7 +71,7 @@ async function testStack(name: StackName, work: string, registryAnswers: boolean
 
 async function check(): Promise<void> {
   await checked('terraform', ['fmt', '-check', '-recursive', '-diff'], root)
-  for (const name of [...STACKS, 'tests/stand-ins/eks', 'tests/stand-ins/eks/modules/karpenter']) {
+  for (const name of [...tested, 'tests/stand-ins/eks', 'tests/stand-ins/eks/modules/karpenter']) {
     await checked(
       builtProgram(box, 'tflint'),
       ['--chdir', name, '--config', join(root, '.tflint.hcl'), '--format', 'compact'],
@@ -96,7 +96,7 @@ async function check(): Promise<void> {
         filter: (path) => !path.includes('.terraform'),
       })
     }
-    for (const name of STACKS) await testStack(name, work, registryAnswers)
+    for (const name of tested) await testStack(name, work, registryAnswers)
   } finally {
     await rm(work, { recursive: true, force: true })
   }

@@ -1,6 +1,6 @@
 /**
  * `make test`: runs all checks that a change must pass, and prints the time of each. Arguments select steps by name.
- * Without arguments, all steps run except those that need an emulated machine.
+ * `make test-full` (`--full`) adds the checks that take too long for every change.
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,7 +10,15 @@ import { execa } from 'execa'
 import { readBoxConfig } from 'shared/box'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
-import { awsPythonPath, programPath, TOOL_NAMES, type Tool, UP_TOOLS } from 'shared/tools'
+import {
+  awsPythonPath,
+  MONITORING_TOOLS,
+  programPath,
+  SIMULATION_TOOLS,
+  TOOL_NAMES,
+  type Tool,
+  UP_TOOLS,
+} from 'shared/tools'
 
 interface Step {
   name: string
@@ -23,8 +31,8 @@ interface Step {
   packages?: readonly string[]
   /** Whether the step may run beside its neighbours: it is independent of them and measures nothing. */
   concurrent?: true
-  /** Whether the step runs only when selected by name. */
-  onRequest?: true
+  /** When the step runs if it is not selected by name; without it, in `make test` and `make test-full`. */
+  runs?: 'in test-full' | 'only by name'
 }
 
 const box = readBoxConfig(process.env)
@@ -48,12 +56,24 @@ function turboTask(task: string, workspace: string): Step['command'] {
 /** Packages that the box needs. */
 const boxPackages = BOX_PACKAGES.map(({ name }) => name)
 
+/** A test file that starts its own box and takes too long for every change. */
+function longTest(file: string, what: string, tools: readonly Tool[] = []): Step {
+  return {
+    name: file,
+    what,
+    tools: [...UP_TOOLS, ...tools],
+    packages: boxPackages,
+    command: ['npm', 'run', '--silent', 'e2e-full', '--workspace=eks-box', `e2e/full/${file}.test.ts`],
+    runs: 'in test-full',
+  }
+}
+
 const steps: readonly Step[] = [
   {
     name: 'workspaces',
     what: 'lint, typecheck and unit tests of every workspace',
     tools: [...UP_TOOLS, 'kubeconform'],
-    packages: [...boxPackages, 'pgbouncer'],
+    packages: [...boxPackages, 'pgbouncer', 'prometheus'],
     command: [
       'turbo',
       'run',
@@ -99,6 +119,15 @@ const steps: readonly Step[] = [
     concurrent: true,
   },
   {
+    name: 'browser',
+    what: 'open the reports of load tests in Chromium',
+    // Ubuntu has no such package.
+    packages: ['chromium'],
+    command: turboTask('browser', 'loadtest'),
+    concurrent: true,
+    runs: 'in test-full',
+  },
+  {
     name: 'workflows',
     what: 'actionlint',
     tools: ['actionlint'],
@@ -131,13 +160,22 @@ const steps: readonly Step[] = [
     packages: boxPackages,
     command: ['npm', 'run', '--silent', 'e2e', '--workspace=eks-box'],
   },
+  longTest('karpenter', "Karpenter's behaviour with the project's NodePool"),
+  longTest('scale-out', 'load, until Karpenter launches nodes and removes them again'),
+  longTest('resilience', 'disturbances under load, each protection switched off, an interrupted destroy'),
+  longTest(
+    'monitoring',
+    '`make monitoring`: targets, the HPA on custom metrics, every expression',
+    MONITORING_TOOLS,
+  ),
+  longTest('simulation', '`make simulate` with a few nodes', SIMULATION_TOOLS),
   {
     name: 'systemd',
     what: 'the box in a virtual machine with systemd and cgroup v2',
     tools: UP_TOOLS,
     packages: boxPackages,
     command: ['node', 'scripts/src/checks/check-systemd.ts'],
-    onRequest: true,
+    runs: 'only by name',
   },
 ]
 
@@ -223,13 +261,15 @@ async function runGroup(
   await Promise.all(Array.from({ length: CONCURRENCY }, worker))
 }
 
-async function runChecks(names: readonly string[]): Promise<void> {
+async function runChecks(args: readonly string[]): Promise<void> {
+  const isFull = args.includes('--full')
+  const names = args.filter((arg) => arg !== '--full')
   const known = ['tools', ...steps.map(({ name }) => name)]
   const unknown = names.filter((name) => !known.includes(name))
   if (unknown.length > 0) {
     throw new ActionableError(`there is no check ${unknown.join(', ')}`, `choose from: ${known.join(', ')}`)
   }
-  const byDefault = steps.filter(({ onRequest }) => onRequest === undefined)
+  const byDefault = steps.filter(({ runs }) => runs === undefined || (isFull && runs === 'in test-full'))
   const wanted = names.length === 0 ? byDefault : steps.filter(({ name }) => names.includes(name))
   // `ONLY=tools` prepares for a whole `make test`.
   const chosen = [toolsStep(wanted.length === 0 ? byDefault : wanted), ...wanted]

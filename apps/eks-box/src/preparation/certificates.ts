@@ -13,8 +13,6 @@ import { boxPaths } from '../state-directory.ts'
 const clients = [
   { file: 'kube-proxy.conf', user: 'system:kube-proxy' },
   { file: 'network-policies.conf', user: 'network-policies' },
-  { file: 'coredns.conf', user: 'coredns' },
-  { file: 'metrics-server.conf', user: 'metrics-server' },
   { file: 'admin.conf', user: 'kubernetes-admin', group: 'system:masters' },
 ]
 

@@ -47,7 +47,7 @@ const load: FastifyPluginAsyncTypebox<{ config: Config }> = async (app, { config
 
   // Requests are processed in order of arrival, one in each turn of the event loop. Otherwise all waiting work would
   // share one turn, and Node accepts only one connection in a turn: in a pod at its CPU limit with forty clients, probes
-  // waited for more than 15 s. Now a turn is one request: at a limit of 200m, up to five times its `ms`.
+  // waited for more than 15 s. Now a turn is one request.
   let turn = Promise.resolve()
   const nextTurn = () => {
     turn = turn.then(() => setImmediate())

@@ -22,7 +22,7 @@ declare module 'fastify' {
 
 /**
  * Upper bounds of the duration histogram, in seconds. Below 100 ms: the service itself. 100 to 300 ms: one to three
- * periods of the kernel's CPU quota (100 ms), because throttling delays requests in such steps. 500 ms and 1 s: delays
+ * periods of the kernel's CPU quota (100 ms), because throttling at a CPU limit delays requests in such steps. 500 ms and 1 s: delays
  * that users notice. 10 s: the longest wait of /api/v1/delay.
  */
 const DURATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 5, 10]

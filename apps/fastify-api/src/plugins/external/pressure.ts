@@ -20,7 +20,7 @@ const SAMPLE_INTERVAL_MS = 1_000
  * Answers 503 immediately under overload, so that the requests that are accepted, and the probes, are answered in time.
  *
  * Shedding must not hide load from the autoscaler, which targets 70 % of a CPU request of 100m. The delay of the event
- * loop is safe: it reaches one second only when the pod uses its whole CPU limit (200m), far above the target. Shedding
+ * loop is safe: it reaches one second only when the pod uses its whole CPU limit (1000m), far above the target. Shedding
  * starts after a blocked sample and ends after an unblocked one, so a shedding pod is busy at least half of the time.
  * Event loop utilisation is disabled by default, because throttling by the kernel counts as utilisation. Resident memory
  * is not a limit: it does not shrink when the load does, so the pod would never recover.
