@@ -25,11 +25,11 @@ STACKS := $(NODE) scripts/src/infrastructure/stack.ts
 .PHONY: up
 up: node_modules
 	@$(BOX) up --only-own-tools
-# Terraform mostly waits for AWS, so the tools of the later steps are built meanwhile.
-	@CI=true $(BOX) tools --quiet karpenter load-balancer-controller helm k6 & trap "kill $$! 2> /dev/null || :" EXIT; \
+# Terraform and Helm mostly wait, so the tools of the later steps are built meanwhile.
+	@CI=true $(BOX) tools --quiet karpenter load-balancer-controller helm & trap "kill $$! 2> /dev/null || :" EXIT; \
 	  $(MAKE) --no-print-directory apply build push STACK=cluster; wait $$!
-	@$(MAKE) --no-print-directory apply STACK=platform
-	@$(MAKE) --no-print-directory deploy
+	@CI=true $(BOX) tools --quiet k6 & trap "kill $$! 2> /dev/null || :" EXIT; \
+	  $(MAKE) --no-print-directory apply STACK=platform; $(MAKE) --no-print-directory deploy; wait $$!
 	@$(MAKE) --no-print-directory loadtest PROFILE=scaling ARGS=--until-scaled-down
 
 # Stop the box and remove everything except the built tools

@@ -58,9 +58,11 @@ t.test('`make up` runs its steps one after the other, even with -j', async (t) =
 t.test('meanwhile, `make up` builds the tools of the later steps', async (t) => {
   const lines = await makeUp(t, [])
   const at = (pattern: RegExp) => lines.findIndex((line) => pattern.test(line))
-  t.ok(at(/^begin .*tools/) < at(/^end .*stack\.ts apply/), 'beside the apply')
+  t.ok(at(/^begin .*tools .*karpenter/) < at(/^end .*stack\.ts apply/), 'beside the apply')
   const platform = lines.findLastIndex((line) => /^begin .*stack\.ts apply/.test(line))
-  t.ok(at(/^end .*tools/) < platform, 'and before the platform, which needs them')
+  t.ok(at(/^end .*tools .*karpenter/) < platform, 'and before the platform, which needs them')
+  t.ok(at(/^begin .*tools .*k6/) < at(/^begin .*deploy\.ts/), 'k6 beside the platform and the deployment')
+  t.ok(at(/^end .*tools .*k6/) < at(/^begin .*run\.ts/), 'and before the load')
 })
 
 t.test('a failed step ends `make up` and the build of tools', async (t) => {
