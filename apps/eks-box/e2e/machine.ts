@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { listCgroups } from '../src/node/cgroups.ts'
+import { MOUNT_POINTS } from '../src/node/machine.ts'
 
 /** The state of the machine that a box changes outside its namespaces, and could leave behind. */
 export interface Traces {
@@ -82,6 +83,8 @@ export async function traces(boxName: string, stateDir: string, cgroupRoot: stri
     files: nodeDirectories
       .filter((directory) => existsSync(directory))
       .flatMap((directory) => [directory, ...globSync(join(directory, '**'))])
+      // Whichever box starts first creates them, and the last one removes them.
+      .filter((path) => !MOUNT_POINTS.some((directory) => directory === path))
       .sort(),
     sysctls: await readSysctls(),
     processes: await boxProcesses(boxName, stateDir),
