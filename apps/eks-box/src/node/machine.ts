@@ -16,10 +16,10 @@ const mountPointMarker = '.eks-box'
 
 /**
  * The sysctls that the kubelet sets, with its values (setupKernelTunables in Kubernetes'
- * pkg/kubelet/cm/container_manager_linux.go). They are not namespaced, so the box mounts files with these values over
+ * pkg/kubelet/cm/container_manager_linux.go). They are not namespaced, so each node mounts files with these values over
  * them: the kubelet finds the values it expects and does not change the machine's.
  */
-export const KUBELET_SYSCTLS: Readonly<Record<string, number>> = {
+const KUBELET_SYSCTLS: Readonly<Record<string, number>> = {
   'vm/overcommit_memory': 1,
   'vm/panic_on_oom': 0,
   'kernel/panic': 10,
@@ -43,8 +43,7 @@ export async function prepareBox(config: BoxConfig): Promise<void> {
   const paths = boxPaths(config)
   // Sockets, network namespaces and addresses of pods do not survive a restart.
   await rm(paths.run, { recursive: true, force: true })
-  const sysctls = join(paths.run, 'sysctl')
-  for (const directory of [paths.run, paths.home, paths.config, sysctls]) {
+  for (const directory of [paths.run, paths.home, paths.config]) {
     await mkdir(directory, { recursive: true })
   }
   await mountPrivate({
@@ -52,13 +51,6 @@ export async function prepareBox(config: BoxConfig): Promise<void> {
     cni: join(paths.run, 'cni'),
     kubelet: join(paths.run, 'kubelet'),
   })
-  for (const [name, value] of Object.entries(KUBELET_SYSCTLS)) {
-    const setting = join('/proc/sys', name)
-    if (!existsSync(setting)) continue
-    const file = join(sysctls, name.replaceAll('/', '.'))
-    await writeFile(file, `${value}\n`)
-    await execa('mount', ['--bind', file, setting])
-  }
   await execa('ip', ['link', 'set', 'lo', 'up'])
   await prepareRouter()
 }
@@ -66,7 +58,24 @@ export async function prepareBox(config: BoxConfig): Promise<void> {
 /** Sets up this process's namespaces as those of a node: private run-time directories, which survive a restart. */
 export async function prepareNode(paths: NodePaths): Promise<void> {
   await mountPrivate({ log: paths.varLog, cni: '/run/cni', kubelet: paths.kubelet })
+  await mountSysctls('/run/sysctl')
   await execa('ip', ['link', 'set', 'lo', 'up'])
+}
+
+/**
+ * Mounts files with the kubelet's values over the sysctls that it sets.
+ *
+ * @param directory where to create the files.
+ */
+async function mountSysctls(directory: string): Promise<void> {
+  await mkdir(directory)
+  for (const [name, value] of Object.entries(KUBELET_SYSCTLS)) {
+    const setting = join('/proc/sys', name)
+    if (!existsSync(setting)) continue
+    const file = join(directory, name.replaceAll('/', '.'))
+    await writeFile(file, `${value}\n`)
+    await execa('mount', ['--bind', file, setting])
+  }
 }
 
 async function mountPrivate({ log, cni, kubelet }: Mounts): Promise<void> {
