@@ -23,7 +23,7 @@ async function startMonitored(
 }
 
 /** A moment of the run as Prometheus knows it. */
-const timeOf = (second: number) => Math.round(start + second * 1_000) / 1_000
+const timeOf = (second: number) => Math.floor(start + second * 1_000) / 1_000
 
 t.test('each row has the value at its second', async (t) => {
   const { cluster, api } = await startMonitored(t, (cluster) => {

@@ -54,8 +54,8 @@ export async function readEventLoopUtilization(
   const column: Series['eventLoopUtilization'] = second.map(() => null)
   const last = second.findLast((each) => each <= seconds)
   if (last === undefined) return column
-  // Prometheus rounds to milliseconds.
-  const origin = Math.round(start) / 1_000
+  // Whole milliseconds, as in the report's startedAt and in Prometheus.
+  const origin = Math.floor(start) / 1_000
   const results = await queryRange(api, {
     query: eventLoopExpression(api.namespace, api.release),
     start: String(origin + stepSeconds),
