@@ -4,8 +4,9 @@ import { ActionableError } from 'shared/errors'
 import type { Cluster } from './cluster.ts'
 import { runK6 } from './k6.ts'
 import type { Load } from './profiles.ts'
+import { readEventLoopUtilization } from './prometheus.ts'
 import { formatAutoscaler, formatHeading, formatRow } from './report.ts'
-import type { Autoscaler, RunEvent, RunReport, Scaling } from './run-report.ts'
+import type { Autoscaler, RunEvent, RunReport, Scaling, Series } from './run-report.ts'
 import { ScalingFigures } from './scaling.ts'
 import { evaluate, type ProfileName, SLO, type Slo, verdict } from './slo.ts'
 import { deleteTasks } from './task-data.ts'
@@ -137,7 +138,7 @@ class Run {
       summary: this.#timeline.summary(),
       generator: { cpuShare: cpuShare === null ? null : Math.round(cpuShare * 1_000) / 1_000 },
       scaling,
-      series: this.#timeline.series(seconds),
+      series: await this.#withEventLoop(this.#timeline.series(seconds), start, seconds),
       events: this.#eventsFrom(start, loadEnd),
     }
   }
@@ -174,6 +175,22 @@ class Run {
       const text = `tasks with the title "${taskTitle} ..." remain: ${(error as Error).message}`
       print(text)
       this.#addEvent('problem', text)
+    }
+  }
+
+  /** Fills the column that only Prometheus can answer. A failure is reported, but does not make the run fail. */
+  async #withEventLoop(series: Series, start: number, seconds: number): Promise<Series> {
+    const { cluster, print } = this.#recording
+    if (cluster === null) return series
+    try {
+      return {
+        ...series,
+        eventLoopUtilization: await readEventLoopUtilization(cluster.api, start, seconds, series),
+      }
+    } catch (error) {
+      const { message, nextStep } = error as ActionableError
+      print(`${message}, so the report has no event loop utilisation; ${nextStep}`)
+      return series
     }
   }
 

@@ -2,6 +2,7 @@ import {
   ApiException,
   AppsV1Api,
   AutoscalingV2Api,
+  type Configuration,
   CoreV1Api,
   CustomObjectsApi,
   createConfiguration,
@@ -30,6 +31,8 @@ export class ReleaseApi {
   readonly pods: ObjectSource<V1Pod>
   readonly nodes: ObjectSource<V1Node>
   readonly nodeClaims: ObjectSource<KubernetesObject>
+  /** How to reach the API: its server and the credentials. */
+  readonly configuration: Configuration
   readonly #server: string
   readonly #networking: NetworkingV1Api
 
@@ -59,6 +62,7 @@ export class ReleaseApi {
         },
       ],
     })
+    this.configuration = configuration
     const labelSelector = this.#labelSelector
     const ofRelease = { namespace, labelSelector }
     const autoscaling = new AutoscalingV2Api(configuration)

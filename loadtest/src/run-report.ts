@@ -82,7 +82,10 @@ const Series = Type.Object({
   karpenterNodes: Column,
   /** Average CPU of the pods in percent of their request, as the autoscaler sees it. */
   cpuPercent: Column,
-  /** 0 to 1, average of the pods. */
+  /**
+   * 0 to 1, average of the pods in the minute before the row's second, as Prometheus scraped them. Null without
+   * Prometheus, and in a last row that ends after the recording.
+   */
   eventLoopUtilization: Column,
 })
 

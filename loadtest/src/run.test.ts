@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import Value from 'typebox/value'
 import { type RunReport, RunReportSchema } from './run-report.ts'
-import { kubeconfig, startCluster, startService } from './test-servers.ts'
+import { kubeconfig, prometheusService, startCluster, startService } from './test-servers.ts'
 
 interface Outcome {
   code: number | null
@@ -119,6 +119,36 @@ t.test('scaling up and down is recorded', async (t) => {
   t.ok(events.some(({ kind }) => kind === 'pod'))
   t.match(verdicts.at(-1), { name: 'replicas within 600 s after the load', value: 2, met: true })
   t.match(stdout, /back at 2 replicas after [\d.]+ s/)
+})
+
+t.test('the event loop utilisation comes from Prometheus', async (t) => {
+  const { cluster, environment, file } = await startBoth(t)
+  cluster.services = [prometheusService]
+  cluster.prometheus = () => 0.42
+  const args = ['steady', '--until-scaled-down', '--summary', file]
+  const { code, stderr } = await loadtest(args, { ...environment, RATE: '10', DURATION: '6s' })
+  t.equal(stderr, '')
+  t.equal(code, 0)
+  const { series, seconds } = readReport(file)
+  t.same(
+    series.eventLoopUtilization,
+    series.second.map((second) => (second <= seconds ? 0.42 : null)),
+  )
+})
+
+t.test('a run without Prometheus says so, and does not fail', async (t) => {
+  const { environment, file } = await startBoth(t)
+  const { code, stdout } = await loadtest(['steady', '--summary', file], {
+    ...environment,
+    RATE: '10',
+    DURATION: '6s',
+  })
+  t.equal(code, 0)
+  t.match(
+    stdout,
+    'no Prometheus in the namespace monitoring, so the report has no event loop utilisation; `make monitoring` installs it',
+  )
+  t.ok(readReport(file).series.eventLoopUtilization.every((value) => value === null))
 })
 
 t.test('the mix uses every operation of the task API, and deletes its tasks', async (t) => {
@@ -293,6 +323,10 @@ t.test(
     t.equal(code, 1)
     t.match(stdout, /^ +\d+s +\d+\.\d .* - +- +- +the Kubernetes API at .* answers 500/m)
     t.match(stdout, 'SLO MISSED replicas within 1 s after the load: nothing measured (bound <= 2)')
+    t.match(
+      stdout,
+      'Prometheus cannot be read through the Kubernetes API: it answers 500, so the report has no',
+    )
     t.ok(readReport(file).events.some(({ kind }) => kind === 'problem'))
   },
 )

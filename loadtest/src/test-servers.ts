@@ -120,7 +120,7 @@ export interface FakeCluster {
   url: string
   /** HTTP status of every answer. With a change from 200, all watches end. */
   status: number
-  /** Statuses of answers about some kinds of objects, by their plural. */
+  /** Statuses of answers about some kinds of objects, by their plural, or by the last part of another path. */
   statuses: Record<string, number>
   /** Whether the autoscaler and the Deployment exist. */
   deployed: boolean
@@ -134,6 +134,10 @@ export interface FakeCluster {
   nodes: FakeObject[]
   claims: FakeObject[]
   ingresses: FakeObject[]
+  /** The Services of Prometheus. */
+  services: FakeObject[]
+  /** What Prometheus answers for a moment in seconds since the epoch; undefined where it has no sample. */
+  prometheus: (time: number) => number | undefined
   /** The requested paths, with queries. */
   asked: Set<string>
   /** Sends an event to all watches of a kind, for example a bookmark. An error ends the watch. */
@@ -180,6 +184,7 @@ export async function startCluster(): Promise<FakeCluster> {
     if (plural === 'pods')
       return Array.from({ length: Math.max(desired, ready) }, (_, index) => pod(index, index < ready))
     if (plural === 'nodes') return cluster.nodes
+    if (plural === 'services') return cluster.services
     return plural === 'nodeclaims' ? cluster.claims : cluster.ingresses
   }
   const snapshot = (plural: string) =>
@@ -196,6 +201,10 @@ export async function startCluster(): Promise<FakeCluster> {
     response.setHeader('content-type', 'application/json')
     if (status !== 200) {
       response.end(JSON.stringify({ kind: 'Status', code: status }))
+      return
+    }
+    if (plural === 'query_range') {
+      response.end(JSON.stringify(rangeAnswer(searchParams, cluster.prometheus)))
       return
     }
     if (!searchParams.has('watch')) {
@@ -264,6 +273,8 @@ export async function startCluster(): Promise<FakeCluster> {
     nodes: [fakeNode('node-1')],
     claims: [],
     ingresses: [],
+    services: [],
+    prometheus: () => undefined,
     asked: new Set(),
     send: (plural, event) => {
       for (const [response, watched] of watches) {
@@ -276,6 +287,25 @@ export async function startCluster(): Promise<FakeCluster> {
     close: () => close(server),
   }
   return cluster
+}
+
+/** The Service of a Prometheus in a fake cluster. */
+export const prometheusService: FakeObject = { metadata: { name: 'prometheus-operated' } }
+
+/** The answer of Prometheus to a range query whose expression has one series. */
+function rangeAnswer(query: URLSearchParams, valueAt: FakeCluster['prometheus']): object {
+  const [start = 0, end = 0, step = 0] = ['start', 'end', 'step'].map((name) =>
+    Math.round(Number(query.get(name)) * 1_000),
+  )
+  const values: [time: number, value: string][] = []
+  for (let time = start; time <= end; time += step) {
+    const value = valueAt(time / 1_000)
+    if (value !== undefined) values.push([time / 1_000, String(value)])
+  }
+  return {
+    status: 'success',
+    data: { resultType: 'matrix', result: values.length === 0 ? [] : [{ values }] },
+  }
 }
 
 /** A pod of the fake Deployment. */

@@ -191,6 +191,7 @@ export class Timeline {
       nodes: column('nodes'),
       karpenterNodes: column('karpenterNodes'),
       cpuPercent: column('cpuPercent'),
+      // Only Prometheus has it, and fills it after the run.
       eventLoopUtilization: steps.map(() => null),
     }
   }

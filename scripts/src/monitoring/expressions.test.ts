@@ -13,6 +13,7 @@ import type {} from '../../../apps/fastify-api/src/plugins/app/errors.ts'
 import type {} from '../../../apps/fastify-api/src/plugins/app/method-not-allowed.ts'
 import type {} from '../../../apps/fastify-api/src/plugins/external/metrics.ts'
 import type {} from '../../../apps/fastify-api/src/plugins/external/openapi.ts'
+import { eventLoopExpression } from '../../../loadtest/src/prometheus.ts'
 import { METRIC_SOURCES } from './metric-sources.ts'
 import { ALL_ALERTS, generatedFiles, renderRules } from './write-monitoring.ts'
 
@@ -100,7 +101,8 @@ function allExpressions(): Expression[] {
     place: String(alert ?? record),
     expr,
   }))
-  return [...panels, ...ruleExpressions, ...adapterExpressions()]
+  const loadTest = { place: 'the load test', expr: eventLoopExpression('fastify-app', 'fastify-app') }
+  return [...panels, ...ruleExpressions, ...adapterExpressions(), loadTest]
 }
 
 /** The names of all series of a pod with database and cache. Neither of them needs to be reachable. */

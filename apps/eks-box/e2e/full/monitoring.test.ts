@@ -1,20 +1,31 @@
 /**
- * `make monitoring` in a box of its own: Prometheus reaches every target, the HPA scales by the adapter's metrics, and
- * every expression of the chart's alerts and dashboards returns data after a load.
+ * `make monitoring` in a box of its own: Prometheus reaches every target, the HPA scales by the adapter's metrics, the
+ * report of a load test agrees with Prometheus, and every expression of the charts' alerts and dashboards returns data
+ * after a load.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
+import { kubeconfigPath } from 'shared/box'
+import { programPath } from 'shared/tools'
 import t from 'tap'
+import { eventLoopExpression } from '../../../../loadtest/src/prometheus.ts'
+import type { RunReport } from '../../../../loadtest/src/run-report.ts'
+import { METRIC_SOURCES } from '../../../../scripts/src/monitoring/metric-sources.ts'
 import type { KubernetesObject } from '../objects.ts'
 import { eventually, operate, repository } from '../operator.ts'
 
-const { config, make, kubectl, list, killAndRecover } = await operate('e2e-monitoring', 25_300)
+const { environment, config, make, kubectl, list, killAndRecover } = await operate('e2e-monitoring', 25_300)
 const results = t.testdir()
 const prometheus = `http://127.0.0.1:${config.ports.prometheus}`
 const service = `http://127.0.0.1:${config.ports.service}`
 const inService = '--namespace=fastify-app'
+/** The platform stack installs this chart on EKS. */
+const clusterMonitoring = join(
+  repository,
+  ...['infrastructure-hcl', 'platform', 'releases', 'charts', 'cluster-monitoring'],
+)
 
 interface Sample {
   metric: Record<string, string>
@@ -32,6 +43,31 @@ async function query(expression: string, time?: number): Promise<Sample[]> {
   if (body.data === undefined) throw new Error(`${expression}: ${body.error}`)
   const { resultType, result } = body.data
   return resultType === 'scalar' ? [{ metric: {}, value: result as Sample['value'] }] : (result as Sample[])
+}
+
+interface Reading {
+  /** Seconds since the start of the run. */
+  second: number
+  value: number
+}
+
+/** The values of an expression with one series, every `step` seconds until `end`. */
+async function readings(
+  expression: string,
+  { start, end, step }: { start: number; end: number; step: number },
+): Promise<Reading[]> {
+  const parameters = new URLSearchParams({
+    query: expression,
+    start: String(start + step),
+    end: String(start + end),
+    step: String(step),
+  })
+  const response = await fetch(`${prometheus}/api/v1/query_range?${parameters}`)
+  const { data } = (await response.json()) as { data: { result: { values: Sample['value'][] }[] } }
+  return (data.result[0]?.values ?? []).map(([time, value]) => ({
+    second: Math.round(time - start),
+    value: Number(value),
+  }))
 }
 
 /** Deploys the service with other values. */
@@ -87,7 +123,12 @@ t.teardown(async () => {
   if (!t.passing() && existsSync(config.stateDir)) await make('logs-export')
   await make('down')
 })
-for (const target of ['box', 'apply', 'build', 'push', 'deploy', 'monitoring']) await make(target)
+for (const target of ['box', 'apply', 'build', 'push', 'deploy']) await make(target)
+await execa(programPath(config, 'helm'), [
+  ...['install', 'cluster-monitoring', clusterMonitoring, '--namespace=monitoring', '--create-namespace'],
+  ...['--kubeconfig', kubeconfigPath(config)],
+])
+await make('monitoring')
 
 await t.test('a second `make monitoring` replaces no pod', async (t) => {
   const pods = async () =>
@@ -174,6 +215,92 @@ await t.test('the HPA scales by event loop utilisation', async (t) => {
   })
 })
 
+/** How often Prometheus scrapes the service's pods, and kube-state-metrics. In seconds. */
+const [podScrape, stateScrape] = [15, 30]
+
+/** Columns of the report, and where Prometheus has the same. */
+const stateColumns = [
+  ['replicasReady', 'max(kube_deployment_status_replicas_ready{deployment="fastify-app"})'],
+  [
+    'replicasWanted',
+    'max(kube_horizontalpodautoscaler_status_desired_replicas{horizontalpodautoscaler="fastify-app"})',
+  ],
+] as const
+
+await t.test('the report of a load test agrees with Prometheus', async (t) => {
+  // By CPU, which the profile `scaling` loads.
+  await deploy({ autoscaling: { maxReplicas: 6 } })
+  await eventually('Prometheus has the minimum of replicas', async () => {
+    const found = await Promise.all(stateColumns.map(([, expression]) => query(expression)))
+    return found.every(([sample]) => sample?.value[1] === '2') ? true : undefined
+  })
+  const file = join(results, 'run.json')
+  const { all, exitCode } = await execa(
+    'node',
+    ['loadtest/src/run.ts', 'scaling', '--until-scaled-down', '--summary', file],
+    { cwd: repository, env: { ...environment, RAMP: '30s', HOLD: '120s' }, all: true, reject: false },
+  )
+  t.comment(all)
+  t.ok(exitCode === 0 || exitCode === 1, 'whether the SLO was met depends on the machine')
+  const { startedAt, seconds, summary, series } = JSON.parse(readFileSync(file, 'utf8')) as RunReport
+  const start = Date.parse(startedAt) / 1000
+  const step = series.stepSeconds
+  // Until Prometheus has scraped the state in which the run ended.
+  await sleep((stateScrape + 2 * step) * 1000)
+
+  // The counters at the last scrape of each pod, which was after its last request: a pod that the HPA removes has been
+  // idle for longer than an interval. Their difference is exact; `increase` would extrapolate. The recorder probes the
+  // route once, before the first request. A request that failed may not have reached a pod.
+  const counter = 'http_request_duration_seconds_count{job="fastify-app", route="/api/v1/work"}'
+  const now = Date.now() / 1000
+  const before = new Map(
+    (await query(`sum by (pod) (${counter})`, start)).map(({ metric, value }) => [metric['pod'], value[1]]),
+  )
+  const after = await query(`sum by (pod) (max_over_time(${counter}[${Math.ceil(now - start)}s]))`, now)
+  const counted = after.reduce(
+    (sum, { metric, value }) => sum + Number(value[1]) - Number(before.get(metric['pod']) ?? 0),
+    0,
+  )
+  const { requests, failed } = summary
+  t.ok(
+    counted >= requests - failed && counted <= requests + 1,
+    `${requests} requests, ${failed} failed; Prometheus: ${counted}`,
+  )
+
+  // A row has the state at its end, and Prometheus that of its last scrape, so it may be behind by an interval and a
+  // step, and may have a value between those of two rows.
+  for (const [column, expression] of stateColumns) {
+    const recorded = series.second.map((second, row) => ({ second, value: Number(series[column][row]) }))
+    const end = series.second.length * step + stateScrape
+    const scraped = await readings(expression, { start, end, step })
+    t.ok(new Set(recorded.map(({ value }) => value)).size > 1, `${column} changes`)
+    t.equal(scraped.length, end / step, `${column}: Prometheus has no gap`)
+    for (const { second, value } of scraped) {
+      const values = recorded
+        .filter((row) => row.second >= second - stateScrape - step && row.second <= second + step)
+        .map((row) => row.value)
+      t.ok(
+        value >= Math.min(...values) && value <= Math.max(...values),
+        `${column} until ${second} s: ${values}, Prometheus: ${value}`,
+      )
+    }
+  }
+
+  // The same expression, but later and not through the API server, so the values are equal except for rounding.
+  // Prometheus notices up to three intervals later that a pod has ended, so the last rows can change after the run.
+  const utilization = await readings(eventLoopExpression('fastify-app', 'fastify-app'), {
+    ...{ start, step },
+    end: Math.floor((seconds - 4 * podScrape) / step) * step,
+  })
+  t.ok(utilization.length > 0)
+  for (const { second, value } of utilization) {
+    const recorded = series.eventLoopUtilization[second / step - 1] ?? Number.NaN
+    t.ok(Math.abs(recorded - value) <= 0.001, `${second} s: ${recorded}, Prometheus: ${value}`)
+  }
+  // CPU cannot be compared: the HPA's value is from the metrics server, covers its last 15 s, and leaves out pods that
+  // are not ready; Prometheus' covers at least two scrapes of cAdvisor, which is a minute.
+})
+
 /** Expressions that may return nothing, with the reason. */
 const withoutData: readonly [pattern: RegExp, reason: string][] = [
   [/^absent\(/, 'returns a value only while the series is missing'],
@@ -183,7 +310,29 @@ const withoutData: readonly [pattern: RegExp, reason: string][] = [
     'exists only after Karpenter launched or removed a node',
   ],
   [/karpenter_cloudprovider_errors_total/, 'exists only after an error of EC2'],
+  [/operator_nodeclaim_status_condition_count/, 'exists only while Karpenter has a NodeClaim'],
+  [/karpenter_interruption_received_messages_total/, 'exists only after a message of EC2'],
+  [/awslbc_readiness_gate_ready_seconds/, 'exists only after a pod with a readiness gate became ready'],
+  [/controller_runtime_reconcile_errors_total.* > 0$/, 'shows only controllers with an error'],
 ]
+
+/** Metrics that only a cluster on AWS has, with the reason. */
+const onlyOnAws: readonly [metrics: readonly string[], reason: string][] = [
+  [METRIC_SOURCES.node_exporter, 'all nodes of the box are one machine, so it has no node-exporter'],
+  [METRIC_SOURCES.kubelet, "the box has no volumes of EBS, and its kubelets' certificates are self-signed"],
+  [
+    ['apiserver_request_duration_seconds_bucket'],
+    "the box's Prometheus drops most buckets of the API server, to save memory",
+  ],
+]
+
+/** Why an expression may return nothing; undefined if it has to return data. */
+function reasonForNoData(expression: string): string | undefined {
+  return (
+    withoutData.find(([pattern]) => pattern.test(expression))?.[1] ??
+    onlyOnAws.find(([metrics]) => metrics.some((metric) => expression.includes(metric)))?.[1]
+  )
+}
 
 /**
  * An alert's expression as one that returns data whenever its series exist: its comparisons result in 0 or 1 instead of
@@ -232,28 +381,36 @@ await t.test('every expression of the alerts and dashboards returns data', async
   // So that requests fail, too: the database hangs.
   await underLoad('/api/v1/tasks', 20, () => killAndRecover('postgres', 'STOP'))
   const rules = await list<Rule>('prometheusrules.monitoring.coreos.com', '--all-namespaces')
-  const dashboards = join(repository, 'helm', 'fastify-app', 'dashboards')
+  const dashboards = [join(repository, 'helm', 'fastify-app'), clusterMonitoring].flatMap((chart) =>
+    readdirSync(join(chart, 'dashboards')).map((file) => join(chart, 'dashboards', file)),
+  )
   const expressions = [
     ...rules.flatMap(({ spec }) =>
       spec.groups.flatMap(({ rules }) =>
         rules.map(({ alert, record, expr }): [string, string] => [alert ?? record ?? '', unfiltered(expr)]),
       ),
     ),
-    ...readdirSync(dashboards)
-      .filter((file) => file.endsWith('.json'))
-      .flatMap((file) => {
-        const { panels } = JSON.parse(readFileSync(join(dashboards, file), 'utf8')) as { panels: Panel[] }
-        return panelExpressions(panels).map(([title, expr]): [string, string] => [`${file}: ${title}`, expr])
-      }),
+    ...dashboards.flatMap((file) => {
+      const { panels } = JSON.parse(readFileSync(file, 'utf8')) as { panels: Panel[] }
+      return panelExpressions(panels).map(([title, expr]): [string, string] => [
+        `${basename(file)}: ${title}`,
+        expr,
+      ])
+    }),
   ]
-  t.ok(expressions.length > 20)
+  for (const place of ['KarpenterDown', 'cluster.json: Nodes ready']) {
+    t.ok(
+      expressions.some(([where]) => where === place),
+      place,
+    )
+  }
   // Four scrapes of the service, and two evaluations of the rules. The summary is read through the cache.
   await underLoad('/api/v1/tasks/summary', 20, () => sleep(60_000))
   let executed = 0
   for (const [where, expression] of expressions) {
     const samples = await query(expression)
     executed++
-    const reason = withoutData.find(([pattern]) => pattern.test(expression))?.[1]
+    const reason = reasonForNoData(expression)
     if (reason === undefined) t.ok(samples.length > 0, `${where}: ${expression}`)
     else t.comment(`${where}: ${samples.length} samples; ${reason}`)
   }
