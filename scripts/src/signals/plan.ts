@@ -16,9 +16,10 @@ export interface Setting {
 }
 
 /**
- * At 44 requests/s of 8 ms, all targets want about 7 pods: otherwise the comparison would be about the targets and not
- * about the signals. A request takes 10 to 11 ms of CPU in all, of which 9 to 10 ms on the event loop, and an idle pod has
- * 1 % of event loop utilisation and about one request per second from probes and health checks.
+ * At 44 requests/s of 8 ms, all targets should want about 7 pods: otherwise the comparison would be about the targets and
+ * not about the signals. In the README's run, a request took 10 to 11 ms of CPU in all. The rest is an estimate, which the
+ * column `most replicas` verifies: 9 to 10 ms of them on the event loop, and for an idle pod 1 % of event loop utilisation
+ * and a request per second from probes and health checks.
  *
  * The CPU limit makes two pods too few: they get 440m, and 44 requests/s take 440m to 480m. At the chart's limit of 1000m,
  * two pods may use the two cores of a small machine, so more pods would not carry more. The kernel divides the limit into
