@@ -120,6 +120,11 @@ loadtest: node_modules
 report: node_modules
 	@$(NODE) loadtest/src/report-command.ts $(RUN)
 
+# Compare signals of the autoscaler under the same load, in about an hour (ARGS=--help)
+.PHONY: compare-signals
+compare-signals: node_modules
+	@$(NODE) scripts/src/signals/compare-signals.ts $(ARGS)
+
 # Benchmark the service against bare Fastify, bare Node.js and podinfo (ARGS=--help)
 .PHONY: bench
 bench: node_modules
@@ -187,7 +192,7 @@ prune: node_modules
 # Print this list
 .PHONY: help
 help:
-	@awk '/^## /{printf "\n%s\n", substr($$0, 4)} /^# /{text=substr($$0, 3)} /^[a-z][a-z-]*:/{if (text) printf "  make %-12s %s\n", substr($$1, 1, length($$1)-1), text} !/^#/ && !/^\.PHONY/{text=""}' $(MAKEFILE_LIST)
+	@awk '/^## /{printf "\n%s\n", substr($$0, 4)} /^# /{text=substr($$0, 3)} /^[a-z][a-z-]*:/{if (text) printf "  make %-15s %s\n", substr($$1, 1, length($$1)-1), text} !/^#/ && !/^\.PHONY/{text=""}' $(MAKEFILE_LIST)
 
 # Install the dependencies of this repository, including Node.js itself, from the lock file
 node_modules: package-lock.json

@@ -59,6 +59,20 @@ t.test('a spike is a step to four times the ordinary rate, and back', async (t) 
   })
 })
 
+t.test('a spike can consist of CPU work', async (t) => {
+  t.match(PROFILES.spike(local, { TRAFFIC: 'work', PEAK_RATE: '40' }), {
+    traffic: 'work',
+    description: 'Jumps from 10 to 40 requests/s of 8 ms CPU for 120 s.',
+    scenario: { startRate: 10 },
+  })
+  t.match(PROFILES.spike(local, { TRAFFIC: 'mix' }), { traffic: 'mix' })
+  t.match(PROFILES.spike(local, { TRAFFIC: '' }), { traffic: 'mix' }, 'an empty variable counts as unset')
+  t.throws(
+    () => PROFILES.spike(local, { TRAFFIC: 'root' }),
+    new RangeError('TRAFFIC is "root": use mix or work'),
+  )
+})
+
 t.test('sizes follow the environment', async (t) => {
   t.equal(PROFILES.average(local, {}).description, 'Rises to 20 requests/s in 30 s and holds them for 240 s.')
   t.equal(PROFILES.average(prod, {}).description, 'Rises to 50 requests/s in 30 s and holds them for 240 s.')

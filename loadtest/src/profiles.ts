@@ -59,7 +59,7 @@ const vusPerRate = 4
 /**
  * The load of each profile: always an arrival rate, so that a slow service receives no fewer requests. Variables replace
  * the sizes: PEAK_RATE (requests/s), RAMP and HOLD for loads that rise, RATE and DURATION for constant ones. Durations
- * are whole seconds or minutes: `90s`, `2m`.
+ * are whole seconds or minutes: `90s`, `2m`. TRAFFIC=work makes a spike of CPU work instead of the mix.
  *
  * @throws RangeError when a variable has an invalid value.
  */
@@ -100,8 +100,10 @@ function spike({ average }: Size, variables: Variables): Load {
   const peak = readRate(variables, 'PEAK_RATE', average * 4)
   const quiet = readDuration(variables, 'RAMP', 60)
   const hold = readDuration(variables, 'HOLD', 120)
+  const traffic = readTraffic(variables)
   const ordinary = Math.ceil(peak / 4)
-  return rising('mix', `Jumps from ${ordinary} to ${peak} requests/s for ${hold} s.`, ordinary, [
+  const what = traffic === 'work' ? 'requests/s of 8 ms CPU' : 'requests/s'
+  return rising(traffic, `Jumps from ${ordinary} to ${peak} ${what} for ${hold} s.`, ordinary, [
     { seconds: quiet, rate: ordinary },
     { seconds: 0, rate: peak },
     { seconds: hold, rate: peak },
@@ -213,6 +215,12 @@ function readRate(variables: Variables, variable: string, fallback: number): num
     throw new RangeError(`${variable} is "${text}": use whole requests per second, 1 to 99999`)
   }
   return Number(text)
+}
+
+function readTraffic({ TRAFFIC: text }: Variables): 'mix' | 'work' {
+  if (text === undefined || text === '') return 'mix'
+  if (text === 'mix' || text === 'work') return text
+  throw new RangeError(`TRAFFIC is "${text}": use mix or work`)
 }
 
 function readDuration(variables: Variables, variable: string, fallbackSeconds: number): number {

@@ -55,6 +55,7 @@ Environment:
   BASE_URL                     URL of the service, by default that of the box or of the environment's Ingress
   PEAK_RATE, RAMP, HOLD        average, stress, spike, breakpoint, scaling: requests/s, length of rise and peak
   RATE, DURATION               smoke, soak, steady: requests/s and length
+  TRAFFIC                      spike: mix (default), or work for requests that burn 8 ms of CPU
 
 Exit code: 0 SLO met, ${sloMissed} SLO missed, ${couldNotRun} could not run, 128 + n stopped by signal n.`,
   )

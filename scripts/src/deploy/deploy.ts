@@ -1,6 +1,6 @@
 /** `make deploy`: rolls out the image with the Helm chart; diagnoses a failed rollout and rolls it back. */
 import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { ApiException, type CoreV1Api } from '@kubernetes/client-node'
 import {
   confirmProduction,
@@ -20,11 +20,10 @@ import {
 } from './diagnosis.ts'
 import { helmCause, helmProgram, lastDeployed } from './helm-release.ts'
 import { awaitLoadBalancer, loadBalancerName } from './load-balancer.ts'
-import { chartWarnings, NAMESPACE, Release, ROLLOUT_TIMEOUT } from './release.ts'
+import { CHART, chartWarnings, NAMESPACE, Release, ROLLOUT_TIMEOUT } from './release.ts'
 
 /** The Secret with the connection URLs, as values-local.yaml names it. */
 const connectionSecret = { namespace: NAMESPACE, name: SERVICE }
-const chart = join(REPOSITORY_ROOT, 'helm', SERVICE)
 
 /**
  * Creates the namespace, with the Pod Security level that the chart's pods meet, unless it exists. As the first request
@@ -198,7 +197,7 @@ async function rollOut(
   const watchAbort = new AbortController()
   const upgrade = release.helm(
     [
-      ...['upgrade', SERVICE, chart, '--install'],
+      ...['upgrade', SERVICE, CHART, '--install'],
       ...['--values', environment.valuesFile],
       // As strings, because --set would turn a tag of digits into a number.
       ...['--set-string', `image.repository=${repository},image.tag=${tag}`],

@@ -118,19 +118,27 @@ export class HelmRelease {
   /** Rolls back to the last deployed revision, or uninstalls a release that never was deployed. */
   async restore(): Promise<string> {
     const revision = lastDeployed(await this.history())
-    const command =
-      revision === undefined
-        ? ['uninstall', this.name, '--wait', '--ignore-not-found']
-        : ['rollback', this.name, String(revision), '--wait']
+    if (revision !== undefined) return this.rollBackTo(revision)
+    await this.#recover(['uninstall', this.name, '--wait', '--ignore-not-found'])
+    return 'nothing was deployed before, so the release was uninstalled'
+  }
+
+  /**
+   * Rolls back to a revision, and waits until it is rolled out.
+   *
+   * @throws ActionableError when Helm fails
+   */
+  async rollBackTo(revision: number): Promise<string> {
+    await this.#recover(['rollback', this.name, String(revision), '--wait'])
+    return `rolled back to revision ${revision}`
+  }
+
+  async #recover(command: readonly string[]): Promise<void> {
     const { failed, all } = await this.helm([...command, '--timeout', `${this.timeout}s`])
-    if (failed) {
-      throw new ActionableError(
-        `the previous revision could not be restored: ${helmCause(all)}`,
-        `see \`helm history ${this.name} --namespace ${this.namespace}\` and \`kubectl get events --namespace ${this.namespace}\``,
-      )
-    }
-    return revision === undefined
-      ? 'nothing was deployed before, so the release was uninstalled'
-      : `rolled back to revision ${revision}`
+    if (!failed) return
+    throw new ActionableError(
+      `the previous revision could not be restored: ${helmCause(all)}`,
+      `see \`helm history ${this.name} --namespace ${this.namespace}\` and \`kubectl get events --namespace ${this.namespace}\``,
+    )
   }
 }

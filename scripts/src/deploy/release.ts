@@ -1,4 +1,5 @@
 /** The service's Helm release: its revisions, and diagnoses of its objects in the cluster. */
+import { join } from 'node:path'
 import {
   ApiException,
   AppsV1Api,
@@ -8,12 +9,15 @@ import {
   type V1Pod,
 } from '@kubernetes/client-node'
 import { type ClusterAccess, loadKubeConfig } from 'shared/cluster-access'
-import { SERVICE } from 'shared/environment'
+import { REPOSITORY_ROOT, SERVICE } from 'shared/environment'
 import { type Diagnosis, diagnoseDeployments, diagnoseMigration } from './diagnosis.ts'
 import { HelmRelease } from './helm-release.ts'
 
 /** The release's namespace. */
 export const NAMESPACE = SERVICE
+
+/** Directory of the release's chart. */
+export const CHART = join(REPOSITORY_ROOT, 'helm', SERVICE)
 
 const selector = `app.kubernetes.io/instance=${SERVICE}`
 const migrationSelector = `app.kubernetes.io/name=${SERVICE}-migration,${selector}`
