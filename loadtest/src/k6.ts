@@ -1,19 +1,25 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { ActionableError } from 'shared/errors'
+import type { Generator, Point } from './generator.ts'
 
-/** A measurement by k6. Times are milliseconds since the epoch. */
-export type Point =
-  | { kind: 'request'; time: number; failure: string | null }
-  | { kind: 'latency'; time: number; ms: number }
-  | { kind: 'dropped'; time: number }
-  | { kind: 'failed check'; time: number; name: string }
+/**
+ * The lines of k6's output that measure the load, as an extended regular expression: awk understands it too. k6 writes a
+ * dozen lines per request, so all others, and those of checks that passed, are dropped before parsing.
+ */
+export const RELEVANT_LINE =
+  '^[{]"metric":"((http_req_failed|iteration_duration|dropped_iterations)"|checks","type":"Point","data":[{]"time":"[^"]*","value":0,)'
+const relevant = new RegExp(RELEVANT_LINE)
 
-// k6 writes a dozen lines per request, so lines of other metrics are dropped before parsing.
-const relevant =
-  /^\{"metric":"(?:http_req_failed|iteration_duration|dropped_iterations|checks)","type":"Point"/
+/** k6's arguments for every load, before the scenario file. The recorder judges the points: k6's thresholds are off. */
+export const K6_ARGUMENTS = [
+  ...['run', '--quiet', '--no-usage-report', '--no-thresholds', '--summary-mode=disabled'],
+  // Without the REST API, whose fixed port would conflict with another run.
+  ...['--address=', '--out=json=-'],
+]
 
 interface PointLine {
   metric: string
@@ -36,9 +42,23 @@ export function parsePoint(line: string): Point | undefined {
     case 'iteration_duration':
       return { kind: 'latency', time, ms: data.value }
     case 'checks':
-      return data.value === 0 ? { kind: 'failed check', time, name: String(check) } : undefined
+      return { kind: 'failed check', time, name: String(check) }
     default:
       return { kind: 'dropped', time }
+  }
+}
+
+/** The scenario file of every profile. */
+const scenarioFile = join(import.meta.dirname, 'scenarios', 'profile.ts')
+
+/** k6 on this machine. `environment` selects its load. */
+export function localGenerator(program: string, baseUrl: string, environment: NodeJS.ProcessEnv): Generator {
+  return {
+    baseUrl,
+    pods: null,
+    prepare: async () => {},
+    send: (signal, onPoint) => runK6({ program, script: scenarioFile, environment, signal, onPoint }),
+    close: async () => {},
   }
 }
 
@@ -56,8 +76,7 @@ export interface K6Run {
 const cpuIntervalMs = 1_000
 
 /**
- * Runs a scenario to its end and reports its points as they are measured. The caller judges them: k6's thresholds are
- * off.
+ * Runs a scenario to its end and reports its points as they are measured.
  *
  * @returns the CPU time of k6 under load as a share of the time of all cores; null if the system does not report it.
  * @throws ActionableError when k6 cannot be started or fails.
@@ -72,11 +91,7 @@ export async function runK6({
   if (signal.aborted) return null
   const k6 = spawn(
     program,
-    [
-      ...['run', '--quiet', '--no-usage-report', '--no-thresholds', '--summary-mode=disabled'],
-      // Without the REST API, whose fixed port would conflict with another run.
-      ...['--address', '', '--out', 'json=-', script],
-    ],
+    [...K6_ARGUMENTS, script],
     // In a separate process group: otherwise k6 gets Ctrl-C twice, from the terminal and from us, and a second
     // SIGINT makes it exit at once, without the last points.
     { env: environment, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
@@ -129,13 +144,13 @@ export async function runK6({
 }
 
 /** The message of a line that k6 logged as an error. */
-function errorMessage(line: string): string | undefined {
+export function errorMessage(line: string): string | undefined {
   const quoted = /level=error msg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1]
   return quoted === undefined ? undefined : (JSON.parse(quoted) as string).split('\n')[0]
 }
 
-/** The unit of times in /proc, which is the same on all architectures of Linux. In milliseconds. */
-const tickMs = 10
+/** The unit of CPU times in /proc, which is the same on all architectures of Linux. In milliseconds. */
+export const tickMs = 10
 
 /** Measures the CPU time of a process, as long as it runs. */
 export class CpuUsage {

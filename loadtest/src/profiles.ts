@@ -23,6 +23,9 @@ export interface Load {
   requiredRate?: number
 }
 
+/** The variables that replace the sizes of an environment. */
+export const SIZE_VARIABLES = ['PEAK_RATE', 'RAMP', 'HOLD', 'RATE', 'DURATION'] as const
+
 type Variables = Readonly<Record<string, string | undefined>>
 
 /** Rates in requests per second. */

@@ -1,8 +1,7 @@
-import { join } from 'node:path'
 import type { EnvironmentName } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import type { Cluster } from './cluster.ts'
-import { runK6 } from './k6.ts'
+import type { Generator } from './generator.ts'
 import type { Load } from './profiles.ts'
 import { readEventLoopUtilization } from './prometheus.ts'
 import { formatAutoscaler, formatHeading, formatRow } from './report.ts'
@@ -16,11 +15,9 @@ export interface Recording {
   profile: ProfileName
   environment: EnvironmentName
   load: Load
+  /** The URL at which this machine reaches the service. */
   baseUrl: string
-  /** Path of k6. */
-  k6: string
-  /** The environment variables of k6, from which the scenario reads its load and the service's URL. */
-  variables: NodeJS.ProcessEnv
+  generator: Generator
   /** The title of the run's tasks, which are deleted afterwards. */
   taskTitle: string
   /** Null when no cluster is watched. */
@@ -51,7 +48,7 @@ const maxEvents = 1_000
  * @throws ActionableError when the run cannot start, or k6 fails.
  */
 export async function record(recording: Recording): Promise<RunReport> {
-  const { profile, load, baseUrl, cluster, print } = recording
+  const { profile, load, generator, cluster, signal, print } = recording
   const following = new AbortController()
   try {
     await cluster?.start(following.signal)
@@ -61,13 +58,15 @@ export async function record(recording: Recording): Promise<RunReport> {
     if (cluster !== null && autoscaler !== null && load.scenario.executor === 'ramping-arrival-rate') {
       await waitUntilScalable(cluster, autoscaler, recording)
     }
-    print(`${profile}: about ${load.requests} requests in ${load.seconds} s to ${baseUrl}`)
+    await generator.prepare(signal)
+    print(`${profile}: about ${load.requests} requests in ${load.seconds} s to ${generator.baseUrl}`)
     print(load.description)
     if (autoscaler !== null) print(formatAutoscaler(autoscaler))
     print(formatHeading())
     return await new Run(recording, autoscaler, slo).report()
   } finally {
     following.abort()
+    await generator.close()
   }
 }
 
@@ -89,7 +88,7 @@ class Run {
   }
 
   async report(): Promise<RunReport> {
-    const { load, cluster, signal, profile, environment, baseUrl } = this.#recording
+    const { load, cluster, signal, profile, environment, generator } = this.#recording
     cluster?.observe({
       changed: () => this.#sample(),
       event: (kind, text) => this.#addEvent(kind, text),
@@ -129,38 +128,35 @@ class Run {
       profile,
       description: load.description,
       environment,
-      baseUrl,
+      baseUrl: generator.baseUrl,
       startedAt: new Date(start).toISOString(),
       loadSeconds: load.seconds,
       seconds,
       interrupted: signal.aborted,
       verdicts: signal.aborted ? [] : this.#verdicts(windows, scaling, settled),
       summary: this.#timeline.summary(),
-      generator: { cpuShare: cpuShare === null ? null : Math.round(cpuShare * 1_000) / 1_000 },
+      generator: {
+        cpuShare: cpuShare === null ? null : Math.round(cpuShare * 1_000) / 1_000,
+        ...(generator.pods !== null && { pods: generator.pods }),
+      },
       scaling,
       series: await this.#withEventLoop(this.#timeline.series(seconds), start, seconds),
       events: this.#eventsFrom(start, loadEnd),
     }
   }
 
-  /** Runs k6, and stops it when a load that rises until the service breaks has broken it. */
+  /** Sends the load, and stops it when a load that rises until the service breaks has broken it. */
   async #sendLoad(): Promise<number | null> {
-    const { k6, variables, signal, load } = this.#recording
+    const { generator, signal, load } = this.#recording
     const broken = new AbortController()
-    return runK6({
-      program: k6,
-      script: join(import.meta.dirname, 'scenarios', 'profile.ts'),
-      environment: variables,
-      signal: AbortSignal.any([signal, broken.signal]),
-      onPoint: (point) => {
-        this.#timeline.addPoint(point)
-        this.#figures.begin(this.#timeline.startedAt as number)
-        const { violatedInARow } = this.#timeline.windows
-        if (load.requiredRate === undefined || violatedInARow < windowsUntilBroken || broken.signal.aborted)
-          return
-        this.#addEvent('load', `the load stops, because the SLO was missed for ${5 * windowsUntilBroken} s`)
-        broken.abort()
-      },
+    return generator.send(AbortSignal.any([signal, broken.signal]), (point) => {
+      this.#timeline.addPoint(point)
+      this.#figures.begin(this.#timeline.startedAt as number)
+      const { violatedInARow } = this.#timeline.windows
+      if (load.requiredRate === undefined || violatedInARow < windowsUntilBroken || broken.signal.aborted)
+        return
+      this.#addEvent('load', `the load stops, because the SLO was missed for ${5 * windowsUntilBroken} s`)
+      broken.abort()
     })
   }
 

@@ -24,6 +24,9 @@ const requestTimeoutMs = 5_000
 
 /** A release's objects in the Kubernetes API, and the nodes of its cluster. */
 export class ReleaseApi {
+  readonly kubeConfig: KubeConfig
+  /** For further clients of the same API, with a timeout for each request. */
+  readonly configuration: Configuration
   readonly namespace: string
   readonly release: string
   readonly autoscalers: ObjectSource<V2HorizontalPodAutoscaler>
@@ -45,6 +48,7 @@ export class ReleaseApi {
         'set KUBE_CONTEXT to another context, or add the cluster to your kubeconfig',
       )
     }
+    this.kubeConfig = kubeConfig
     this.namespace = namespace
     this.release = release
     this.#server = server
@@ -118,8 +122,17 @@ export class ReleaseApi {
     }
   }
 
-  /** The cause and next step of a failed request or watch. */
-  explain(error: unknown): ActionableError {
+  /**
+   * The cause and next step of a failed request or watch.
+   *
+   * @param request - what was asked
+   * @param permissions - what it needs
+   */
+  explain(
+    error: unknown,
+    request = `for release ${this.release}`,
+    permissions = 'list and watch horizontalpodautoscalers, deployments, pods and ingresses',
+  ): ActionableError {
     const code = statusCode(error)
     if (code === undefined) {
       return new ActionableError(
@@ -129,9 +142,9 @@ export class ReleaseApi {
       )
     }
     return new ActionableError(
-      `the Kubernetes API at ${this.#server} answers ${code} when asked for release ${this.release}`,
+      `the Kubernetes API at ${this.#server} answers ${code} when asked ${request}`,
       code === 401 || code === 403
-        ? `use a context that may list and watch horizontalpodautoscalers, deployments, pods and ingresses in namespace ${this.namespace}`
+        ? `use a context that may ${permissions} in namespace ${this.namespace}`
         : 'try again; if the error persists, see the log of the API server',
       { cause: error },
     )

@@ -44,7 +44,12 @@ export function formatSummary({
   for (const [name, count] of Object.entries(checksFailed)) lines.push(`wrong ${count} times: ${name}`)
   if (scaling !== null) lines.push(...formatScaling(scaling))
   if (generator.cpuShare !== null) {
-    lines.push(`k6 used ${(generator.cpuShare * 100).toFixed(0)} % of this machine's CPU time`)
+    const percent = `${(generator.cpuShare * 100).toFixed(0)} %`
+    lines.push(
+      generator.pods === undefined
+        ? `k6 used ${percent} of this machine's CPU time`
+        : `k6 used up to ${percent} of a generator's CPU limit (${generator.pods} pods)`,
+    )
   }
   lines.push('', ...formatChart(series), '')
   if (interrupted) lines.push('interrupted: no verdict')

@@ -124,8 +124,11 @@ export const RunReportSchema = Type.Object({
   interrupted: Type.Boolean(),
   verdicts: Type.Array(Verdict),
   summary: Summary,
-  /** CPU time of k6 as a share of the time of all cores, 0 to 1. */
-  generator: Type.Object({ cpuShare: Measurement }),
+  /**
+   * CPU time of k6 as a share of the time of all cores, 0 to 1. If k6 ran in pods: their number, and the largest share of a
+   * pod's CPU limit.
+   */
+  generator: Type.Object({ cpuShare: Measurement, pods: Type.Optional(Type.Integer()) }),
   /** Null when no cluster was watched. */
   scaling: Type.Union([Scaling, Type.Null()]),
   series: Series,

@@ -1,11 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { readBoxConfig } from 'shared/box'
+import { pinnedVersion, programPath } from 'shared/tools'
 import t, { type Test } from 'tap'
 import Value from 'typebox/value'
 import { type RunReport, RunReportSchema } from './run-report.ts'
+import { FakeJobs } from './test-jobs.ts'
 import { kubeconfig, prometheusService, startCluster, startService } from './test-servers.ts'
 
 interface Outcome {
@@ -43,9 +46,9 @@ function readReport(file: string): RunReport {
 }
 
 /** A service, its cluster, and the environment variables for both. */
-async function startBoth(t: Test) {
+async function startBoth(t: Test, jobs?: FakeJobs) {
   const service = await startService()
-  const cluster = await startCluster()
+  const cluster = await startCluster(jobs)
   t.teardown(service.close)
   t.teardown(cluster.close)
   const directory = t.testdir({ kubeconfig: kubeconfig(cluster.url) })
@@ -198,6 +201,58 @@ t.test('without load routes, the mix has the task API only; a wrong response mis
   t.ok(events.some(({ kind, text }) => kind === 'problem' && text.includes('remain')))
 })
 
+t.test('generators in the cluster send the load to the Ingress, and are gone afterwards', async (t) => {
+  const jobs = new FakeJobs(t.testdir())
+  jobs.path = dirname(programPath(readBoxConfig(process.env), 'k6'))
+  t.teardown(() => jobs.close())
+  const { service, cluster, environment, file } = await startBoth(t, jobs)
+  cluster.ingresses = [
+    { metadata: { name: 'app' }, status: { loadBalancer: { ingress: [{ ip: new URL(service.url).host }] } } },
+  ]
+  const args = ['steady', '--generators', '2', '--summary', file]
+  const { code, stdout, stderr } = await loadtest(args, { ...environment, RATE: '20', DURATION: '6s' })
+  t.equal(stderr, '')
+  t.equal(code, 0, stdout)
+  const { summary, generator, baseUrl } = readReport(file)
+  t.equal(summary.requests, service.requests)
+  t.ok(Math.abs(summary.requests - 120) <= 2, 'the planned number')
+  t.match(generator, { cpuShare: Number, pods: 2 })
+  t.equal(baseUrl, service.url)
+  t.match(stdout, 'waiting for 2 generators')
+  t.match(stdout, /k6 used up to \d+ % of a generator's CPU limit \(2 pods\)/)
+  const image = () => jobs.created?.spec?.template.spec?.containers[0]?.image
+  t.equal(image(), `docker.io/grafana/k6:${pinnedVersion('k6', 'go.k6.io/k6').slice(1)}`)
+  t.equal(jobs.job, undefined)
+
+  jobs.status = () => ({ phase: 'Pending' })
+  const settings = { ...environment, RATE: '', K6_IMAGE: 'registry.example/k6' }
+  const interrupted = await loadtest(args, settings, (output, kill) => {
+    if (output.includes('waiting for 2 generators')) kill('SIGINT')
+  })
+  t.equal(interrupted.code, 130)
+  t.equal(image(), 'registry.example/k6')
+  t.equal(jobs.job, undefined, 'an interruption leaves nothing')
+})
+
+t.test('the image of the generators is pushed to the box', async (t) => {
+  const { service, cluster, file } = await startBoth(t)
+  cluster.ingresses = [
+    { metadata: { name: 'app' }, status: { loadBalancer: { ingress: [{ hostname: 'lb.example' }] } } },
+  ]
+  const box = {
+    BOX_CACHE_DIR: readBoxConfig(process.env).cacheDir,
+    BOX_STATE_DIR: join('/tmp', `loadtest-${process.pid}`),
+    BOX_REGISTRY_PORT: '1',
+    BASE_URL: service.url,
+  }
+  mkdirSync(join(box.BOX_STATE_DIR, 'default'), { recursive: true })
+  t.teardown(() => rmSync(box.BOX_STATE_DIR, { recursive: true }))
+  writeFileSync(join(box.BOX_STATE_DIR, 'default', 'kubeconfig'), kubeconfig(cluster.url))
+  const { code, stderr } = await loadtest(['steady', '--generators', '1', '--summary', file], box)
+  t.equal(code, 2)
+  t.match(stderr, "error: the image of k6 cannot be pushed to the box's registry")
+})
+
 t.test('a breakpoint run ends soon after the service has broken', async (t) => {
   const begun = Date.now()
   const service = await startService(() => (Date.now() - begun > 12_000 ? 503 : 200))
@@ -337,7 +392,7 @@ t.test('a run that cannot start reports one line and a next step', async (t) => 
     const { code, stderr } = await loadtest(['--summary', file, ...args], { ...environment, ...changes })
     t.equal(code, 2, line)
     t.match(stderr, `error: ${line}`)
-    t.match(stderr, /^ next: |Allowed choices|whole seconds/m)
+    t.match(stderr, /^ next: |Allowed choices|whole seconds|number of pods/m)
     t.equal(stderr.trim().split('\n').length, /^ next: /m.test(stderr) ? 2 : 1)
   }
   cluster.conditions = [
@@ -349,6 +404,9 @@ t.test('a run that cannot start reports one line and a next step', async (t) => 
     fails(['steady'], { RATE: 'many' }, 'RATE is "many"'),
     fails(['steady'], { BOX_CACHE_DIR: t.testdirName }, 'k6 is not built'),
     fails(['steady', '--no-cluster', '--until-scaled-down'], {}, '--until-scaled-down needs a cluster'),
+    fails(['steady', '--no-cluster', '--generators', '2'], {}, '--generators needs a cluster'),
+    fails(['steady', '--generators', '0'], {}, "option '--generators <pods>' argument '0' is invalid"),
+    fails(['steady', '--generators', '2'], {}, 'the release has no Ingress with a host, so generators'),
     fails(
       ['steady', '--summary', '/dev/null/run.json'],
       {},

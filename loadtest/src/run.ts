@@ -4,23 +4,34 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Argument, Command, InvalidArgumentError } from 'commander'
+import { pushK6Image } from 'eks-box/k6-image'
 import { loadKubeConfig } from 'shared/cluster-access'
-import { confirmProduction, type EnvironmentName, readEnvironment } from 'shared/environment'
+import {
+  confirmProduction,
+  type Environment,
+  type EnvironmentName,
+  readEnvironment,
+} from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
-import { builtProgram } from 'shared/tools'
+import { builtProgram, pinnedVersion } from 'shared/tools'
 import { Cluster } from './cluster.ts'
-import { type Load, PROFILES, SIZES } from './profiles.ts'
+import type { Generator } from './generator.ts'
+import { localGenerator } from './k6.ts'
+import { K6Job } from './k6-job.ts'
+import { type Load, PROFILES, SIZE_VARIABLES, SIZES } from './profiles.ts'
 import { record } from './recorder.ts'
+import type { ReleaseApi } from './release-api.ts'
 import { formatMarkdown, formatSummary } from './report.ts'
 import type { RunReport } from './run-report.ts'
 import type { ProfileName } from './slo.ts'
-import { checkReady, hasLoadRoutes, noLoadRoutes, resolveBaseUrl } from './target.ts'
+import { checkReady, hasLoadRoutes, noLoadRoutes, resolveBaseUrl, resolveUrlForPods } from './target.ts'
 import { checkTaskStore, deleteTasks } from './task-data.ts'
 
 interface Options {
   cluster: boolean
   namespace: string
   release: string
+  generators?: number
   untilScaledDown: boolean
   settleTimeout: number
   summary?: string
@@ -35,6 +46,7 @@ const program = new Command('loadtest')
   .option('--no-cluster', 'only send load, for a target outside Kubernetes')
   .option('--namespace <name>', 'namespace of the release', 'fastify-app')
   .option('--release <name>', 'Helm release to watch', 'fastify-app')
+  .option('--generators <pods>', 'send the load from so many pods in the cluster', readPods)
   .option('--until-scaled-down', 'keep recording until the replicas are back at their minimum', false)
   .option(
     '--settle-timeout <seconds>',
@@ -56,6 +68,7 @@ Environment:
   PEAK_RATE, RAMP, HOLD        average, stress, spike, breakpoint, scaling: requests/s, length of rise and peak
   RATE, DURATION               smoke, soak, steady: requests/s and length
   TRAFFIC                      spike: mix (default), or work for requests that burn 8 ms of CPU
+  K6_IMAGE                     image of the generators, for nodes that cannot pull Grafana's from Docker Hub
 
 Exit code: 0 SLO met, ${sloMissed} SLO missed, ${couldNotRun} could not run, 128 + n stopped by signal n.`,
   )
@@ -84,6 +97,9 @@ async function run(profile: ProfileName, options: Options): Promise<void> {
   if (options.untilScaledDown && !options.cluster) {
     throw new ActionableError('--until-scaled-down needs a cluster to watch', 'remove --no-cluster')
   }
+  if (options.generators !== undefined && !options.cluster) {
+    throw new ActionableError('--generators needs a cluster for its pods', 'remove --no-cluster')
+  }
   const environment = readEnvironment(process.env)
   confirmProduction(environment, { reviewed: false })
   const load = planLoad(profile, environment.name)
@@ -104,20 +120,26 @@ async function run(profile: ProfileName, options: Options): Promise<void> {
     await checkTaskStore(baseUrl, taskTitle).finally(() => deleteTasks(baseUrl, taskTitle).catch(() => {}))
     if (!loadRoutes) console.log('the routes for load tests are off, so the mix has the task API only')
   }
+  const variables = {
+    PROFILE: profile,
+    ENV: environment.name,
+    RUN: taskTitle,
+    LOAD_ROUTES: String(loadRoutes),
+  }
+  const generator =
+    cluster === null || options.generators === undefined
+      ? localGenerator(builtProgram(environment.box, 'k6'), baseUrl, {
+          ...process.env,
+          ...variables,
+          BASE_URL: baseUrl,
+        })
+      : await createJob(options.generators, environment, cluster.api, baseUrl, load, variables)
   const report = await record({
     profile,
     environment: environment.name,
     load,
     baseUrl,
-    k6: builtProgram(environment.box, 'k6'),
-    variables: {
-      ...process.env,
-      PROFILE: profile,
-      ENV: environment.name,
-      BASE_URL: baseUrl,
-      RUN: taskTitle,
-      LOAD_ROUTES: String(loadRoutes),
-    },
+    generator,
     taskTitle,
     cluster,
     untilScaledDown: options.untilScaledDown,
@@ -128,6 +150,35 @@ async function run(profile: ProfileName, options: Options): Promise<void> {
   console.log(['', ...formatSummary(report)].join('\n'))
   await writeReport(report, reportFile)
   if (report.verdicts.some(({ met }) => !met)) process.exitCode = sloMissed
+}
+
+/** The Job that sends the load from the cluster of the release. */
+async function createJob(
+  pods: number,
+  environment: Environment,
+  api: ReleaseApi,
+  baseUrl: string,
+  load: Load,
+  variables: Readonly<Record<string, string>>,
+): Promise<Generator> {
+  const urlForPods = await resolveUrlForPods(baseUrl, () => api.ingresses())
+  const published = `docker.io/grafana/k6:${pinnedVersion('k6', 'go.k6.io/k6').slice(1)}`
+  const image =
+    process.env['K6_IMAGE'] ||
+    (environment.usesBox ? await pushK6Image(environment.box, published) : published)
+  const sizes = SIZE_VARIABLES.flatMap((name) => {
+    const value = process.env[name]
+    return value === undefined ? [] : [[name, value] as const]
+  })
+  return new K6Job({
+    api,
+    pods,
+    image,
+    load,
+    baseUrl: urlForPods,
+    variables: { ...Object.fromEntries(sizes), ...variables, BASE_URL: urlForPods },
+    print: (line) => console.log(line),
+  })
 }
 
 function planLoad(profile: ProfileName, environment: EnvironmentName): Load {
@@ -166,6 +217,11 @@ async function writeReport(report: RunReport, file: string): Promise<void> {
   writeFileSync(`${path}.md`, formatMarkdown(report))
   writeFileSync(`${path}.html`, renderRun(report, basename(path)))
   console.log(`report: ${path}.html, and beside it .json and .md`)
+}
+
+function readPods(text: string): number {
+  if (!/^[1-9]\d?$/.test(text)) throw new InvalidArgumentError('Use a number of pods, 1 to 99.')
+  return Number(text)
 }
 
 function readSeconds(text: string): number {

@@ -1,7 +1,7 @@
 import type { V1Ingress } from '@kubernetes/client-node'
 import { readEnvironment } from 'shared/environment'
 import t from 'tap'
-import { checkReady, hasLoadRoutes, noLoadRoutes, resolveBaseUrl } from './target.ts'
+import { checkReady, hasLoadRoutes, noLoadRoutes, resolveBaseUrl, resolveUrlForPods } from './target.ts'
 import { startService } from './test-servers.ts'
 
 const resolve = (env: NodeJS.ProcessEnv, ingresses: V1Ingress[] | null = []) => {
@@ -72,6 +72,16 @@ t.test('without a cluster, only this machine is allowed', async (t) => {
     nextStep: /without --no-cluster/,
   })
   await t.rejects(resolve({ ENV: 'dev' }, null), { message: 'BASE_URL is not set' })
+})
+
+t.test('pods reach a service on this machine by its Ingress', async (t) => {
+  const url = (baseUrl: string, ingresses: V1Ingress[]) => resolveUrlForPods(baseUrl, async () => ingresses)
+  t.equal(await url('http://127.0.0.1:8080', [balancer]), 'http://k8s-shop.elb.amazonaws.com')
+  t.equal(await url('https://shop.example', []), 'https://shop.example')
+  await t.rejects(url('http://127.0.0.1:8080', [{}]), {
+    message: 'the release has no Ingress with a host, so generators in the cluster have no URL',
+    nextStep: /leave out --generators/,
+  })
 })
 
 t.test('a URL must be an HTTP URL', async (t) => {

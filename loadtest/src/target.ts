@@ -49,6 +49,25 @@ export async function resolveBaseUrl(
   return format(given ?? first)
 }
 
+/**
+ * The URL at which the pods of a cluster reach the service as its clients do. It is `baseUrl`, unless that is on this
+ * machine: then it is the release's Ingress.
+ *
+ * @throws ActionableError when the release has no Ingress with a host.
+ */
+export async function resolveUrlForPods(
+  baseUrl: string,
+  ingresses: () => Promise<V1Ingress[]>,
+): Promise<string> {
+  if (!isLoopback(new URL(baseUrl).hostname)) return baseUrl
+  const [first] = (await ingresses()).flatMap(urlsOf)
+  if (first !== undefined) return format(first)
+  throw new ActionableError(
+    'the release has no Ingress with a host, so generators in the cluster have no URL',
+    'check `kubectl get ingress`: its load balancer may still be in creation; or leave out --generators',
+  )
+}
+
 function parseUrl(text: string | undefined): URL | undefined {
   if (text === undefined) return undefined
   const url = URL.parse(text)

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { LOAD_ROUTE_PROBE } from './target.ts'
+import type { FakeJobs } from './test-jobs.ts'
 
 /** Requests that precede the load. */
 const probes = ['/readyz', LOAD_ROUTE_PROBE]
@@ -171,8 +172,8 @@ export const cpuMetric = {
 /** How often watches send changes, in milliseconds. */
 const watchIntervalMs = 50
 
-/** Starts a Kubernetes 1.35 API on loopback with one Deployment, its autoscaler and pods, and nodes. */
-export async function startCluster(): Promise<FakeCluster> {
+/** Starts a Kubernetes 1.35 API on loopback with one Deployment, its autoscaler and pods, nodes, and possibly Jobs. */
+export async function startCluster(jobs?: FakeJobs): Promise<FakeCluster> {
   const watches = new Map<ServerResponse, string>()
   const objects = (plural: string): FakeObject[] => {
     const { desired, ready } = cluster.replicas()
@@ -193,6 +194,7 @@ export async function startCluster(): Promise<FakeCluster> {
   const listed = new Map<string, Map<string, string>>()
 
   const server = createServer((request, response) => {
+    if (jobs?.answer(request, response)) return
     const { pathname, searchParams } = new URL(String(request.url), 'http://fake')
     cluster.asked.add(decodeURIComponent(String(request.url)))
     const plural = String(pathname.split('/').at(-1))

@@ -1,4 +1,4 @@
-import type { Point } from './k6.ts'
+import type { Point } from './generator.ts'
 import { LatencyHistogram } from './latency-histogram.ts'
 import type { Series, Summary } from './run-report.ts'
 

@@ -1,6 +1,6 @@
 /** Prometheus, kube-state-metrics and prometheus-adapter, as pods in a running box. */
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { type BoxConfig, ECR_REGISTRY, kubeconfigPath } from 'shared/box'
@@ -8,8 +8,7 @@ import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import { pinnedVersion, programPath, toolDirectory } from 'shared/tools'
 import { parse, stringify } from 'yaml'
-import { readImage, writeImage } from '../images/layout.ts'
-import { pushImage } from '../images/push.ts'
+import { librariesOf, type ProgramImage, pushProgram } from '../images/program.ts'
 import { boxPaths } from '../state-directory.ts'
 import { type PrometheusRule, ruleFiles, type ServiceMonitor, scrapeConfigurations } from './configuration.ts'
 
@@ -28,22 +27,10 @@ const adapterValues = join(
   'prometheus-adapter.yaml',
 )
 
-/** The user and group `nobody`, as which the published images run, too. */
-const nobody = '65534:65534'
-
 /** Debian's program. It is not static, so the image also contains the libraries that it loads. */
 const PROMETHEUS = '/usr/bin/prometheus'
 const PROMTOOL = '/usr/bin/promtool'
 const WEB_INTERFACE = '/usr/share/prometheus/web'
-
-/** An image of the box's monitoring. */
-interface Image {
-  repository: string
-  tag: string
-  directory: string
-  program: string
-  files?: readonly string[]
-}
 
 /** The step that an installation has reached, for the user. */
 export type OnStep = (step: string) => void
@@ -60,7 +47,7 @@ export async function installMonitoring(config: BoxConfig, onStep: OnStep): Prom
   const images: [variable: string, reference: string][] = []
   for (const [name, image] of Object.entries(await monitoringImages(config))) {
     const variable = `${name.toUpperCase().replaceAll('-', '_')}_IMAGE`
-    images.push([variable, await push(config, image)])
+    images.push([variable, await pushProgram(config, image)])
   }
 
   onStep('creating the objects')
@@ -91,28 +78,25 @@ export async function installMonitoring(config: BoxConfig, onStep: OnStep): Prom
 
 async function monitoringImages(
   config: BoxConfig,
-): Promise<Record<(typeof DEPLOYMENTS)[number] | 'discovery', Image>> {
+): Promise<Record<(typeof DEPLOYMENTS)[number] | 'discovery', ProgramImage>> {
   const { stdout } = await execa(PROMETHEUS, ['--version'])
   const [version] = /\d+\.\d+\.\d+/.exec(stdout) ?? []
   if (version === undefined) throw new TypeError(`${PROMETHEUS} --version prints no version: ${stdout}`)
-  const built = (tool: 'kube-state-metrics' | 'prometheus-adapter', module: string): Image => ({
-    repository: `registry.k8s.io/${tool}/${tool}`,
-    tag: pinnedVersion(tool, module),
+  const built = (tool: 'kube-state-metrics' | 'prometheus-adapter', module: string): ProgramImage => ({
+    name: `registry.k8s.io/${tool}/${tool}:${pinnedVersion(tool, module)}`,
     directory: toolDirectory(config, tool),
     program: tool,
   })
   return {
     prometheus: {
-      repository: 'quay.io/prometheus/prometheus',
-      tag: `v${version}`,
+      name: `quay.io/prometheus/prometheus:v${version}`,
       directory: '/',
       program: PROMETHEUS.slice(1),
       files: [...(await librariesOf(PROMETHEUS)), WEB_INTERFACE].map((path) => path.slice(1)),
     },
     // This Node, which runs the discovery of targets.
     discovery: {
-      repository: `${ECR_REGISTRY}/eks-box/node`,
-      tag: process.version,
+      name: `${ECR_REGISTRY}/eks-box/node:${process.version}`,
       directory: '/',
       program: process.execPath.slice(1),
       files: (await librariesOf(process.execPath)).map((path) => path.slice(1)),
@@ -120,26 +104,6 @@ async function monitoringImages(
     'kube-state-metrics': built('kube-state-metrics', 'k8s.io/kube-state-metrics/v2'),
     'prometheus-adapter': built('prometheus-adapter', 'sigs.k8s.io/prometheus-adapter'),
   }
-}
-
-/** The paths of the libraries that a program loads, and of the loader; none if it is static. */
-async function librariesOf(program: string): Promise<string[]> {
-  const { stdout } = await execa('ldd', [program], { reject: false })
-  return [...stdout.matchAll(/(?:=> |^\t)(\/\S+) \(0x/gm)].map(([, path]) => path as string)
-}
-
-/** Pushes an image, and returns its reference, which changes with the image's content. */
-async function push(
-  config: BoxConfig,
-  { repository, tag, directory, program, files }: Image,
-): Promise<string> {
-  const layout = join(boxPaths(config).run, 'images', `monitoring-${program.split('/').at(-1)}`)
-  await rm(layout, { recursive: true, force: true })
-  await writeImage(layout, `${repository}:${tag}`, directory, program, nobody, files)
-  await pushImage(`http://127.0.0.1:${config.ports.registry}`, layout)
-  const { name, manifest } = await readImage(layout)
-  await rm(layout, { recursive: true })
-  return `${name}@${manifest.digest}`
 }
 
 /** The files of Prometheus' configuration. */
