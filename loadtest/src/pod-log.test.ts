@@ -60,7 +60,7 @@ t.test('a lost or silent connection, and a refusal, are errors', async (t) => {
   )
   await t.rejects(
     follow(t, (response) => response.writeHead(403).end()),
-    { statusCode: 403 },
+    { message: 'Forbidden' },
   )
 })
 
