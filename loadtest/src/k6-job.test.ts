@@ -277,11 +277,16 @@ t.test('a pod that fails during the load makes the run invalid', async (t) => {
 })
 
 t.test('a log that ends without the end of the load makes the run invalid', async (t) => {
-  const { run, jobs } = await startJob(t)
+  const { create, jobs, onPoint } = await startJob(t)
+  const isInvalid = { message: /log of loadtest-. cannot be read: it ended too early$/ }
   jobs.script = fakePod(started)
-  await t.rejects(run(), { message: /log of loadtest-. cannot be read: it ended too early$/ })
-  jobs.refusals = { 'GET pods': 500 }
-  await t.rejects(run(), { message: /answers 500 when asked for pods/ })
+  for (const refusals of [{}, { 'GET pods': 500 }]) {
+    const job = create()
+    await job.prepare(never)
+    jobs.refusals = refusals
+    await t.rejects(job.send(never, onPoint), isInvalid)
+    await job.close()
+  }
 })
 
 t.test("a failure of k6 is reported with k6's message", async (t) => {
@@ -301,7 +306,7 @@ t.test('a pod that starts too late, or by another clock, makes the run invalid',
 })
 
 t.test('a Job that cannot be deleted is reported, but is no failure', async (t) => {
-  const { run, jobs, printed } = await startJob(t)
+  const { create, run, jobs, cluster, printed } = await startJob(t)
   jobs.script = fakePod(`${started}\necho "2 exit 0"`)
   t.equal(await run(), null)
   t.match(printed.at(-1), 'the CPU share of the generators is unknown')
@@ -311,4 +316,9 @@ t.test('a Job that cannot be deleted is reported, but is no failure', async (t) 
   jobs.refusals = { 'GET jobs': 200 }
   await run()
   t.match(printed.at(-1), `the Job ${JOB_NAME} is not gone after 0.5 s`)
+  const job = create()
+  await job.prepare(never)
+  await cluster.close()
+  await job.close()
+  t.match(printed.at(-1), /^the generators remain, .* \(connect ECONNREFUSED/)
 })

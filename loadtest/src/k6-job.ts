@@ -50,6 +50,9 @@ const patience: Patience = {
  */
 const maxSkewSeconds = 1.5
 
+/** Selects the pods of the Job. */
+const ofJob = `batch.kubernetes.io/job-name=${JOB_NAME}`
+
 const permissions = 'create, get and delete jobs, create configmaps, list and patch pods, and get pods/log'
 
 /** k6 in the pods of a Job, next to the release in its namespace. Each pod sends the same share of the load. */
@@ -200,7 +203,7 @@ export class K6Job implements Generator {
     }
     return new ActionableError(
       text,
-      `run it again, and meanwhile \`kubectl describe pods --namespace ${this.#options.api.namespace} --selector job-name=${JOB_NAME}\``,
+      `run it again, and meanwhile \`kubectl describe pods --namespace ${this.#options.api.namespace} --selector ${ofJob}\``,
     )
   }
 
@@ -274,7 +277,7 @@ export class K6Job implements Generator {
 
   #failed(pod: string, status: V1Pod['status']): ActionableError {
     const { reason, exitCode } = status?.containerStatuses?.[0]?.state?.terminated ?? {}
-    const ended = exitCode === undefined ? 'it was deleted' : `${reason ?? 'Error'}, exit code ${exitCode}`
+    const ended = exitCode === undefined ? 'it was deleted' : `${reason}, exit code ${exitCode}`
     const cause = [status?.reason, status?.message].filter((text) => text !== undefined).join(': ')
     return new ActionableError(
       `the run is invalid, because ${pod} failed: ${oneLine(cause === '' ? ended : cause)}`,
@@ -310,7 +313,7 @@ export class K6Job implements Generator {
 
   async #listPods(): Promise<V1Pod[]> {
     const { namespace } = this.#options.api
-    return (await this.#core.listNamespacedPod({ namespace, labelSelector: `job-name=${JOB_NAME}` })).items
+    return (await this.#core.listNamespacedPod({ namespace, labelSelector: ofJob })).items
   }
 
   async #asked<T>(request: string, answer: Promise<T>): Promise<T> {

@@ -12,6 +12,7 @@ async function follow(
   answer: (response: ServerResponse) => void,
   signal = new AbortController().signal,
   onLine = (_line: string) => {},
+  protocol = 'http',
 ) {
   const server = createServer((_request, response) => answer(response))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -20,7 +21,7 @@ async function follow(
     server.close()
   })
   const config = new KubeConfig()
-  config.loadFromString(kubeconfig(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
+  config.loadFromString(kubeconfig(`${protocol}://127.0.0.1:${(server.address() as AddressInfo).port}`))
   const lines: string[] = []
   await followPodLog(
     config,
@@ -62,6 +63,11 @@ t.test('a lost or silent connection, and a refusal, are errors', async (t) => {
     follow(t, (response) => response.writeHead(403).end()),
     { message: 'Forbidden' },
   )
+})
+
+t.test('an API with TLS is asked with TLS', async (t) => {
+  const plain = follow(t, () => {}, undefined, undefined, 'https')
+  await t.rejects(plain, { code: 'EPROTO' })
 })
 
 t.test('an error while a line is read ends the connection', async (t) => {

@@ -22,8 +22,9 @@ export async function followPodLog(
   onLine: (line: string) => void,
   silence = silenceMs,
 ): Promise<void> {
-  const server = kubeConfig.getCurrentCluster()?.server ?? ''
-  const url = new URL(`${server}/api/v1/namespaces/${namespace}/pods/${pod}/log?follow=true`)
+  const url = new URL(
+    `${kubeConfig.getCurrentCluster()?.server}/api/v1/namespaces/${namespace}/pods/${pod}/log?follow=true`,
+  )
   const options: RequestOptions = {}
   await kubeConfig.applyToHTTPSOptions(options)
   const { promise, resolve, reject } = Promise.withResolvers<void>()

@@ -3,7 +3,15 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import type { V1ConfigMap, V1Job, V1Pod } from '@kubernetes/client-node'
+import type {
+  V1ConfigMap,
+  V1Container,
+  V1Job,
+  V1JobSpec,
+  V1KeyToPath,
+  V1Pod,
+  V1PodSpec,
+} from '@kubernetes/client-node'
 
 /** A pod of a fake Job: a process of this machine. */
 interface FakePod {
@@ -44,14 +52,13 @@ export class FakeJobs {
   /** Answers a request if it concerns a Job. */
   answer(request: IncomingMessage, response: ServerResponse): boolean {
     const { pathname, searchParams } = new URL(String(request.url), 'http://fake')
-    const [, kind, name = '', isLog] =
-      /(jobs|configmaps|pods|events)(?:\/([^/]+))?(\/log)?$/.exec(pathname) ?? []
-    const isOther =
-      kind === 'pods' && name === '' && !searchParams.get('labelSelector')?.startsWith('job-name=')
-    if (kind === undefined || isOther) return false
+    const [, kind, name, isLog] = /(jobs|configmaps|pods|events)(?:\/([^/]+))?(\/log)?$/.exec(pathname) ?? []
+    const selector = String(searchParams.get('labelSelector'))
+    const isOfRelease = kind === 'pods' && name === undefined && !selector.includes('job-name=')
+    if (kind === undefined || isOfRelease) return false
     const refusal = this.refusals[`${request.method} ${isLog === undefined ? kind : 'log'}`]
     if (refusal !== undefined) this.#send(response, { message: 'refused' }, refusal)
-    else if (isLog !== undefined) this.#follow(name, response)
+    else if (isLog !== undefined) this.#follow(this.#pod(name), response)
     else void this.#change(request, kind, name, response)
     return true
   }
@@ -71,7 +78,7 @@ export class FakeJobs {
   async #change(
     request: IncomingMessage,
     kind: string,
-    name: string,
+    name: string | undefined,
     response: ServerResponse,
   ): Promise<void> {
     const body = (await text(request)) || '{}'
@@ -92,12 +99,11 @@ export class FakeJobs {
       return this.#send(response, {})
     }
     if (method === 'PATCH') {
-      const { annotations } = (JSON.parse(body) as V1Pod).metadata ?? {}
-      const pod = this.pods.find((candidate) => candidate.name === name)
-      writeFileSync(join(String(pod?.directory), 'control/start'), String(annotations?.['loadtest/start']))
+      const annotations = (JSON.parse(body) as V1Pod).metadata?.annotations
+      writeFileSync(join(this.#pod(name).directory, 'control/start'), String(annotations?.['loadtest/start']))
       return this.#send(response, {})
     }
-    if (kind === 'jobs') return this.#send(response, this.job ?? {}, this.job === undefined ? 404 : 200)
+    if (kind === 'jobs') return this.#send(response, {}, this.job === undefined ? 404 : 200)
     const items = kind === 'events' ? this.events : this.pods.map((pod, index) => this.#describe(pod, index))
     return this.#send(response, { items })
   }
@@ -107,12 +113,17 @@ export class FakeJobs {
     return { metadata: { name, ...deletion }, status: this.status(index) ?? status }
   }
 
-  #startPods({ data = {} }: V1ConfigMap): void {
-    const { spec } = this.job as V1Job
-    const [container] = spec?.template.spec?.containers ?? []
-    const [, program] = spec?.template.spec?.volumes ?? []
-    const variables = Object.fromEntries((container?.env ?? []).map(({ name, value }) => [name, value]))
-    const count = Math.min(Number(spec?.parallelism), this.podLimit)
+  #pod(name: string | undefined): FakePod {
+    return this.pods.find((pod) => pod.name === name) as FakePod
+  }
+
+  #startPods({ data }: V1ConfigMap): void {
+    const { parallelism, template } = (this.job as V1Job).spec as V1JobSpec
+    const { containers, volumes } = template.spec as V1PodSpec
+    const { command, env } = containers[0] as Required<V1Container>
+    const files = volumes?.[1]?.configMap?.items as V1KeyToPath[]
+    const variables = Object.fromEntries(env.map(({ name, value }) => [name, value]))
+    const count = Math.min(Number(parallelism), this.podLimit)
     this.pods = Array.from({ length: count }, (_, index) => {
       const directory = join(this.#directory, `pod-${index}`)
       const write = (path: string, content: string) => {
@@ -120,8 +131,8 @@ export class FakeJobs {
         writeFileSync(join(directory, path), content)
       }
       write('control/start', '')
-      for (const { key, path } of program?.configMap?.items ?? []) write(`src/${path}`, String(data[key]))
-      const script = this.script ?? container?.command?.at(-1) ?? ''
+      for (const { key, path } of files) write(`src/${path}`, String(data?.[key]))
+      const script = this.script ?? String(command.at(-1))
       const child = spawn('/bin/sh', ['-c', script.replaceAll('/loadtest/', `${directory}/`)], {
         env: { ...variables, JOB_COMPLETION_INDEX: String(index), PATH: `${this.path}:/usr/bin:/bin` },
         stdio: ['ignore', 'pipe', 'pipe'],
@@ -148,7 +159,7 @@ export class FakeJobs {
       child.on('close', (code) => {
         pod.status = {
           phase: code === 0 ? 'Succeeded' : 'Failed',
-          containerStatuses: [{ state: { terminated: { exitCode: code ?? 137, reason: 'Error' } } }],
+          containerStatuses: [{ state: { terminated: { exitCode: Number(code), reason: 'Error' } } }],
         } as NonNullable<V1Pod['status']>
         for (const response of pod.followers) response.end()
       })
@@ -156,8 +167,7 @@ export class FakeJobs {
     })
   }
 
-  #follow(name: string, response: ServerResponse): void {
-    const pod = this.pods.find((candidate) => candidate.name === name) as FakePod
+  #follow(pod: FakePod, response: ServerResponse): void {
     response.writeHead(200).write(pod.log)
     if (pod.status.phase !== 'Running') {
       response.end()

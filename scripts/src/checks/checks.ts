@@ -162,6 +162,7 @@ const steps: readonly Step[] = [
   },
   longTest('karpenter', "Karpenter's behaviour with the project's NodePool"),
   longTest('scale-out', 'load, until Karpenter launches nodes and removes them again'),
+  longTest('generators', 'load from pods of the cluster: counts, interruption, failures of pods'),
   longTest('resilience', 'disturbances under load, each protection switched off, an interrupted destroy'),
   longTest(
     'monitoring',

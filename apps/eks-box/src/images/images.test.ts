@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { arch } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { execa } from 'execa'
+import { readBoxConfig } from 'shared/box'
+import { toolDirectory } from 'shared/tools'
 import t, { type Test } from 'tap'
+import { pushK6Image } from './k6.ts'
 import { blobPath, type Manifest, readImage, writeImage } from './layout.ts'
 import { pushImage } from './push.ts'
 
@@ -135,5 +138,31 @@ t.test('a refused part is reported with the response of the registry', async (t)
   t.teardown(() => server.close())
   await t.rejects(pushImage(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, layout), {
     message: 'POST /v2/team/program/blobs/uploads/ failed with 507: no space left',
+  })
+})
+
+t.test("the load test's image contains k6 and what its pods run, with their libraries", async (t) => {
+  const { url, contents } = await startRegistry(t)
+  const directory = t.testdir()
+  const environment = { BOX_CACHE_DIR: directory, BOX_REGISTRY_PORT: new URL(url).port }
+  const config = readBoxConfig(environment)
+  await t.rejects(pushK6Image(config, name), { message: /^k6 is not built/ })
+  mkdirSync(toolDirectory(config, 'k6'), { recursive: true })
+  writeFileSync(join(toolDirectory(config, 'k6'), 'k6'), 'k6')
+  const reference = await pushK6Image(config, name)
+  const manifest = String(contents.get('/v2/team/program/manifests/1.2.3'))
+  t.equal(reference, `${name}@sha256:${createHash('sha256').update(manifest).digest('hex')}`)
+  const layer = (JSON.parse(manifest) as Manifest).layers[0]?.digest
+  const archive = contents.get(`/v2/team/program/blobs/${layer}`) as Buffer
+  const { stdout } = await execa('tar', ['--list', '--gzip', '--file', '-'], { input: archive })
+  const files = stdout.split('\n')
+  for (const file of ['usr/bin/k6', 'bin/sh', 'bin/date', 'bin/sleep', 'usr/bin/awk']) {
+    t.ok(files.includes(file), file)
+  }
+  t.ok(files.some((file) => /libc\.so/.test(file)))
+  const stopped = { ...config, ports: { ...config.ports, registry: 1 } }
+  await t.rejects(pushK6Image(stopped, name), {
+    message: /^the image of k6 cannot be pushed to the box's registry: /,
+    nextStep: /make status/,
   })
 })
