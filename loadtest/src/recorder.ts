@@ -1,7 +1,7 @@
 import type { EnvironmentName } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import type { Cluster } from './cluster.ts'
-import type { Generator } from './generator.ts'
+import type { Generator, Point } from './generator.ts'
 import type { Load } from './profiles.ts'
 import { readEventLoopUtilization } from './prometheus.ts'
 import { formatAutoscaler, formatHeading, formatRow } from './report.ts'
@@ -149,7 +149,7 @@ class Run {
   async #sendLoad(): Promise<number | null> {
     const { generator, signal, load } = this.#recording
     const broken = new AbortController()
-    return generator.send(AbortSignal.any([signal, broken.signal]), (point) => {
+    const onPoint = (point: Point) => {
       this.#timeline.addPoint(point)
       this.#figures.begin(this.#timeline.startedAt as number)
       const { violatedInARow } = this.#timeline.windows
@@ -157,7 +157,15 @@ class Run {
         return
       this.#addEvent('load', `the load stops, because the SLO was missed for ${5 * windowsUntilBroken} s`)
       broken.abort()
-    })
+    }
+    try {
+      return await generator.send(AbortSignal.any([signal, broken.signal]), onPoint)
+    } catch (error) {
+      // In this order: a load that goes on would create further tasks.
+      await generator.close()
+      await this.#deleteTasks()
+      throw error
+    }
   }
 
   /** Deletes what the load has created. A failure is reported, but does not make the run fail. */

@@ -233,6 +233,14 @@ t.test('generators in the cluster send the load to the Ingress, and are gone aft
   t.equal(interrupted.code, 130)
   t.equal(image(), 'registry.example/k6')
   t.equal(jobs.job, undefined, 'an interruption leaves nothing')
+
+  jobs.status = () => undefined
+  jobs.script = 'until [ -s /loadtest/control/start ]; do sleep 0.1; done; exit 3'
+  const failed = await loadtest(['smoke', ...args.slice(1)], settings)
+  t.equal(failed.code, 2)
+  t.match(failed.stderr, /error: the run is invalid, because loadtest-. failed: Error, exit code 3/)
+  t.match(failed.stdout, 'deleted the 0 tasks that the run left', 'also after a failure')
+  t.equal(jobs.job, undefined)
 })
 
 t.test('an image of the generators that the box does not take is reported', async (t) => {

@@ -99,6 +99,7 @@ export class FakeJobs {
       return this.#send(response, {})
     }
     if (method === 'PATCH') {
+      if (request.headers['content-type'] !== 'application/merge-patch+json') throw new TypeError('no patch')
       const annotations = (JSON.parse(body) as V1Pod).metadata?.annotations
       writeFileSync(join(this.#pod(name).directory, 'control/start'), String(annotations?.['loadtest/start']))
       return this.#send(response, {})
