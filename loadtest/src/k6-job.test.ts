@@ -15,8 +15,8 @@ import { kubeconfig, startCluster, startService } from './test-servers.ts'
 const k6 = programPath(readBoxConfig(process.env), 'k6')
 if (!existsSync(k6)) t.bailout(`these tests need k6, which is not built (${k6}): run \`make tools TOOL=k6\``)
 
-/** Waits as short as a process needs to start. */
-const patience = { startup: 1_500, startDelay: 1_000, lost: 1_500, retry: 50, removal: 500 }
+/** Waits as short as a process needs to start, which may be late on a busy machine. */
+const patience = { startup: 1_500, startDelay: 1_000, skew: 60_000, lost: 1_500, retry: 50, removal: 500 }
 
 const never = new AbortController().signal
 
@@ -299,10 +299,10 @@ t.test("a failure of k6 is reported with k6's message", async (t) => {
 
 t.test('a pod that starts too late, or by another clock, makes the run invalid', async (t) => {
   const { run, jobs } = await startJob(t)
-  jobs.script = fakePod('echo "1 start $(($(cat /loadtest/control/start) + 3))"\nsleep 60')
-  await t.rejects(run(), { message: /^loadtest-. started 3 s late/, nextStep: /synchronise the clock/ })
+  jobs.script = fakePod('echo "1 start $(($(cat /loadtest/control/start) + 100))"\nsleep 60')
+  await t.rejects(run(), { message: /^loadtest-. started 100 s late/, nextStep: /synchronise the clock/ })
   jobs.script = fakePod('echo "1 start $(($(cat /loadtest/control/start) - 100))"\nsleep 60')
-  await t.rejects(run(), { message: /100\.\d s behind this machine's clock$/ })
+  await t.rejects(run(), { message: / 1\d\d\.\d s behind this machine's clock$/ })
 })
 
 t.test('a Job that cannot be deleted is reported, but is no failure', async (t) => {

@@ -28,6 +28,11 @@ export interface Patience {
   startup: number
   /** From the annotation of the pods to their start. The kubelet writes it to their file within a second or two. */
   startDelay: number
+  /**
+   * How far the start of a pod may be from the planned time, and its clock from this machine's. The recorder judges 5 s of
+   * traffic 2 s after their end, so the points must not be later.
+   */
+  skew: number
   /** Without a new line, before a pod counts as lost. */
   lost: number
   /** Between two looks at the pods, and before a log is opened again. */
@@ -39,16 +44,11 @@ export interface Patience {
 const patience: Patience = {
   startup: STARTUP_SECONDS * 1_000,
   startDelay: 8_000,
+  skew: 1_500,
   lost: 60_000,
   retry: 1_000,
   removal: 60_000,
 }
-
-/**
- * How far the start of a pod may be from the others' and from this machine's clock, in seconds. The recorder judges 5 s of
- * traffic 2 s after their end, so the points must not be later.
- */
-const maxSkewSeconds = 1.5
 
 /** Selects the pods of the Job. */
 const ofJob = `batch.kubernetes.io/job-name=${JOB_NAME}`
@@ -255,7 +255,7 @@ export class K6Job implements Generator {
   #requirePunctual(pod: string, start: number, startedAt: number): void {
     const late = startedAt - start
     const skew = Date.now() / 1_000 - startedAt
-    if (late <= maxSkewSeconds && Math.abs(skew) <= maxSkewSeconds) return
+    if (Math.max(late, Math.abs(skew)) * 1_000 <= this.#patience.skew) return
     throw new ActionableError(
       `${pod} started ${late} s late, and its clock and log are ${skew.toFixed(1)} s behind this machine's clock`,
       'synchronise the clock of this machine, for example with `timedatectl set-ntp true`, and run it again',
