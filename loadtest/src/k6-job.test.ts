@@ -290,11 +290,13 @@ t.test('a log that ends without the end of the load makes the run invalid', asyn
 })
 
 t.test("a failure of k6 is reported with k6's message", async (t) => {
-  const { run } = await startJob(t, { BASE_URL: 'http://127.0.0.1:1', DURATION: '1s' })
+  const { run, jobs } = await startJob(t, { BASE_URL: 'http://127.0.0.1:1', DURATION: '1s' })
   await t.rejects(run(never, { startDelay: 2_000 }), {
     message: /^k6 in loadtest-. stopped with exit code 108: test aborted: .*127.0.0.1:1.readyz is not ready/,
     nextStep: /ingress.inboundCidrs/,
   })
+  jobs.script = fakePod(`${started}\necho "2 exit 137"`)
+  await t.rejects(run(), { message: /stopped with exit code 137/, nextStep: /more --generators: .* memory/ })
 })
 
 t.test('a pod that starts too late, or by another clock, makes the run invalid', async (t) => {

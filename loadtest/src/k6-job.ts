@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BatchV1Api, CoreV1Api, PatchStrategy, setHeaderOptions, type V1Pod } from '@kubernetes/client-node'
 import { ActionableError, rootCause } from 'shared/errors'
@@ -49,6 +50,9 @@ const patience: Patience = {
   retry: 1_000,
   removal: 60_000,
 }
+
+/** The shell's exit code of a program that was killed with SIGKILL. */
+const killed = 128 + constants.signals.SIGKILL
 
 /** Selects the pods of the Job. */
 const ofJob = `batch.kubernetes.io/job-name=${JOB_NAME}`
@@ -132,7 +136,7 @@ export class K6Job implements Generator {
       const deadline = Date.now() + this.#patience.removal
       while (Date.now() < deadline) {
         await this.#jobs.readNamespacedJob(job)
-        await sleep(this.#patience.retry / 2)
+        await sleep(this.#patience.retry)
       }
       print(
         `the Job ${JOB_NAME} is not gone after ${this.#patience.removal / 1_000} s; its deletion continues`,
@@ -288,7 +292,9 @@ export class K6Job implements Generator {
   #exited(pod: string, { exitCode, lastError }: PodOutput): ActionableError {
     return new ActionableError(
       `k6 in ${pod} stopped with exit code ${exitCode}: ${lastError}`,
-      `check that pods reach ${this.baseUrl}: its load balancer has to admit the addresses from which the cluster reaches it (ingress.inboundCidrs)`,
+      exitCode === killed
+        ? 'use more --generators: the kernel kills k6 when it needs more memory than its pod has'
+        : `check that pods reach ${this.baseUrl}: its load balancer has to admit the addresses from which the cluster reaches it (ingress.inboundCidrs)`,
     )
   }
 
