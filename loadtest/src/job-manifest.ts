@@ -33,8 +33,8 @@ const mountPath = '/loadtest'
 /**
  * What a pod runs. It waits for the annotation, which the kubelet writes to a file as soon as it changes, and then runs
  * its segment of the load. awk drops what the recorder would drop, because the kubelet rotates the log of a pod after
- * 10 MiB, which are then about 27,000 requests. The lines are numbered, so that the recorder can resume the log without losing or doubling any. Readings of
- * k6's CPU time go to stderr: they also show that the pod is alive.
+ * 10 MiB, which are then about 27,000 requests. The lines are numbered, so that the recorder can resume the log without
+ * losing or doubling any. Readings of k6's CPU time go to stderr: they also show that the pod is alive.
  *
  * BusyBox and Debian's dash and mawk understand it. Without `-W interactive`, which BusyBox ignores, mawk waits for 4 KiB.
  */
