@@ -258,22 +258,21 @@ t.test('a Job that exists, and missing permissions, are reported', async (t) => 
 })
 
 t.test('a pod that fails during the load makes the run invalid', async (t) => {
-  const { run, jobs } = await startJob(t)
+  const { create, run, jobs } = await startJob(t)
   jobs.script = fakePod(`${started}\n${points(2, 3)}\n[ $JOB_COMPLETION_INDEX = 0 ] && exit 137\nsleep 60`)
   await t.rejects(run(), {
     message: 'the run is invalid, because loadtest-0 failed: Error, exit code 137',
     nextStep: /kubectl get events --namespace shop/,
   })
-  jobs.script = fakePod(`${started}\nsleep 60`)
-  const deleting = run()
-  const mark = setInterval(() => {
-    const [pod] = jobs.pods
-    if (jobs.job === undefined || !pod?.log.includes('start')) return
-    pod.isDeleting = true
+  jobs.script = fakePod(`${started}\n${points(2, 1)}\nsleep 60`)
+  const job = create()
+  await job.prepare(never)
+  const sending = job.send(never, () => {
+    for (const pod of jobs.pods.slice(0, 1)) pod.isDeleting = true
     jobs.cut()
-    clearInterval(mark)
-  }, 50)
-  await t.rejects(deleting, { message: 'the run is invalid, because loadtest-0 failed: it was deleted' })
+  })
+  await t.rejects(sending, { message: 'the run is invalid, because loadtest-0 failed: it was deleted' })
+  await job.close()
 })
 
 t.test('a log that ends without the end of the load makes the run invalid', async (t) => {
