@@ -23,8 +23,8 @@ export interface Load {
   requiredRate?: number
 }
 
-/** The variables that replace the sizes of an environment. */
-export const SIZE_VARIABLES = ['PEAK_RATE', 'RAMP', 'HOLD', 'RATE', 'DURATION'] as const
+/** The variables that `PROFILES` reads. */
+export const LOAD_VARIABLES = ['PEAK_RATE', 'RAMP', 'HOLD', 'RATE', 'DURATION', 'TRAFFIC'] as const
 
 type Variables = Readonly<Record<string, string | undefined>>
 

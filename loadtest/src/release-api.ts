@@ -25,8 +25,6 @@ const requestTimeoutMs = 5_000
 /** A release's objects in the Kubernetes API, and the nodes of its cluster. */
 export class ReleaseApi {
   readonly kubeConfig: KubeConfig
-  /** For further clients of the same API, with a timeout for each request. */
-  readonly configuration: Configuration
   readonly namespace: string
   readonly release: string
   readonly autoscalers: ObjectSource<V2HorizontalPodAutoscaler>

@@ -18,7 +18,7 @@ import { Cluster } from './cluster.ts'
 import type { Generator } from './generator.ts'
 import { localGenerator } from './k6.ts'
 import { K6Job } from './k6-job.ts'
-import { type Load, PROFILES, SIZE_VARIABLES, SIZES } from './profiles.ts'
+import { LOAD_VARIABLES, type Load, PROFILES, SIZES } from './profiles.ts'
 import { record } from './recorder.ts'
 import type { ReleaseApi } from './release-api.ts'
 import { formatMarkdown, formatSummary } from './report.ts'
@@ -166,7 +166,7 @@ async function createJob(
   const image =
     process.env['K6_IMAGE'] ||
     (environment.usesBox ? await pushK6Image(environment.box, published) : published)
-  const sizes = SIZE_VARIABLES.flatMap((name) => {
+  const given = LOAD_VARIABLES.flatMap((name) => {
     const value = process.env[name]
     return value === undefined ? [] : [[name, value] as const]
   })
@@ -176,7 +176,7 @@ async function createJob(
     image,
     load,
     baseUrl: urlForPods,
-    variables: { ...Object.fromEntries(sizes), ...variables, BASE_URL: urlForPods },
+    variables: { ...Object.fromEntries(given), ...variables, BASE_URL: urlForPods },
     print: (line) => console.log(line),
   })
 }
