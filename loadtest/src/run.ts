@@ -165,7 +165,7 @@ async function createJob(
   const published = `docker.io/grafana/k6:${pinnedVersion('k6', 'go.k6.io/k6').slice(1)}`
   const image =
     process.env['K6_IMAGE'] ||
-    (environment.usesBox ? await pushK6Image(environment.box, published) : published)
+    (await (environment.usesBox ? pushK6Image(environment.box, published) : published))
   const given = LOAD_VARIABLES.flatMap((name) => {
     const value = process.env[name]
     return value === undefined ? [] : [[name, value] as const]
