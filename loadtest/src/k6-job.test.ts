@@ -92,6 +92,7 @@ t.test('the pods are restricted, bounded, and prefer nodes without the release',
   const { run, jobs } = await startJob(t, { RATE: '100' })
   jobs.script = fakePod(`${started}\necho "2 exit 0"`)
   await run()
+  t.equal(jobs.patchType, 'application/merge-patch+json')
   const { spec } = jobs.created ?? {}
   t.match(spec, {
     completionMode: 'Indexed',

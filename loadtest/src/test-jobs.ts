@@ -42,6 +42,8 @@ export class FakeJobs {
   job: V1Job | undefined
   pods: FakePod[] = []
   events: object[] = []
+  /** The media type of the last patch of a pod. */
+  patchType: string | undefined
   readonly #directory: string
 
   /** @param directory - for the files of the pods */
@@ -99,7 +101,7 @@ export class FakeJobs {
       return this.#send(response, {})
     }
     if (method === 'PATCH') {
-      if (request.headers['content-type'] !== 'application/merge-patch+json') throw new TypeError('no patch')
+      this.patchType = request.headers['content-type']
       const annotations = (JSON.parse(body) as V1Pod).metadata?.annotations
       writeFileSync(join(this.#pod(name).directory, 'control/start'), String(annotations?.['loadtest/start']))
       return this.#send(response, {})
