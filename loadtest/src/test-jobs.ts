@@ -106,7 +106,8 @@ export class FakeJobs {
       writeFileSync(join(this.#pod(name).directory, 'control/start'), String(annotations?.['loadtest/start']))
       return this.#send(response, {})
     }
-    if (kind === 'jobs') return this.#send(response, {}, this.job === undefined ? 404 : 200)
+    // Jobs are only read to see whether they are gone, which a deleted one is at once.
+    if (kind === 'jobs') return this.#send(response, {}, 404)
     const items = kind === 'events' ? this.events : this.pods.map((pod, index) => this.#describe(pod, index))
     return this.#send(response, { items })
   }
