@@ -310,6 +310,10 @@ const withoutData: readonly [pattern: RegExp, reason: string][] = [
     'exists only after Karpenter launched or removed a node',
   ],
   [/karpenter_cloudprovider_errors_total/, 'exists only after an error of EC2'],
+  [
+    /karpenter_scheduler_(queue_depth|unschedulable_pods_count)/,
+    'exists only after Karpenter looked for room for a pod',
+  ],
   [/operator_nodeclaim_status_condition_count/, 'exists only while Karpenter has a NodeClaim'],
   [/karpenter_interruption_received_messages_total/, 'exists only after a message of EC2'],
   [/awslbc_readiness_gate_ready_seconds/, 'exists only after a pod with a readiness gate became ready'],
