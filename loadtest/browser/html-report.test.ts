@@ -14,15 +14,15 @@ import type { RunReport } from '../src/run-report.ts'
 
 const fixture = (name: string) =>
   JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', `${name}.json`), 'utf8')) as RunReport
-const cpu = fixture('sample-cpu')
-const eventLoop = fixture('sample-event-loop')
+const cpu = fixture('spike-cpu')
+const requests = fixture('spike-requests')
 
 const pages = {
-  run: renderRun(cpu, 'sample-cpu'),
+  run: renderRun(cpu, 'spike-cpu'),
   comparison: renderComparison(
     compareRuns([
-      { name: 'sample-cpu', run: cpu },
-      { name: 'sample-event-loop', run: eventLoop },
+      { name: 'spike-cpu', run: cpu },
+      { name: 'spike-requests', run: requests },
     ]),
   ),
 }
@@ -140,14 +140,14 @@ t.test('arrow keys read the values at a moment', (t) =>
     for (let tabs = 0; tabs < 5 && !(await hasFocus()); tabs++) await page.keyboard.press('Tab')
     t.ok(await hasFocus())
     await page.keyboard.press('Home')
-    for (let presses = 0; presses < 16; presses++) await page.keyboard.press('ArrowRight')
-    const ready = cpu.series.replicasReady[cpu.series.second.indexOf(80)]
+    for (let presses = 0; presses < 17; presses++) await page.keyboard.press('ArrowRight')
+    const ready = cpu.series.replicasReady[cpu.series.second.indexOf(85)]
     const spoken = (await slider.getAttribute('aria-valuetext')) ?? ''
-    t.match(spoken, /^1:20, finished \d+\/s, /)
+    t.match(spoken, /^1:25, finished [\d.]+\/s, /)
     t.ok(spoken.includes(`ready ${ready},`), spoken)
     t.equal(
       await page.locator('#moment-text').textContent(),
-      '1:20 · 1:17 autoscaler wants 4 replicas, was 2',
+      '1:25 · 1:22 the autoscaler wants 4 replicas instead of 2',
     )
     t.equal(await page.locator('[data-line="replicasWanted-0"]').textContent(), '4')
     const positions = await page
@@ -179,9 +179,9 @@ t.test('the pointer reads the values at a moment', (t) =>
 t.test('the button saves the run', (t) =>
   visit(t, pages.run, {}, async (page) => {
     const waiting = page.waitForEvent('download')
-    await page.getByRole('button', { name: 'Save sample-cpu.json' }).click()
+    await page.getByRole('button', { name: 'Save spike-cpu.json' }).click()
     const download = await waiting
-    t.equal(download.suggestedFilename(), 'sample-cpu.json')
+    t.equal(download.suggestedFilename(), 'spike-cpu.json')
     t.strictSame(JSON.parse(readFileSync(await download.path(), 'utf8')), cpu)
   }),
 )
