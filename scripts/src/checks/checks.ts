@@ -169,6 +169,7 @@ const steps: readonly Step[] = [
     '`make monitoring`: targets, the HPA on custom metrics, every expression',
     MONITORING_TOOLS,
   ),
+  longTest('alerts', 'a fault for each alert, until it fires and ends again', MONITORING_TOOLS),
   longTest('simulation', '`make simulate` with a few nodes', SIMULATION_TOOLS),
   {
     name: 'systemd',
