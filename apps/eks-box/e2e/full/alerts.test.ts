@@ -283,6 +283,8 @@ await t.test('a part fails while the service serves', async (t) => {
         await nodeAccess('create-access-entry', '--type=EC2_LINUX')
         await patch('nodepool/karpenter-nodes', { limits: { cpu: '8' } })
         await kubectl('delete', 'deployment', 'batch')
+        // Karpenter would wait 15 minutes for the one that did not join.
+        await kubectl('delete', 'nodeclaims', '--all', '--wait=false')
       },
     ),
   ])
