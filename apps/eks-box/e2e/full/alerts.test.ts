@@ -6,7 +6,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import { PAUSE_IMAGE } from 'shared/tools'
+import { kubeconfigPath } from 'shared/box'
+import { PAUSE_IMAGE, programPath } from 'shared/tools'
 import t, { type Test } from 'tap'
 import { CLUSTER_NAME, CONTROL_PLANE_IP, DATABASE_HOST, PORTS } from '../../src/cluster.ts'
 import { readConnections } from '../../src/preparation/credentials.ts'
@@ -201,7 +202,14 @@ t.teardown(async () => {
   if (!t.passing() && existsSync(config.stateDir)) await make('logs-export')
   await make('down')
 })
-for (const target of ['box', 'apply', 'build', 'push', 'deploy', 'monitoring']) await make(target)
+for (const target of ['box', 'apply', 'build', 'push', 'deploy']) await make(target)
+// The platform stack installs this chart on EKS.
+const clusterMonitoring = 'infrastructure-hcl/platform/releases/charts/cluster-monitoring'
+await execa(programPath(config, 'helm'), [
+  ...['install', 'cluster-monitoring', join(repository, clusterMonitoring), '--namespace=monitoring'],
+  ...['--create-namespace', '--kubeconfig', kubeconfigPath(config)],
+])
+await make('monitoring')
 
 const entries: string[] = await aws(
   ...['eks', 'list-access-entries', '--cluster-name', CLUSTER_NAME, '--query', 'accessEntries'],
