@@ -257,11 +257,12 @@ export const CLUSTER_CASES: readonly AlertCase[] = [
     alert: 'LoadBalancerControllerErrors',
     series: {
       'controller_runtime_reconcile_errors_total{namespace="kube-system", job="aws-load-balancer-controller", controller="ingress"}':
-        counter([0, 20], [1 / 30, 10], [0, 30]),
+        counter([0, 20], [1 / 30, 5], [1 / 1000, 45], [0, 30]),
     },
     quietAt: 20,
-    firesAt: 30,
-    recoveredAt: 60,
+    // Long after the first attempts, between two of the last.
+    firesAt: 69,
+    recoveredAt: 95,
   },
   during('VolumeAlmostFull', 8, {
     [`kubelet_volume_stats_available_bytes{${VOLUME}}`]: fault(5 * GIB, 0.2 * GIB, 8),
