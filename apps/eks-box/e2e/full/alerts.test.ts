@@ -339,6 +339,8 @@ await t.test('a statement locks the tasks, and Karpenter does not run', async (t
     // Ends with an error when the session is terminated.
     locking.push(query('BEGIN; LOCK TABLE tasks; SELECT pg_sleep(1800)').catch(() => {}))
   }
+  // The lock causes them as well, so their end after the fault before would not show.
+  for (const alert of ['DatabaseDown', 'NoPodReady']) await secondsUntil(alert, false)
   // As the runbook says.
   const unlock = async () => {
     const blocking = "query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
