@@ -1,4 +1,5 @@
 /** Objects of the cluster, with the fields that the tests read, and their changes. */
+import { PAUSE_IMAGE } from 'shared/tools'
 
 /** What the tests read of every object of the cluster. */
 export interface KubernetesObject {
@@ -64,3 +65,22 @@ export interface Event extends KubernetesObject {
   reason: string
   message: string
 }
+
+/** Pods that each need a node of their own, which Karpenter launches. */
+export const batch = (replicas: number) => ({
+  apiVersion: 'apps/v1',
+  kind: 'Deployment',
+  metadata: { name: 'batch', namespace: 'default' },
+  spec: {
+    replicas,
+    selector: { matchLabels: { app: 'batch' } },
+    template: {
+      metadata: { labels: { app: 'batch' } },
+      spec: {
+        nodeSelector: { 'karpenter.sh/nodepool': 'karpenter-nodes' },
+        terminationGracePeriodSeconds: 1,
+        containers: [{ name: 'pause', image: PAUSE_IMAGE, resources: { requests: { cpu: '1500m' } } }],
+      },
+    },
+  },
+})

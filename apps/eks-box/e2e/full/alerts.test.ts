@@ -7,11 +7,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
 import { kubeconfigPath } from 'shared/box'
-import { PAUSE_IMAGE, programPath } from 'shared/tools'
+import { programPath } from 'shared/tools'
 import t, { type Test } from 'tap'
 import { CLUSTER_NAME, CONTROL_PLANE_IP, DATABASE_HOST, PORTS } from '../../src/cluster.ts'
 import { readConnections } from '../../src/preparation/credentials.ts'
-import { hasCondition, type KubernetesObject, type NodeClaim } from '../objects.ts'
+import { batch, hasCondition, type KubernetesObject, type NodeClaim } from '../objects.ts'
 import { eventually, operate, repository } from '../operator.ts'
 
 const { config, make, aws, kubectl, apply, list, exec } = await operate('e2e-alerts', 25_500)
@@ -131,25 +131,6 @@ interface ServicePod extends KubernetesObject {
 
 const servicePods = () =>
   list<ServicePod>('pods', inService, '--selector=app.kubernetes.io/instance=fastify-app,pod-template-hash')
-
-/** Pods that each need a node of their own from Karpenter. */
-const batch = (replicas: number) => ({
-  apiVersion: 'apps/v1',
-  kind: 'Deployment',
-  metadata: { name: 'batch', namespace: 'default' },
-  spec: {
-    replicas,
-    selector: { matchLabels: { app: 'batch' } },
-    template: {
-      metadata: { labels: { app: 'batch' } },
-      spec: {
-        nodeSelector: { 'karpenter.sh/nodepool': 'karpenter-nodes' },
-        terminationGracePeriodSeconds: 1,
-        containers: [{ name: 'pause', image: PAUSE_IMAGE, resources: { requests: { cpu: '1500m' } } }],
-      },
-    },
-  },
-})
 
 /** A scrape target that nothing answers: the address of a pod with a port on which it does not listen. */
 const deadTarget = ({ metadata, status }: ServicePod) => ({

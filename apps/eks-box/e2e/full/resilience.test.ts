@@ -19,10 +19,10 @@ import {
 } from '@aws-sdk/client-elastic-load-balancing-v2'
 import { execa } from 'execa'
 import { awsEnvironment, REGION } from 'shared/box'
-import { PAUSE_IMAGE } from 'shared/tools'
 import t, { type Test } from 'tap'
 import { CLUSTER_NAME } from '../../src/cluster.ts'
 import { loadBalancerAddress } from '../../src/load-balancer/addresses.ts'
+import { batch } from '../objects.ts'
 import { eventually, operate, RESOURCES, repository, WITHOUT_LOAD_SHEDDING } from '../operator.ts'
 
 const started = Date.now()
@@ -381,25 +381,6 @@ const ingress = (name: string) => ({
   spec: {
     ingressClassName: 'alb',
     defaultBackend: { service: { name: 'fastify-app', port: { name: 'http' } } },
-  },
-})
-
-/** Pods that each need a node of their own, which Karpenter launches. */
-const batch = (replicas: number) => ({
-  apiVersion: 'apps/v1',
-  kind: 'Deployment',
-  metadata: { name: 'batch', namespace: 'default' },
-  spec: {
-    replicas,
-    selector: { matchLabels: { app: 'batch' } },
-    template: {
-      metadata: { labels: { app: 'batch' } },
-      spec: {
-        nodeSelector: { 'karpenter.sh/nodepool': 'karpenter-nodes' },
-        terminationGracePeriodSeconds: 1,
-        containers: [{ name: 'pause', image: PAUSE_IMAGE, resources: { requests: { cpu: '1500m' } } }],
-      },
-    },
   },
 })
 
