@@ -13,7 +13,7 @@ import { startPostgres } from './src/testing/postgres-server.ts'
 import { start } from './src/testing/server.ts'
 
 /** Minimum number of requests to send. */
-const REQUESTS = 20_000
+const REQUESTS = 10_000
 
 /** Maximum number of requests to an operation in one round. Operations with few inputs get fewer. */
 const EXAMPLES = 300

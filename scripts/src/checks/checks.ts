@@ -89,7 +89,7 @@ const steps: readonly Step[] = [
   },
   {
     name: 'fuzz',
-    what: 'send 20,000 generated requests and check the responses against the OpenAPI document',
+    what: 'send 10,000 generated requests and check the responses against the OpenAPI document',
     tools: ['schemathesis'],
     packages: ['postgresql'],
     command: turboTask('fuzz', 'fastify-api'),
