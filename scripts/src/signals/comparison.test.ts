@@ -8,6 +8,7 @@ const figures: Figures = {
   sloHoldsAgainSecond: 40,
   failedRequests: 0,
   droppedRequests: 0,
+  p50Ms: 15,
   p99Ms: 800,
   firstDecisionSecond: 18,
   firstNewPodReadySecond: 30,

@@ -29,6 +29,7 @@ t.test('figures count from the rise of the load', async (t) => {
     sloHoldsAgainSecond: 45,
     failedRequests: summary.failed,
     droppedRequests: summary.droppedIterations,
+    p50Ms: summary.p50Ms,
     p99Ms: summary.p99Ms,
     firstDecisionSecond: 18.3,
     firstNewPodReadySecond: 30,
@@ -81,6 +82,7 @@ const figures: Figures = {
   sloHoldsAgainSecond: 40,
   failedRequests: 0,
   droppedRequests: 2,
+  p50Ms: 14.2,
   p99Ms: 812.4,
   firstDecisionSecond: 18.3,
   firstNewPodReadySecond: 30,
@@ -104,9 +106,9 @@ t.test('the table has a row for each load and signal', async (t) => {
   const lines = formatComparison({ startedAt: '', setting: DEFAULT_SETTING, outcomes }).split('\n')
   t.equal(
     lines[0],
-    '| load | signal | runs | SLO holds again | failed | dropped | p99 | first decision | first new pod ready | most replicas | overshoot | pod-seconds |',
+    '| load | signal | runs | SLO holds again | failed | dropped | p50 | p99 | first decision | first new pod ready | most replicas | overshoot | pod-seconds |',
   )
-  t.equal(lines[2], '| spike | cpu | 2 | 50 s (40 to 60) | 0 | 2 | 812 ms | 18.3 s | 30 s | 7 | 1 | 1,480 |')
+  t.equal(lines[2], '| spike | cpu | 2 | 50 s (40 to 60) | 0 | 2 | 14.2 ms | 812 ms | 18.3 s | 30 s | 7 | 1 | 1,480 |')
   t.match(lines[3], /^\| spike \| elu \| 0 \| none \|/)
   t.match(lines[5], 'CPU limit 220m; targets: elu 9 %, requests 7/s.')
   t.equal(lines[7], '- spike, elu, run 1 failed: no metrics; install them')

@@ -11,7 +11,8 @@ export interface Figures {
   failedRequests: number
   /** Requests that could not start, because all clients of the load test still waited. */
   droppedRequests: number
-  /** Of the whole load test. */
+  /** Median and 99th percentile of the whole load test. */
+  p50Ms: number | null
   p99Ms: number | null
   firstDecisionSecond: number | null
   firstNewPodReadySecond: number | null
@@ -51,6 +52,7 @@ export function figuresOf({ summary, scaling }: RunReport, load: LoadName): Figu
     sloHoldsAgainSecond: holdsAgain === null ? null : Math.max(0, holdsAgain - risesAt),
     failedRequests: summary.failed,
     droppedRequests: summary.droppedIterations,
+    p50Ms: summary.p50Ms,
     p99Ms: summary.p99Ms,
     firstDecisionSecond: sinceRise(scaling.firstDecisionSecond),
     firstNewPodReadySecond: sinceRise(scaling.firstNewPodReadySecond),
@@ -64,6 +66,7 @@ const COLUMNS: readonly { title: string; figure: keyof Figures; unit: string }[]
   { title: 'SLO holds again', figure: 'sloHoldsAgainSecond', unit: ' s' },
   { title: 'failed', figure: 'failedRequests', unit: '' },
   { title: 'dropped', figure: 'droppedRequests', unit: '' },
+  { title: 'p50', figure: 'p50Ms', unit: ' ms' },
   { title: 'p99', figure: 'p99Ms', unit: ' ms' },
   { title: 'first decision', figure: 'firstDecisionSecond', unit: ' s' },
   { title: 'first new pod ready', figure: 'firstNewPodReadySecond', unit: ' s' },
