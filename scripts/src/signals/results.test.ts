@@ -108,7 +108,10 @@ t.test('the table has a row for each load and signal', async (t) => {
     lines[0],
     '| load | signal | runs | SLO holds again | failed | dropped | p50 | p99 | first decision | first new pod ready | most replicas | overshoot | pod-seconds |',
   )
-  t.equal(lines[2], '| spike | cpu | 2 | 50 s (40 to 60) | 0 | 2 | 14.2 ms | 812 ms | 18.3 s | 30 s | 7 | 1 | 1,480 |')
+  t.equal(
+    lines[2],
+    '| spike | cpu | 2 | 50 s (40 to 60) | 0 | 2 | 14.2 ms | 812 ms | 18.3 s | 30 s | 7 | 1 | 1,480 |',
+  )
   t.match(lines[3], /^\| spike \| elu \| 0 \| none \|/)
   t.match(lines[5], 'CPU limit 220m; targets: elu 9 %, requests 7/s.')
   t.equal(lines[7], '- spike, elu, run 1 failed: no metrics; install them')
