@@ -9,5 +9,5 @@ permissions_boundary = "fastify-eks-boundary"
 # A cluster with nodes and load balancer costs about 5 a day, a complete environment about 6.
 daily_budget_usd = 12
 
-# Nights and weekends without nodes and database: docs/alarms.md. Requires system_nodes.min_size = 0 in cluster.tfvars.
+# Nights and weekends without nodes and database: docs/alarms.md.
 # sleep = { from = "20:00", until = "07:00", timezone = "Europe/Berlin" }
