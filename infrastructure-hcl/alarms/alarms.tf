@@ -8,6 +8,7 @@ locals {
   minute = 60
 
   by_load_balancer = "FROM SCHEMA(\"AWS/ApplicationELB\", LoadBalancer)"
+  by_cache_node    = "FROM SCHEMA(\"AWS/ElastiCache\", CacheClusterId)"
   by_target_group  = "FROM SCHEMA(\"AWS/ApplicationELB\", LoadBalancer, TargetGroup)"
 
   # Each fires when `threshold` is crossed in `datapoints` of the last `periods` periods. Unless an alarm says otherwise, a
@@ -99,37 +100,28 @@ locals {
     }
   }]...)
 
-  cache_alarms = merge(flatten([for group in data.aws_elasticache_replication_group.this : [for node in group.member_clusters : merge(
-    {
-      "cache-evictions/${node}" = {
-        what       = "The cache ${node} removes entries to make room for new ones"
-        why        = "The entries no longer fit, so more reads go to the database. 15 minutes in a row are not a burst"
-        namespace  = "AWS/ElastiCache"
-        metric     = "Evictions"
-        statistic  = "Sum"
-        dimensions = { CacheClusterId = node }
-        above      = 0
-        period     = 5 * local.minute
-        periods    = 3
-        datapoints = 3
-      }
-    },
-    # A primary without replicas does not report a lag. Any node can become the primary.
-    length(group.member_clusters) < 2 ? {} : {
-      "cache-replica-lag/${node}" = {
-        what       = "The replica ${node} is more than 5 seconds behind its primary"
-        why        = "Usually it is less than one. A failover loses what the replica does not have, and its clients read old entries"
-        namespace  = "AWS/ElastiCache"
-        metric     = "ReplicationLag"
-        statistic  = "Maximum"
-        dimensions = { CacheClusterId = node }
-        above      = 5
-        period     = local.minute
-        periods    = 5
-        datapoints = 5
-      }
-    },
-  )]])...)
+  # By query, because a failover and a replacement change the nodes.
+  cache_alarms = merge([for group in local.caches : {
+    cache-evictions = {
+      what       = "The cache removes entries to make room for new ones"
+      why        = "The entries no longer fit, so more reads go to the database. 15 minutes in a row are not a burst"
+      query      = "SELECT SUM(Evictions) ${local.by_cache_node}"
+      above      = 0
+      period     = 5 * local.minute
+      periods    = 3
+      datapoints = 3
+    }
+    # Without replicas, there is no data.
+    cache-replica-lag = {
+      what       = "A replica of the cache is more than 5 seconds behind its primary"
+      why        = "Usually it is less than one. A failover loses what the replica does not have, and its clients read old entries"
+      query      = "SELECT MAX(ReplicationLag) ${local.by_cache_node}"
+      above      = 5
+      period     = local.minute
+      periods    = 5
+      datapoints = 5
+    }
+  }]...)
 
   nat_alarms = merge(
     { for id in flatten(values(data.aws_nat_gateways.this)[*].ids) : "nat-ports/${id}" => {

@@ -30,12 +30,6 @@ data "aws_db_instance" "this" {
   db_instance_identifier = each.key
 }
 
-data "aws_elasticache_replication_group" "this" {
-  for_each = toset(local.caches)
-
-  replication_group_id = each.key
-}
-
 data "aws_nat_gateways" "this" {
   for_each = toset(local.networks)
 

@@ -18,7 +18,6 @@ data "aws_iam_policy_document" "read_stacks" {
       "ecr:ListTagsForResource",
       "eks:Describe*",
       "eks:List*",
-      "elasticache:DescribeReplicationGroups",
       "events:DescribeRule",
       "events:ListTagsForResource",
       "events:ListTargetsByRule",

@@ -19,10 +19,6 @@ mock_provider "aws" {
     }
   }
 
-  mock_data "aws_elasticache_replication_group" {
-    defaults = { member_clusters = ["checked-cache-001"] }
-  }
-
   mock_resource "aws_kms_key" {
     defaults = { arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
   }
@@ -108,17 +104,16 @@ run "the_resources_of_each_applied_stack_are_watched" {
 
   assert {
     condition = toset(setsubtract(keys(aws_cloudwatch_metric_alarm.this), keys(local.load_balancer_alarms))) == toset([
-      "database-cpu", "database-storage", "database-connections", "cache-evictions/checked-cache-001",
+      "database-cpu", "database-storage", "database-connections", "cache-evictions", "cache-replica-lag",
       "nat-ports/nat-0123456789abcdef0", "nat-ports/nat-0123456789abcdef1", "nat-instance/i-0123456789abcdef0",
     ])
-    error_message = "The database, each node of the cache and each NAT gateway and instance must have their alarms; a cache without replicas has no lag."
+    error_message = "The database, the cache and each NAT gateway and instance must have their alarms."
   }
 
   assert {
     condition = alltrue([for name, id in {
-      "database-cpu"                      = { DBInstanceIdentifier = "checked-database" }
-      "cache-evictions/checked-cache-001" = { CacheClusterId = "checked-cache-001" }
-      "nat-ports/nat-0123456789abcdef1"   = { NatGatewayId = "nat-0123456789abcdef1" }
+      "database-cpu"                    = { DBInstanceIdentifier = "checked-database" }
+      "nat-ports/nat-0123456789abcdef1" = { NatGatewayId = "nat-0123456789abcdef1" }
     } : one(one(aws_cloudwatch_metric_alarm.this[name].metric_query).metric).dimensions == tomap(id)])
     error_message = "Each alarm must watch its own resource."
   }
@@ -126,24 +121,6 @@ run "the_resources_of_each_applied_stack_are_watched" {
   assert {
     condition     = aws_cloudwatch_metric_alarm.this["database-storage"].threshold == 4 * pow(1024, 3) && aws_cloudwatch_metric_alarm.this["database-storage"].comparison_operator == "LessThanThreshold"
     error_message = "The alarm on storage must fire below 20 % of what is allocated."
-  }
-}
-
-run "replicas_have_a_lag" {
-  command = plan
-
-  variables {
-    states = { data = { backend = "local", config = { path = "data.tfstate" } } }
-  }
-
-  override_data {
-    target = data.aws_elasticache_replication_group.this["checked-cache"]
-    values = { member_clusters = ["checked-cache-001", "checked-cache-002"] }
-  }
-
-  assert {
-    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.this) : name if startswith(name, "cache-replica-lag/")]) == 2
-    error_message = "Each node must have an alarm on its lag, because each can become the replica."
   }
 }
 
