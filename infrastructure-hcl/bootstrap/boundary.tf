@@ -1,6 +1,7 @@
 # The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary,
 # anyone who can create roles can become an administrator. It allows what the cluster's roles need: instances,
-# networks, load balancers, images, the interruption queue and the cluster's KMS key. None of these roles needs to
+# networks, load balancers, images, the interruption queue, the cluster's KMS key and what CloudWatch's agent and the
+# sleep schedule do. None of these roles needs to
 # change IAM, apart from instance profiles and service-linked roles, to read a bucket or to assume another role.
 
 data "aws_iam_policy_document" "boundary" {
@@ -14,6 +15,9 @@ data "aws_iam_policy_document" "boundary" {
       "arc-zonal-shift:GetManagedResource",
       "autoscaling:DescribeAutoScalingGroups",
       "autoscaling:UpdateAutoScalingGroup",
+      "cloudwatch:DisableAlarmActions",
+      "cloudwatch:EnableAlarmActions",
+      "cloudwatch:PutMetricData",
       "cognito-idp:DescribeUserPoolClient",
       "ec2:*",
       "ecr:BatchCheckLayerAvailability",
@@ -25,12 +29,19 @@ data "aws_iam_policy_document" "boundary" {
       "ecr:GetRepositoryPolicy",
       "ecr:List*",
       "eks:DescribeCluster",
+      "eks:UpdateNodegroupConfig",
       "eks-auth:AssumeRoleForPodIdentity",
       "elasticloadbalancing:*",
       "kms:Decrypt",
       "kms:DescribeKey",
       "kms:Encrypt",
       "kms:ListGrants",
+      "logs:CreateLogStream",
+      "logs:DescribeLog*",
+      "logs:PutLogEvents",
+      "rds:StartDBInstance",
+      "rds:StopDBInstance",
+      "tag:GetResources",
       "waf-regional:*WebACL*",
       "wafv2:*WebACL*",
     ]
@@ -71,7 +82,15 @@ data "aws_iam_policy_document" "boundary" {
     resources = ["arn:${local.partition}:ssm:${var.region}::parameter/aws/service/*"]
   }
 
-  # Karpenter passes the node role to the instances that it launches.
+  statement {
+    sid     = "TerminateNodes"
+    actions = ["ssm:StartAutomationExecution"]
+    resources = [for resource in ["automation-definition/AWS-TerminateEC2Instance:*", "document/AWS-TerminateEC2Instance"] :
+    "arn:${local.partition}:ssm:${var.region}::${resource}"]
+  }
+
+  # Karpenter passes the node role to the instances that it launches, the sleep schedule passes the role that terminates
+  # them.
   statement {
     sid       = "NodeRole"
     actions   = ["iam:PassRole"]
@@ -80,7 +99,7 @@ data "aws_iam_policy_document" "boundary" {
     condition {
       test     = "StringEquals"
       variable = "iam:PassedToService"
-      values   = ["ec2.amazonaws.com"]
+      values   = ["ec2.amazonaws.com", "ssm.amazonaws.com"]
     }
   }
 

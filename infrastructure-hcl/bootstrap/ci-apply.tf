@@ -32,7 +32,8 @@ data "aws_iam_policy_document" "apply_cluster" {
       "logs:TagResource",
       "logs:UntagResource",
     ]
-    resources = ["arn:${local.partition}:logs:${local.here}:log-group:/aws/eks/${var.cluster_name}/*"]
+    resources = [for service in ["containerinsights", "eks"] :
+    "arn:${local.partition}:logs:${local.here}:log-group:/aws/${service}/${var.cluster_name}/*"]
   }
 
   statement {
@@ -273,6 +274,7 @@ resource "aws_iam_policy" "apply" {
   for_each = {
     cluster = data.aws_iam_policy_document.apply_cluster.json
     access  = data.aws_iam_policy_document.apply_access.json
+    alarms  = data.aws_iam_policy_document.apply_alarms.json
   }
 
   name        = "${local.name}-apply-${each.key}"

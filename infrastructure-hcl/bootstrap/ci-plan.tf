@@ -6,6 +6,11 @@ data "aws_iam_policy_document" "read_stacks" {
   statement {
     sid = "Metadata"
     actions = [
+      "budgets:ListTagsForResource",
+      "budgets:ViewBudget",
+      "cloudwatch:DescribeAlarms",
+      "cloudwatch:GetDashboard",
+      "cloudwatch:ListTagsForResource",
       "ec2:Describe*",
       "ecr:DescribeRepositories",
       "ecr:GetLifecyclePolicy",
@@ -32,6 +37,14 @@ data "aws_iam_policy_document" "read_stacks" {
       "kms:ListResourceTags",
       "logs:DescribeLogGroups",
       "logs:ListTagsForResource",
+      "rds:DescribeDBInstances",
+      "rds:ListTagsForResource",
+      "scheduler:GetSchedule",
+      "scheduler:GetScheduleGroup",
+      "scheduler:ListTagsForResource",
+      "sns:GetSubscriptionAttributes",
+      "sns:GetTopicAttributes",
+      "sns:ListTagsForResource",
       "sqs:GetQueueAttributes",
       "sqs:GetQueueUrl",
       "sqs:ListQueueTags",

@@ -65,3 +65,28 @@ resource "aws_iam_role_policy_attachment" "ebs_csi" {
   role       = aws_iam_role.ebs_csi.name
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonEBSCSIDriverPolicyV2"
 }
+
+resource "aws_iam_role" "cloudwatch_agent" {
+  for_each = toset(var.container_insights ? ["agent"] : [])
+
+  name                 = "${var.cluster_name}-cloudwatch-agent"
+  permissions_boundary = local.permissions_boundary
+  assume_role_policy   = aws_iam_role.ebs_csi.assume_role_policy
+}
+
+resource "aws_iam_role_policy_attachment" "cloudwatch_agent" {
+  for_each = aws_iam_role.cloudwatch_agent
+
+  role       = each.value.name
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/CloudWatchAgentServerPolicy"
+}
+
+# The agent would create it without a retention, and it would outlive the cluster.
+resource "aws_cloudwatch_log_group" "container_insights" {
+  #checkov:skip=CKV_AWS_158: CloudWatch encrypts it; its measurements are not secret
+  #checkov:skip=CKV_AWS_338: measurements are needed for weeks, not for a year
+  for_each = aws_iam_role.cloudwatch_agent
+
+  name              = "/aws/containerinsights/${var.cluster_name}/performance"
+  retention_in_days = var.log_retention_days
+}

@@ -106,7 +106,7 @@ module "eks" {
   include_oidc_root_ca_thumbprint = false
 
   addons = {
-    for name, addon in local.addons : name => addon if name != "metrics-server" || var.metrics_server_addon
+    for name, addon in local.addons : name => addon if !contains(local.addons_left_out, name)
   }
 
   # Only one security group may have this tag. With several, Karpenter's nodes would get all of them, and the load
@@ -197,7 +197,21 @@ locals {
         service_account = "ebs-csi-controller-sa"
       }]
     }
+    # It could also send the pods' logs, at the price of their ingestion.
+    amazon-cloudwatch-observability = {
+      most_recent          = false
+      configuration_values = jsonencode({ containerLogs = { enabled = false } })
+      pod_identity_association = [for role in aws_iam_role.cloudwatch_agent : {
+        role_arn        = role.arn
+        service_account = "cloudwatch-agent"
+      }]
+    }
   }
+
+  addons_left_out = concat(
+    var.metrics_server_addon ? [] : ["metrics-server"],
+    var.container_insights ? [] : ["amazon-cloudwatch-observability"],
+  )
 
   access_entries = merge(
     { for arn in var.access.admins : "admin:${arn}" => {

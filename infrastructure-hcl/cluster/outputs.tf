@@ -67,3 +67,12 @@ output "kubeconfig_command" {
   description = "Command that adds the cluster to your kubeconfig"
   value       = "aws eks update-kubeconfig --region ${var.region} --name ${module.eks.cluster_name}"
 }
+
+output "system_node_group" {
+  description = "Name and sizes of the managed node group, for the schedule that puts it to sleep"
+  value = {
+    name         = split(":", module.eks.eks_managed_node_groups["system"].node_group_id)[1]
+    min_size     = var.system_nodes.min_size
+    desired_size = var.system_nodes.desired_size
+  }
+}

@@ -163,10 +163,11 @@ variable "system_nodes" {
   type = object({
     instance_type = optional(string, "t4g.small")
     ami_type      = optional(string, "AL2023_ARM_64_STANDARD")
-    min_size      = optional(number, 2)
-    max_size      = optional(number, 3)
-    desired_size  = optional(number, 2)
-    disk_gib      = optional(number, 20)
+    # 0 lets the alarms stack put the nodes to sleep. EKS itself never goes below the desired size.
+    min_size     = optional(number, 2)
+    max_size     = optional(number, 3)
+    desired_size = optional(number, 2)
+    disk_gib     = optional(number, 20)
     # If null, EKS uses the newest release at creation. docs/infrastructure.md explains how to find newer ones.
     ami_release_version = optional(string)
   })
@@ -174,11 +175,12 @@ variable "system_nodes" {
 
   validation {
     condition = (
-      var.system_nodes.min_size >= 1 &&
+      var.system_nodes.min_size >= 0 &&
+      var.system_nodes.desired_size >= 1 &&
       var.system_nodes.min_size <= var.system_nodes.desired_size &&
       var.system_nodes.desired_size <= var.system_nodes.max_size
     )
-    error_message = "system_nodes requires 1 <= min_size <= desired_size <= max_size."
+    error_message = "system_nodes requires 0 <= min_size <= desired_size <= max_size, and 1 <= desired_size."
   }
 
   validation {
@@ -239,4 +241,10 @@ variable "metrics_server_addon" {
   description = "Whether to install metrics-server as an EKS add-on. If false, the platform stack installs it"
   type        = bool
   default     = true
+}
+
+variable "container_insights" {
+  description = "Whether to install CloudWatch's agent on every node, for metrics of nodes, pods and containers in CloudWatch. docs/cost.md has its price"
+  type        = bool
+  default     = false
 }

@@ -32,5 +32,7 @@ export type PriceName =
   | 'logsStored'
   | 'ecrStored'
   | 's3Stored'
+  | 'alarmMetric'
   | 'alb'
+  | 'millionObservations'
   | 'publicIpv4'

@@ -105,7 +105,7 @@ run "plan_writes_nothing" {
       for policy in [data.aws_iam_policy_document.read_stacks.json, aws_iam_role_policy.state_key["plan"].policy] : [
         for statement in jsondecode(policy).Statement : [
           for action in flatten([statement.Action]) :
-          can(regex("^[a-z0-9-]+:(Describe|Get|List|Decrypt)[A-Za-z]*\\*?$", action))
+          can(regex("^[a-z0-9-]+:(Describe|Get|List|View|Decrypt)[A-Za-z]*\\*?$", action))
         ]
       ]
     ]))
@@ -127,6 +127,7 @@ run "apply_cannot_take_over_a_key" {
     condition = alltrue(flatten([
       for policy in [
         data.aws_iam_policy_document.apply_access.json,
+        data.aws_iam_policy_document.apply_alarms.json,
         data.aws_iam_policy_document.apply_cluster.json,
         data.aws_iam_policy_document.read_stacks.json,
         aws_iam_role_policy.lend_secrets_key.policy,
@@ -199,6 +200,39 @@ run "the_boundary_prevents_escalation" {
       data.aws_iam_policy_document.boundary.json,
     ))
     error_message = "the boundary must not let a role change IAM, read buckets or secrets, assume another role or change key policies"
+  }
+}
+
+run "apply_changes_only_this_clusters_alarms_and_schedules" {
+  command = plan
+
+  assert {
+    condition = alltrue(flatten([
+      for statement in jsondecode(data.aws_iam_policy_document.apply_alarms.json).Statement : [
+        for resource in flatten([statement.Resource]) : strcontains(resource, "fastify-eks-cluster-")
+      ] if statement.Sid != "Subscriptions"
+    ]))
+    error_message = "every resource must carry the cluster's name"
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(data.aws_iam_policy_document.apply_alarms.json).Statement :
+      statement.Condition.StringEquals["iam:PassedToService"] == "scheduler.amazonaws.com" if contains(flatten([statement.Action]), "iam:PassRole")
+    ])
+    error_message = "apply may hand over roles only to the scheduler"
+  }
+}
+
+run "cloudwatch_and_budgets_can_encrypt_notifications" {
+  command = plan
+
+  assert {
+    condition = {
+      for statement in jsondecode(aws_kms_key.alarms.policy).Statement : statement.Principal.Service => statement.Condition.StringEquals["aws:SourceAccount"]
+      if can(statement.Principal.Service)
+    } == { "budgets.amazonaws.com" = "123456789012", "cloudwatch.amazonaws.com" = "123456789012" }
+    error_message = "without the key, their notifications are lost"
   }
 }
 
@@ -291,6 +325,7 @@ run "policies_stay_within_iams_size_limit" {
     condition = alltrue([
       for document in [
         data.aws_iam_policy_document.apply_access,
+        data.aws_iam_policy_document.apply_alarms,
         data.aws_iam_policy_document.apply_cluster,
         data.aws_iam_policy_document.boundary,
         data.aws_iam_policy_document.read_stacks,

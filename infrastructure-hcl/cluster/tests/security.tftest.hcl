@@ -194,3 +194,43 @@ run "roles_stay_within_the_boundary" {
     error_message = "Only pods may assume the role."
   }
 }
+
+run "the_node_group_can_be_put_to_sleep" {
+  command = plan
+
+  variables {
+    system_nodes = { min_size = 0, desired_size = 2 }
+  }
+
+  assert {
+    condition     = output.system_node_group == { name = "system-1", min_size = 0, desired_size = 2 }
+    error_message = "The schedule needs the group's name and the size that it restores."
+  }
+}
+
+run "container_insights_are_an_option" {
+  command = plan
+
+  variables {
+    container_insights = true
+  }
+
+  assert {
+    condition     = contains(local.addons_left_out, "amazon-cloudwatch-observability") == false && length(local.addons["amazon-cloudwatch-observability"].pod_identity_association) == 1
+    error_message = "The add-on must have a role of its own."
+  }
+
+  assert {
+    condition     = jsondecode(local.addons["amazon-cloudwatch-observability"].configuration_values).containerLogs.enabled == false
+    error_message = "Metrics must not bring the price of logs with them."
+  }
+}
+
+run "container_insights_are_off_by_default" {
+  command = plan
+
+  assert {
+    condition     = contains(local.addons_left_out, "amazon-cloudwatch-observability") && length(aws_iam_role.cloudwatch_agent) == 0
+    error_message = "Observations have a price."
+  }
+}

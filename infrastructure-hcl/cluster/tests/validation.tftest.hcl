@@ -248,6 +248,16 @@ run "refuses_fewer_nodes_than_the_minimum" {
   expect_failures = [var.system_nodes]
 }
 
+run "refuses_a_cluster_without_system_nodes" {
+  command = plan
+
+  variables {
+    system_nodes = { min_size = 0, desired_size = 0 }
+  }
+
+  expect_failures = [var.system_nodes]
+}
+
 run "refuses_nodes_of_another_architecture" {
   command = plan
 

@@ -13,7 +13,8 @@ access = {
 
 permissions_boundary = "fastify-eks-boundary"
 
-system_nodes       = { min_size = 2, desired_size = 2, max_size = 3 }
+# The minimum lets the alarms stack put the nodes to sleep.
+system_nodes       = { min_size = 0, desired_size = 2, max_size = 3 }
 images             = { kept = 5, force_delete = true }
 log_types          = ["authenticator"]
 log_retention_days = 7

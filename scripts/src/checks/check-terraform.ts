@@ -27,6 +27,7 @@ const providers: Record<Tested, readonly string[]> = {
   bootstrap: ['aws'],
   cluster: ['aws'],
   platform: ['helm'],
+  alarms: ['aws'],
   'platform/releases': [],
 }
 

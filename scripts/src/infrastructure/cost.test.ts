@@ -29,7 +29,9 @@ const PRICES: Prices = {
     logsStored: price(0.01, 'GB-month'),
     ecrStored: price(0.1, 'GB-month'),
     s3Stored: price(0.02, 'GB-month'),
+    alarmMetric: price(0.1, 'month'),
     alb: price(0.02, 'hour'),
+    millionObservations: price(0.2, 'million'),
     publicIpv4: price(0.005, 'hour'),
   },
   instances: { 't4g.small': price(0.01, 'hour') },
@@ -161,6 +163,20 @@ t.test('a log group without an estimate is reported', async (t) => {
   })
 })
 
+t.test('Container Insights are charged by observation, not by log', async (t) => {
+  const group = resource('aws_cloudwatch_log_group', { name: '/aws/containerinsights/c/performance' })
+  const lines = cost(group)
+  t.strictSame(brief(lines), [['Container Insights', 43.8, 8.76]])
+  t.match(lines[0]?.assumption, /^1,000 observations a minute/)
+})
+
+t.test('alarms cost their number of metrics, in one line', async (t) => {
+  const alarm = (metrics: number) =>
+    resource('aws_cloudwatch_metric_alarm', { metric_query: Array.from({ length: metrics }, () => ({})) })
+  const dashboard = resource('aws_cloudwatch_dashboard')
+  t.strictSame(brief(cost(alarm(1), alarm(2), dashboard)), [['CloudWatch alarms', 3, 0.3]])
+})
+
 t.test('a repository is charged for the images that its lifecycle policy keeps', async (t) => {
   const policy = (...rules: object[]) =>
     resource('aws_ecr_lifecycle_policy', { repository: 'app', policy: JSON.stringify({ rules }) })
@@ -209,7 +225,8 @@ t.test('resources of nested modules count, data sources do not', async (t) => {
     resources: [resource('aws_nat_gateway', {}, { mode: 'data' })],
     child_modules: [{ child_modules: [key] }, key],
   }
-  t.equal(monthlyCost(planOf([], { planned_values: { root_module: root } }), PRICES, DAY).length, 2)
+  const lines = monthlyCost(planOf([], { planned_values: { root_module: root } }), PRICES, DAY)
+  t.strictSame(brief(lines), [['KMS key aws_kms_key.this', 2, 2]])
 })
 
 t.test('all types without a rule are reported, so the total is never silently too low', async (t) => {

@@ -65,11 +65,19 @@ const DEFAULT_ROOT_GIB = 20
 /** Rounded up: state files and their old versions are far smaller. */
 const STATE_BUCKET_GB = 1
 
+/**
+ * What Container Insights observes at rest, in millions a month: about 1,000 metrics of the cluster, two nodes and 25 pods
+ * each minute. An estimate; the bill shows the actual number.
+ */
+const MILLION_OBSERVATIONS = 1_000 * 60 * HOURS_PER_MONTH * 1e-6
+
 /** The cheaper of the two types in the NodePool, which Karpenter prefers. */
 const KARPENTER_INSTANCE = 't4g.small'
 
 /** Resource types without a price of their own. */
 const FREE_TYPES: ReadonlySet<string> = new Set([
+  // An account's first three are free.
+  'aws_cloudwatch_dashboard',
   'aws_cloudwatch_event_rule',
   'aws_cloudwatch_event_target',
   'aws_ec2_tag',
@@ -92,11 +100,18 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_s3_bucket_public_access_block',
   'aws_s3_bucket_server_side_encryption_configuration',
   'aws_s3_bucket_versioning',
+  // The first 14 million calls per month are free.
+  'aws_scheduler_schedule',
+  'aws_scheduler_schedule_group',
   'aws_security_group',
   'aws_security_group_rule',
   // The first million requests per month are free; Karpenter's long polling makes an eighth of that.
   'aws_sqs_queue',
   'aws_sqs_queue_policy',
+  // The first 1,000 emails and 100,000 calls of a webhook per month are free.
+  'aws_sns_topic',
+  'aws_sns_topic_policy',
+  'aws_sns_topic_subscription',
   'aws_vpc_security_group_egress_rule',
   'aws_vpc_security_group_ingress_rule',
   // Only budget actions and reports have a price, not alerts.
@@ -135,7 +150,10 @@ const rules: Readonly<Record<string, Rule>> = {
   aws_eks_cluster: controlPlane,
   aws_eks_node_group: nodeGroup,
   aws_kms_key: ({ address }, { prices }) => [line(`KMS key ${address}`, 1, prices.prices.kmsKey)],
-  aws_cloudwatch_log_group: controlPlaneLogs,
+  aws_cloudwatch_log_group: logs,
+  aws_cloudwatch_metric_alarm: ({ values }, { prices }) => [
+    line('CloudWatch alarms', (values['metric_query'] as unknown[]).length, prices.prices.alarmMetric),
+  ],
   aws_ecr_repository: images,
   aws_s3_bucket: ({ address }, { prices }) => [
     line(`S3 ${address}`, STATE_BUCKET_GB, prices.prices.s3Stored, 'holds at most 1 GB of Terraform states'),
@@ -176,10 +194,20 @@ export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[
     )
   }
   const context: Context = { resources, prices, day: on.toISOString().slice(0, 10) }
-  return [
+  return combine([
     ...resources.flatMap((resource) => rules[resource.type]?.(resource, context) ?? []),
     ...loadBalancer(context),
-  ]
+  ])
+}
+
+/** Adds up the lines with the same item. */
+function combine(lines: readonly CostLine[]): CostLine[] {
+  const combined = new Map<string, CostLine>()
+  for (const entry of lines) {
+    const { quantity = 0, usd = 0 } = combined.get(entry.item) ?? {}
+    combined.set(entry.item, { ...entry, quantity: quantity + entry.quantity, usd: usd + entry.usd })
+  }
+  return [...combined.values()]
 }
 
 function resourcesOf({ resources = [], child_modules = [] }: PlannedModule): PlannedResource[] {
@@ -295,6 +323,19 @@ function rootGib(group: PlannedResource, { resources }: Context): number {
 
 function moduleOf({ address, type }: PlannedResource): string {
   return address.slice(0, address.lastIndexOf(`${type}.`))
+}
+
+function logs(group: PlannedResource, context: Context): CostLine[] {
+  if (!String(group.values['name']).startsWith('/aws/containerinsights/')) return controlPlaneLogs(group, context)
+  // Its price includes the log events from which CloudWatch derives the metrics.
+  return [
+    line(
+      'Container Insights',
+      MILLION_OBSERVATIONS,
+      context.prices.prices.millionObservations,
+      '1,000 observations a minute; each further node adds about 300',
+    ),
+  ]
 }
 
 function controlPlaneLogs(group: PlannedResource, { resources, prices }: Context): CostLine[] {

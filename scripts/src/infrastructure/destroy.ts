@@ -383,10 +383,10 @@ export async function destroyStacks(
   environment: Environment,
   destroyStack: DestroyStack,
 ): Promise<void> {
-  if (names.includes('bootstrap')) {
-    for (const name of names) await destroyStack(await prepareStack(name, environment))
-    return
-  }
+  // Nothing in the cluster depends on these. Alone, they are destroyed without a change to the cluster.
+  const apart: StackName[] = names.filter((name) => name === 'bootstrap' || name === 'alarms')
+  for (const name of apart) await destroyStack(await prepareStack(name, environment))
+  if (apart.length === names.length) return
   const stack = await prepareStack('cluster', environment)
   const declared = await declaredCluster(stack)
   let state = await readState(stack)
@@ -402,7 +402,7 @@ export async function destroyStacks(
     console.log(`cluster ${target.name} is already gone, so there is nothing to clean up in it`)
   }
   if (access !== undefined) await emptyCluster(target, access, clients)
-  for (const name of names) {
+  for (const name of names.filter((name) => !apart.includes(name))) {
     if (name === 'cluster') await destroyCluster(stack, state, target, found, clients, destroyStack)
     else if (await isInstalledByHelm(environment)) await uninstallPlatform(environment, cluster)
     else await destroyPlatform(await prepareStack(name, environment), cluster, destroyStack)

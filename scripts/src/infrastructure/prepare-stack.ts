@@ -45,25 +45,22 @@ export async function prepareStack(name: StackName, environment: Environment): P
     options: variableFiles(name, environment.name).map((file) => `-var-file=${file}`),
   }
   const backend: string[] = []
-  let clusterState: object
-  if (isLocal) {
-    clusterState = { backend: 'local', config: { path: statePath(box, 'cluster') } }
-  } else {
-    const bucket = await stateBucket(environment)
-    const key = (other: StackName) => `${environment.name}/${other}.tfstate`
+  if (!isLocal) {
+    const { bucket, key } = (await stateOf(name, environment)).config
     backend.push(
       `-backend-config=${join(root, 'environments', environment.name, 'backend.hcl')}`,
-      `-backend-config=bucket=${bucket.name}`,
-      `-backend-config=key=${key(name)}`,
+      `-backend-config=bucket=${bucket}`,
+      `-backend-config=key=${key}`,
     )
-    clusterState = {
-      backend: 's3',
-      config: { bucket: bucket.name, key: key('cluster'), region: bucket.region },
-    }
   }
   if (name === 'platform') {
-    stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
+    stack.variables['TF_VAR_cluster_state'] = JSON.stringify(await stateOf('cluster', environment))
     if (isLocal) Object.assign(stack.variables, await mirrorVariable(box))
+  }
+  if (name === 'alarms') {
+    stack.variables['TF_VAR_states'] = JSON.stringify(await appliedStates(environment))
+    // The bootstrap stack creates it. In the box, which is not bootstrapped, the stack creates a key of its own.
+    if (!isLocal) stack.variables['TF_VAR_topic_key'] = 'alias/fastify-eks-alarms'
   }
 
   const choose = () =>
@@ -130,6 +127,37 @@ export async function prepareDescription(
   }
   await run(stack, ['init', '-no-color'])
   return stack
+}
+
+/** A stack's state, as another stack reads it: the type of the backend, and its settings. */
+interface State {
+  backend: 'local' | 's3'
+  config: Record<string, string>
+}
+
+async function stateOf(name: StackName, environment: Environment): Promise<State> {
+  if (environment.name === 'local') {
+    return { backend: 'local', config: { path: statePath(environment.box, name) } }
+  }
+  const { name: bucket, region } = await stateBucket(environment)
+  return { backend: 's3', config: { bucket, key: `${environment.name}/${name}.tfstate`, region } }
+}
+
+/** The stacks with resources that the alarms stack watches. */
+const WATCHED: readonly string[] = ['network', 'cluster', 'data']
+
+/** The states of the watched stacks, by the stack's name. Terraform cannot read a state that does not exist. */
+async function appliedStates(environment: Environment): Promise<Record<string, State>> {
+  const states: Record<string, State> = {}
+  for (const name of stacksOf(environment)) {
+    if (!WATCHED.includes(name)) continue
+    const exists =
+      environment.name === 'local'
+        ? existsSync(statePath(environment.box, name))
+        : (await run(await prepareStack(name, environment), ['state', 'pull'])).trim() !== ''
+    if (exists) states[name] = await stateOf(name, environment)
+  }
+  return states
 }
 
 function terraformVariables(dataDirectory: string): Record<string, string> {
@@ -242,18 +270,22 @@ export function variableFiles(
 }
 
 /**
- * Plans an environment's cluster stack against the box's AWS, with an empty state and the box's network. This shows
- * what the environment would create, without an AWS account.
+ * Plans a stack of an environment against the box's AWS, with an empty state and the box's network. This shows what the
+ * environment would create, without an AWS account.
  *
  * @param local - the box's environment
  * @param planned - the name of the environment to plan
  * @returns the plan as `terraform show -json` prints it
  * @throws ActionableError when planning fails
  */
-export async function planFromEmptyState(local: Environment, planned: string): Promise<string> {
-  const stack = await prepareStack('cluster', local)
+export async function planFromEmptyState(
+  name: StackName,
+  local: Environment,
+  planned: string,
+): Promise<string> {
+  const stack = await prepareStack(name, local)
   const file = join(stack.dataDirectory, `${planned}-from-empty-state`)
-  const options = variableFiles('cluster', local.name, planned).map((name) => `-var-file=${name}`)
+  const options = variableFiles(name, local.name, planned).map((path) => `-var-file=${path}`)
   await follow(stack, ['plan', `-out=${file}`, `-state=${file}.tfstate`, ...options], () => {})
   return run(stack, ['show', '-json', file])
 }

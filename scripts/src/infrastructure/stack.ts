@@ -9,7 +9,7 @@ import { confirmProduction, type Environment, kubeContext, readEnvironment } fro
 import { ActionableError, reportFailure } from 'shared/errors'
 import { PRICES } from 'shared/prices'
 import { builtProgram } from 'shared/tools'
-import { type CostPlan, monthlyCost, renderCost } from './cost.ts'
+import { type CostLine, type CostPlan, monthlyCost, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
 import { HelmPlatform } from './helm-platform.ts'
 import { recoverCluster } from './interrupted.ts'
@@ -68,10 +68,15 @@ function readRequest(env: NodeJS.ProcessEnv, planOptions: string[]): Request {
   return request
 }
 
+/** Stacks that only `STACK` selects in the box, where nothing sends the notifications. */
+const NOT_IN_BOX: readonly StackName[] = ['alarms']
+
 /** The stacks to work on: `STACK`, or all of the environment's except bootstrap. */
 function chosenStacks({ environment, stack }: Request): StackName[] {
   if (stack !== undefined) return [stack]
-  return stacksOf(environment).filter((name) => name !== 'bootstrap')
+  return stacksOf(environment).filter(
+    (name) => name !== 'bootstrap' && !(environment.name === 'local' && NOT_IN_BOX.includes(name)),
+  )
 }
 
 const planFile = (stack: Stack) => join(stack.dataDirectory, 'plan')
@@ -190,7 +195,7 @@ export async function apply(request: Request): Promise<void> {
   if ((reviewedPlan !== undefined || approvedDigest !== undefined) && names.length > 1) {
     throw new ActionableError(
       `${reviewedPlan === undefined ? 'PLAN_DIGEST' : 'PLAN'} applies to a single stack`,
-      'add STACK=cluster or STACK=platform',
+      `add STACK=${names.join(' or STACK=')}`,
     )
   }
   confirmProduction(environment, { reviewed: reviewedPlan !== undefined })
@@ -316,11 +321,22 @@ async function kubeconfig({ environment }: Request): Promise<void> {
   if (isLocal) console.log('kubectl gets its tokens from the box\'s AWS, so run eval "$(make -s env)" first')
 }
 
-/** Prints the monthly cost of the environment's cluster stack, from a plan made in the box. */
-async function cost({ environment }: Request): Promise<void> {
+/**
+ * Prints the monthly cost of the environment's stacks, from plans made in the box. Planning the platform needs a cluster,
+ * so only a plan of the environment itself has its price.
+ */
+async function cost(request: Request): Promise<void> {
+  const { environment } = request
   const local = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
-  const plan = JSON.parse(await planFromEmptyState(local, environment.name)) as CostPlan
-  console.log(renderCost(monthlyCost(plan, PRICES, new Date())))
+  const today = new Date()
+  const bill: CostLine[] = []
+  const priced = chosenStacks(request).filter((name) => name !== 'platform')
+  for (const name of priced) {
+    const plan = JSON.parse(await planFromEmptyState(name, local, environment.name)) as CostPlan
+    bill.push(...monthlyCost(plan, PRICES, today))
+  }
+  console.log(renderCost(bill))
+  console.log(`counted: ${priced.join(', ')}`)
   console.log('not counted: the platform stack; docs/cost.md explains how to price its plan')
 }
 

@@ -184,6 +184,7 @@ const eks = await buildEksApi(store, {
     ['vpc-cni', { type: 'networking', versions: ['v1.20.4-eksbuild.1'] }],
     ['eks-pod-identity-agent', { type: 'security', versions: ['v1.3.9-eksbuild.1'] }],
     ['aws-ebs-csi-driver', { type: 'storage', versions: ['v1.50.1-eksbuild.1'] }],
+    ['amazon-cloudwatch-observability', { type: 'observability', versions: ['v1.8.0-eksbuild.1'] }],
     ['kube-proxy', { type: 'networking', versions: [`${kubernetesVersion()}-eksbuild.1`] }],
     [
       'coredns',

@@ -54,6 +54,10 @@ mock_resource "aws_launch_template" {
   defaults = { id = "lt-0123456789abcdef0" }
 }
 
+mock_resource "aws_eks_node_group" {
+  defaults = { id = "fastify-eks-cluster:system-1" }
+}
+
 # The network of the tests: two private and two public subnets, in two zones.
 
 override_data {

@@ -20,3 +20,8 @@ output "oidc_provider_arn" {
   description = "OIDC provider of the service accounts"
   value       = aws_iam_openid_connect_provider.this.arn
 }
+
+output "eks_managed_node_groups" {
+  description = "Node groups, by their keys"
+  value       = { for name, group in aws_eks_node_group.this : name => { node_group_id = group.id } }
+}
