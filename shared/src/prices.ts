@@ -34,3 +34,5 @@ export type PriceName =
   | 's3Stored'
   | 'alb'
   | 'publicIpv4'
+  | 'natGateway'
+  | 'interfaceEndpoint'

@@ -54,7 +54,7 @@ t.test('without a cluster, a plan of the platform succeeds and says so', async (
   const { request, commands, summary, digest } = newBox(t)
   const output = t.capture(console, 'log')
   await plan(request)
-  const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
+  const reason = 'the cluster is not applied yet, so there is nothing to plan'
   t.strictSame(output.args(), [[`platform (local): ${reason}`]])
   t.strictSame(commands(), ['init'], 'Terraform plans nothing')
   t.equal(summary(), `### platform (local)\n\nNo plan: ${reason}.\n`)
