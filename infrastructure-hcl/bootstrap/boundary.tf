@@ -1,6 +1,6 @@
 # The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary,
-# anyone who can create roles can become an administrator. It allows what the cluster's roles need: instances,
-# networks, load balancers, images, the interruption queue and the cluster's KMS key. None of these roles needs to
+# anyone who can create roles can become an administrator. It allows what the roles of the cluster and of the flow logs
+# need: instances, networks, load balancers, images, the interruption queue, the cluster's KMS key and the flow logs. None of these roles needs to
 # change IAM, apart from instance profiles and service-linked roles, to read a bucket or to assume another role.
 
 data "aws_iam_policy_document" "boundary" {
@@ -63,6 +63,12 @@ data "aws_iam_policy_document" "boundary" {
     sid       = "Interruptions"
     actions   = ["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"]
     resources = ["arn:${local.partition}:sqs:${local.here}:${var.cluster_name}-*"]
+  }
+
+  statement {
+    sid       = "FlowLogs"
+    actions   = ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    resources = ["arn:${local.partition}:logs:${local.here}:log-group:/aws/vpc-flow-log/${var.cluster_name}:*"]
   }
 
   statement {
