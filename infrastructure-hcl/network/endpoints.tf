@@ -9,6 +9,7 @@ resource "aws_vpc_endpoint" "s3" {
 }
 
 resource "aws_security_group" "endpoints" {
+  #checkov:skip=CKV2_AWS_5: each interface endpoint has it
   for_each = toset(length(var.interface_endpoints) > 0 ? ["endpoints"] : [])
 
   name        = "${var.cluster_name}-endpoints"

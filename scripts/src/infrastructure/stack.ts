@@ -74,7 +74,7 @@ function readRequest(env: NodeJS.ProcessEnv, planOptions: string[]): Request {
   return request
 }
 
-/** The stacks to work on: `STACK`, or all of the environment's except bootstrap, and the network only if it is chosen. */
+/** The stacks to work on: `STACK`, or all of the environment's except bootstrap and, if the network exists, `network`. */
 async function chosenStacks({ environment, stack }: Request): Promise<StackName[]> {
   if (stack !== undefined) return [stack]
   const source = await networkSource(environment)
@@ -224,8 +224,8 @@ async function reportNoPlan(
 /**
  * Applies the chosen stacks.
  *
- * @throws ActionableError when a stack needs another one that is not applied, a plan is not the approved one, or Terraform
- * fails.
+ * @throws ActionableError when a stack needs another one that is not applied, a plan is not the approved one, or
+ * Terraform fails.
  */
 export async function apply(request: Request): Promise<void> {
   const { environment, planOptions, reviewedPlan, approvedDigest } = request

@@ -53,6 +53,8 @@ variable "database_subnets" {
   type        = list(string)
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "create_database_subnet_route_table" {
   description = "Whether the databases' subnets have their own route table"
   type        = bool
@@ -63,6 +65,8 @@ variable "create_database_subnet_route_table" {
   }
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "create_database_subnet_group" {
   description = "Whether to create a subnet group for databases"
   type        = bool
@@ -88,6 +92,8 @@ variable "one_nat_gateway_per_az" {
   type        = bool
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "manage_default_security_group" {
   description = "Whether to manage the VPC's default security group"
   type        = bool
@@ -98,6 +104,8 @@ variable "manage_default_security_group" {
   }
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "manage_default_route_table" {
   description = "Whether to manage the VPC's default route table"
   type        = bool
@@ -108,6 +116,8 @@ variable "manage_default_route_table" {
   }
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "manage_default_network_acl" {
   description = "Whether to manage the VPC's default network ACL"
   type        = bool
@@ -118,6 +128,8 @@ variable "manage_default_network_acl" {
   }
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "enable_flow_log" {
   description = "Whether to log connections"
   type        = bool
@@ -138,6 +150,8 @@ variable "flow_log_max_aggregation_interval" {
   type        = number
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "create_flow_log_cloudwatch_log_group" {
   description = "Whether to create the flow logs' log group"
   type        = bool
@@ -163,6 +177,8 @@ variable "flow_log_cloudwatch_log_group_retention_in_days" {
   type        = number
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "create_flow_log_cloudwatch_iam_role" {
   description = "Whether to create the flow logs' role"
   type        = bool
@@ -178,6 +194,8 @@ variable "vpc_flow_log_iam_role_name" {
   type        = string
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "vpc_flow_log_iam_role_use_name_prefix" {
   description = "Whether to use the role's name as a prefix"
   type        = bool
@@ -193,6 +211,8 @@ variable "vpc_flow_log_iam_policy_name" {
   type        = string
 }
 
+# Only checked.
+# tflint-ignore: terraform_unused_declarations
 variable "vpc_flow_log_iam_policy_use_name_prefix" {
   description = "Whether to use the policy's name as a prefix"
   type        = bool
