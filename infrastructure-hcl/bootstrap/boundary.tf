@@ -1,8 +1,8 @@
 # The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary,
-# anyone who can create roles can become an administrator. It allows what the cluster's roles need: instances,
-# networks, load balancers, images, the interruption queue, the cluster's KMS key and what CloudWatch's agent and the
-# sleep schedule do. None of these roles needs to
-# change IAM, apart from instance profiles and service-linked roles, to read a bucket or to assume another role.
+# anyone who can create roles can become an administrator. It allows what the environment's roles need: instances,
+# networks, load balancers, images, the interruption queue, the cluster's KMS key, the flow logs, and what CloudWatch's
+# agent and the sleep schedule do. None of these roles needs to change IAM, apart from instance profiles and
+# service-linked roles, to read a bucket or to assume another role.
 
 data "aws_iam_policy_document" "boundary" {
   #checkov:skip=CKV_AWS_111: a boundary grants nothing; each role's own policy restricts the resources
@@ -74,6 +74,12 @@ data "aws_iam_policy_document" "boundary" {
     sid       = "Interruptions"
     actions   = ["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"]
     resources = ["arn:${local.partition}:sqs:${local.here}:${var.cluster_name}-*"]
+  }
+
+  statement {
+    sid       = "FlowLogs"
+    actions   = ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    resources = ["arn:${local.partition}:logs:${local.here}:log-group:/aws/vpc-flow-log/${var.cluster_name}:*"]
   }
 
   statement {

@@ -1,7 +1,7 @@
 # apply: changes the resources of the stacks, which it identifies by the cluster's name: as their name, as a prefix,
 # or in the tag that the cluster stack gives to all its resources (part_of_tag). It does not have AdministratorAccess:
-# it cannot change this stack or itself, and cannot grant permissions beyond the boundary. There are two policies,
-# because a policy is limited to 6,144 characters.
+# it cannot change this stack or itself, and cannot grant permissions beyond the boundary. There are several policies,
+# because a policy is limited to 6,144 characters; that of the network stack is in ci-apply-network.tf.
 #
 # A permission that depends on a tag is safe only if the role cannot tag resources that it did not create. For EC2, the
 # condition ec2:CreateAction prevents that. KMS has no such condition: see secrets-key.tf.
@@ -32,8 +32,9 @@ data "aws_iam_policy_document" "apply_cluster" {
       "logs:TagResource",
       "logs:UntagResource",
     ]
-    resources = [for service in ["containerinsights", "eks"] :
-    "arn:${local.partition}:logs:${local.here}:log-group:/aws/${service}/${var.cluster_name}/*"]
+    resources = [for group in [
+      "/aws/containerinsights/${var.cluster_name}/*", "/aws/eks/${var.cluster_name}/*", "/aws/vpc-flow-log/${var.cluster_name}*",
+    ] : "arn:${local.partition}:logs:${local.here}:log-group:${group}"]
   }
 
   statement {
@@ -239,7 +240,7 @@ data "aws_iam_policy_document" "apply_access" {
     condition {
       test     = "StringEquals"
       variable = "iam:PassedToService"
-      values   = ["ec2.amazonaws.com", "eks.amazonaws.com", "pods.eks.amazonaws.com"]
+      values   = ["ec2.amazonaws.com", "eks.amazonaws.com", "pods.eks.amazonaws.com", "vpc-flow-logs.amazonaws.com"]
     }
   }
 
@@ -274,6 +275,7 @@ resource "aws_iam_policy" "apply" {
   for_each = {
     cluster = data.aws_iam_policy_document.apply_cluster.json
     access  = data.aws_iam_policy_document.apply_access.json
+    network = data.aws_iam_policy_document.apply_network.json
     alarms  = data.aws_iam_policy_document.apply_alarms.json
   }
 

@@ -25,7 +25,7 @@ output "vpc_id" {
 
 output "node_subnet_ids" {
   description = "Subnets of the nodes that Karpenter launches"
-  value       = sort(var.private_subnet_ids)
+  value       = sort(local.network.private_subnet_ids)
 }
 
 output "control_plane_log_group" {

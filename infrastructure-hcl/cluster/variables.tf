@@ -42,19 +42,50 @@ variable "kubernetes_version" {
   }
 }
 
-variable "vpc_id" {
-  description = "Id of the existing VPC"
+variable "network" {
+  description = "Where the network comes from: the network stack (stack), or the variables vpc_id, private_subnet_ids and public_subnet_ids (existing)"
   type        = string
 
   validation {
-    condition     = can(regex("^vpc-([0-9a-f]{8}|[0-9a-f]{17})$", var.vpc_id))
+    condition     = contains(["stack", "existing"], var.network)
+    error_message = "network must be stack or existing."
+  }
+}
+
+variable "network_state" {
+  description = "With network = stack, the location of the network stack's state: type of backend, and its settings (bucket, key and region, or path)"
+  type = object({
+    backend = string
+    config  = map(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.network != "stack" || var.network_state != null
+    error_message = "network_state must be set with network = \"stack\"; `make` does so."
+  }
+
+  validation {
+    condition     = var.network_state == null || try(contains(["s3", "local"], var.network_state.backend), false)
+    error_message = "network_state.backend must be s3 or local."
+  }
+}
+
+variable "vpc_id" {
+  description = "With network = existing, the id of the VPC"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.network != "existing" || can(regex("^vpc-([0-9a-f]{8}|[0-9a-f]{17})$", var.vpc_id))
     error_message = "vpc_id must be the id of a VPC: vpc- followed by 8 or 17 hexadecimal digits."
   }
 }
 
 variable "private_subnet_ids" {
-  description = "Ids of existing subnets for nodes, pods and the control plane's network interfaces, in at least two availability zones"
+  description = "With network = existing, the ids of the subnets for nodes, pods and the control plane's network interfaces, in at least two availability zones"
   type        = list(string)
+  default     = []
 
   validation {
     condition     = alltrue([for id in var.private_subnet_ids : can(regex("^subnet-([0-9a-f]{8}|[0-9a-f]{17})$", id))])
@@ -67,14 +98,15 @@ variable "private_subnet_ids" {
   }
 
   validation {
-    condition     = length(var.private_subnet_ids) >= 2
+    condition     = var.network != "existing" || length(var.private_subnet_ids) >= 2
     error_message = "private_subnet_ids needs at least two subnets, in different availability zones."
   }
 }
 
 variable "public_subnet_ids" {
-  description = "Ids of existing subnets for internet-facing load balancers, in at least two availability zones"
+  description = "With network = existing, the ids of the subnets for internet-facing load balancers, in at least two availability zones"
   type        = list(string)
+  default     = []
 
   validation {
     condition     = alltrue([for id in var.public_subnet_ids : can(regex("^subnet-([0-9a-f]{8}|[0-9a-f]{17})$", id))])
@@ -87,7 +119,7 @@ variable "public_subnet_ids" {
   }
 
   validation {
-    condition     = length(var.public_subnet_ids) >= 2
+    condition     = var.network != "existing" || length(var.public_subnet_ids) >= 2
     error_message = "public_subnet_ids needs at least two subnets, in different availability zones."
   }
 

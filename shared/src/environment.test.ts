@@ -21,6 +21,15 @@ t.test('an unknown ENV is refused, with the known names', async (t) => {
   })
 })
 
+t.test('NETWORK replaces the choice of the network', async (t) => {
+  t.equal(readEnvironment({}).network, undefined)
+  t.equal(readEnvironment({ NETWORK: 'stack' }).network, 'stack')
+  t.throws(() => readEnvironment({ NETWORK: 'vpc-1' }), {
+    message: 'NETWORK is "vpc-1", but there is no such source of the network',
+    nextStep: 'use one of stack, existing',
+  })
+})
+
 t.test(
   'an environment on AWS uses the context that make kubeconfig writes, never the current one',
   async (t) => {

@@ -12,6 +12,10 @@ export const SERVICE = 'fastify-app'
 const names = ['local', 'dev', 'staging', 'prod'] as const
 export type EnvironmentName = (typeof names)[number]
 
+const networkSources = ['stack', 'existing'] as const
+/** Whether the stack `network` creates the cluster's network, or it exists already. */
+export type NetworkSource = (typeof networkSources)[number]
+
 /** The settings that a command reads from its environment variables, once at its start. */
 export interface Environment {
   name: EnvironmentName
@@ -22,6 +26,8 @@ export interface Environment {
   access: ClusterAccess
   /** The box on this machine. All environments use the tools in its cache. */
   box: BoxConfig
+  /** `NETWORK`: replaces the choice of the network in the environment's files. */
+  network?: NetworkSource
   /** Directories to use instead of the Terraform registry. */
   mirrors: { modules: string | undefined; providers: string | undefined }
   /** Whether `CONFIRM` names this environment. */
@@ -45,6 +51,13 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
       `use one of ${names.join(', ')}`,
     )
   }
+  const network = networkSources.find((known) => known === env['NETWORK'])
+  if (env['NETWORK'] && network === undefined) {
+    throw new ActionableError(
+      `NETWORK is "${env['NETWORK']}", but there is no such source of the network`,
+      `use one of ${networkSources.join(', ')}`,
+    )
+  }
   const box = readBoxConfig(env)
   const access = clusterAccess(name, box, env['KUBE_CONTEXT'])
   return {
@@ -53,6 +66,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
     usesBox: access.from === 'box',
     access,
     box,
+    ...(network === undefined ? {} : { network }),
     mirrors: {
       modules: env['TERRAFORM_MODULE_MIRROR'] || undefined,
       providers: env['TERRAFORM_PROVIDER_MIRROR'] || undefined,

@@ -36,3 +36,5 @@ export type PriceName =
   | 'alb'
   | 'millionObservations'
   | 'publicIpv4'
+  | 'natGateway'
+  | 'interfaceEndpoint'

@@ -191,6 +191,28 @@ run "apply_creates_roles_only_within_the_boundary" {
   }
 }
 
+run "apply_changes_only_networks_that_it_created" {
+  command = plan
+
+  # The tag marks what apply may change, so it may only set it on what it creates.
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(data.aws_iam_policy_document.apply_network.json).Statement : anytrue([
+        try(statement.Condition.StringEquals["aws:RequestTag/app.kubernetes.io/part-of"], "") == "fastify-eks-cluster",
+        try(statement.Condition.StringEquals["aws:ResourceTag/app.kubernetes.io/part-of"], "") == "fastify-eks-cluster",
+        can(statement.Condition.StringEquals["ec2:CreateAction"]),
+        contains(["NatInstanceVolume", "NatInstanceImage", "EmptyDefaultSecurityGroup"], statement.Sid),
+      ])
+    ])
+    error_message = "every statement must depend on our tag, apart from what cannot have it"
+  }
+
+  assert {
+    condition     = !can(regex("\"(ec2|iam|logs):\\*", data.aws_iam_policy_document.apply_network.json))
+    error_message = "the policy must list its actions"
+  }
+}
+
 run "the_boundary_prevents_escalation" {
   command = plan
 
@@ -327,6 +349,7 @@ run "policies_stay_within_iams_size_limit" {
         data.aws_iam_policy_document.apply_access,
         data.aws_iam_policy_document.apply_alarms,
         data.aws_iam_policy_document.apply_cluster,
+        data.aws_iam_policy_document.apply_network,
         data.aws_iam_policy_document.boundary,
         data.aws_iam_policy_document.read_stacks,
       ] : length(document.minified_json) <= 6144

@@ -8,6 +8,7 @@ mock_provider "aws" {
 variables {
   environment        = "test"
   region             = "eu-central-1"
+  network            = "existing"
   vpc_id             = "vpc-00000000000000001"
   private_subnet_ids = ["subnet-0000000000000000a", "subnet-0000000000000000b"]
   public_subnet_ids  = ["subnet-0000000000000000c", "subnet-0000000000000000d"]
@@ -77,6 +78,39 @@ run "subnets_are_found_by_their_tags" {
   assert {
     condition     = output.node_subnet_ids == var.private_subnet_ids
     error_message = "Karpenter's nodes must be in the private subnets."
+  }
+}
+
+run "the_network_stack_owns_the_roles_of_its_subnets" {
+  command = plan
+
+  variables {
+    network            = "stack"
+    network_state      = { backend = "local", config = { path = "network.tfstate" } }
+    vpc_id             = null
+    private_subnet_ids = []
+    public_subnet_ids  = []
+  }
+
+  override_data {
+    target = data.terraform_remote_state.network["network"]
+    values = {
+      outputs = {
+        vpc_id             = "vpc-00000000000000001"
+        private_subnet_ids = ["subnet-0000000000000000a", "subnet-0000000000000000b"]
+        public_subnet_ids  = ["subnet-0000000000000000c", "subnet-0000000000000000d"]
+      }
+    }
+  }
+
+  assert {
+    condition     = { for tag in aws_ec2_tag.subnet : tag.resource_id => tag.key } == { for id in ["a", "b", "c", "d"] : "subnet-0000000000000000${id}" => "kubernetes.io/cluster/fastify-eks-cluster" }
+    error_message = "Two stacks must not manage the same tag."
+  }
+
+  assert {
+    condition     = output.node_subnet_ids == tolist(["subnet-0000000000000000a", "subnet-0000000000000000b"])
+    error_message = "Karpenter's nodes must be in the private subnets of the network stack."
   }
 }
 

@@ -8,6 +8,7 @@ mock_provider "aws" {
 variables {
   environment        = "test"
   region             = "eu-central-1"
+  network            = "existing"
   vpc_id             = "vpc-00000000000000001"
   private_subnet_ids = ["subnet-0000000000000000a", "subnet-0000000000000000b"]
   public_subnet_ids  = ["subnet-0000000000000000c", "subnet-0000000000000000d"]
@@ -94,6 +95,65 @@ run "refuses_kubernetes_version_that_eks_does_not_offer" {
   }
 
   expect_failures = [data.aws_eks_cluster_versions.standard]
+}
+
+run "refuses_unknown_network" {
+  command = plan
+
+  variables {
+    network = "my-vpc"
+  }
+
+  expect_failures = [var.network]
+}
+
+run "refuses_no_state_of_the_network_stack" {
+  command = plan
+
+  variables {
+    network = "stack"
+  }
+
+  expect_failures = [var.network_state]
+}
+
+run "refuses_unknown_backend_of_the_network_stack" {
+  command = plan
+
+  variables {
+    network       = "stack"
+    network_state = { backend = "http", config = {} }
+  }
+
+  expect_failures = [var.network_state]
+}
+
+run "refuses_a_network_stack_that_is_not_applied" {
+  command = plan
+
+  variables {
+    network       = "stack"
+    network_state = { backend = "local", config = { path = "network.tfstate" } }
+  }
+
+  override_data {
+    target = data.terraform_remote_state.network["network"]
+    values = { outputs = {} }
+  }
+
+  expect_failures = [data.terraform_remote_state.network]
+}
+
+run "refuses_existing_network_without_ids" {
+  command = plan
+
+  variables {
+    vpc_id             = null
+    private_subnet_ids = []
+    public_subnet_ids  = []
+  }
+
+  expect_failures = [var.vpc_id, var.private_subnet_ids]
 }
 
 run "refuses_malformed_vpc_id" {

@@ -1,4 +1,7 @@
-# The network that the box's emulated AWS contains initially.
-vpc_id             = "vpc-4283fefc63f0cd0e8"
-public_subnet_ids  = ["subnet-793cf4220c917b853", "subnet-8b0e7153bf7c3706d", "subnet-2f8104fba08f6d368"]
-private_subnet_ids = ["subnet-a4c123b1612dd272d", "subnet-7bc4612476c0efecf", "subnet-eb8450ae2a1c5ed55"]
+environment = "local"
+region      = "eu-central-1"
+
+# As the network that the box contains initially: its DNS server and its load balancers have addresses in this block.
+cidr  = "10.0.0.0/16"
+zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+nat   = "instance"

@@ -1,7 +1,10 @@
-# The network of this environment's cluster. Replace these ids with your own: they are valid, but invented.
-vpc_id             = "vpc-00000000000000000"
-public_subnet_ids  = ["subnet-00000000000000001", "subnet-00000000000000002"]
-private_subnet_ids = ["subnet-00000000000000003", "subnet-00000000000000004"]
+environment = "prod"
+region      = "eu-central-1"
 
-# The KMS key for Kubernetes Secrets. The bootstrap stack creates it once per account.
-secrets_key = "alias/fastify-eks-secrets"
+cidr  = "10.0.0.0/16"
+zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+nat   = "gateway-per-zone"
+
+flow_logs = { traffic = "ALL", retention_days = 90 }
+
+permissions_boundary = "fastify-eks-boundary"

@@ -25,6 +25,7 @@ type Tested = (typeof tested)[number]
 /** The providers of each. Without registry access and a mirror that has them, its tests are skipped. */
 const providers: Record<Tested, readonly string[]> = {
   bootstrap: ['aws'],
+  network: ['aws'],
   cluster: ['aws'],
   platform: ['helm'],
   alarms: ['aws'],
@@ -72,7 +73,12 @@ async function testStack(name: Tested, work: string, registryAnswers: boolean): 
 
 async function check(): Promise<void> {
   await checked('terraform', ['fmt', '-check', '-recursive', '-diff'], root)
-  for (const name of [...tested, 'tests/stand-ins/eks', 'tests/stand-ins/eks/modules/karpenter']) {
+  for (const name of [
+    ...tested,
+    'tests/stand-ins/eks',
+    'tests/stand-ins/eks/modules/karpenter',
+    'tests/stand-ins/vpc',
+  ]) {
     await checked(
       builtProgram(box, 'tflint'),
       ['--chdir', name, '--config', join(root, '.tflint.hcl'), '--format', 'compact'],

@@ -170,6 +170,7 @@ const steps: readonly Step[] = [
     MONITORING_TOOLS,
   ),
   longTest('alerts', 'a fault for each alert, until it fires and ends again', MONITORING_TOOLS),
+  longTest('environment', 'every stack: applied, planned again, changed, destroyed'),
   longTest('cloudwatch', 'the alarms stack: apply, change, a night of sleep, destroy'),
   longTest('simulation', '`make simulate` with a few nodes', SIMULATION_TOOLS),
   {

@@ -33,6 +33,8 @@ const PRICES: Prices = {
     alb: price(0.02, 'hour'),
     millionObservations: price(0.2, 'million'),
     publicIpv4: price(0.005, 'hour'),
+    natGateway: price(0.05, 'hour'),
+    interfaceEndpoint: price(0.01, 'hour'),
   },
   instances: { 't4g.small': price(0.01, 'hour') },
   standardSupportEnds: { '1.35': '2027-03-27' },
@@ -79,7 +81,7 @@ function planOf(resources: PlannedResource[], rest: Partial<CostPlan> = {}): Cos
 }
 
 function cost(...resources: PlannedResource[]): CostLine[] {
-  return monthlyCost(planOf(resources), PRICES, DAY)
+  return monthlyCost([planOf(resources)], PRICES, DAY)
 }
 
 /** A line's item, quantity and US dollars per month. */
@@ -93,7 +95,7 @@ t.test('a control plane is charged for 730 hours per month', async (t) => {
 })
 
 t.test('a Kubernetes version in extended support costs six times as much', async (t) => {
-  const on = (day: string) => brief(monthlyCost(planOf([CLUSTER]), PRICES, new Date(day)))
+  const on = (day: string) => brief(monthlyCost([planOf([CLUSTER])], PRICES, new Date(day)))
   t.match(on('2027-03-27'), [[/standard support/, 1, 73]])
   t.strictSame(on('2027-03-28'), [['EKS control plane 1.35, extended support', 1, 438]])
 })
@@ -103,7 +105,7 @@ t.test('a cluster that stays in standard support is upgraded instead, at the sam
     version: '1.35',
     upgrade_policy: [{ support_type: 'STANDARD' }],
   })
-  t.match(brief(monthlyCost(planOf([cluster]), PRICES, new Date('2027-03-28'))), [
+  t.match(brief(monthlyCost([planOf([cluster])], PRICES, new Date('2027-03-28'))), [
     [/standard support/, 1, 73],
   ])
 })
@@ -205,6 +207,59 @@ t.test('an ALB with an address in each public subnet is assumed for the Ingress'
   t.ok(lines.every(({ assumption }) => assumption))
 })
 
+const subnet = (availability_zone: string, tags: Record<string, string> = {}) =>
+  resource('aws_subnet', { availability_zone, tags })
+
+t.test(
+  'the addresses of the ALB are in the public subnets of the network, if its plan is there',
+  async (t) => {
+    const network = planOf(['a', 'b'].map((zone) => subnet(zone, { 'kubernetes.io/role/elb': '1' })))
+    const tag = resource('aws_ec2_tag', { key: 'kubernetes.io/role/elb' })
+    t.strictSame(brief(monthlyCost([network, planOf([tag, tag, tag])], PRICES, DAY)), [
+      ['Application Load Balancer', 1, 14.6],
+      ['public IPv4 addresses of the load balancer', 2, 7.3],
+    ])
+  },
+)
+
+t.test('a NAT gateway and each reserved address cost by the hour', async (t) => {
+  t.strictSame(brief(cost(resource('aws_nat_gateway'), resource('aws_eip'))), [
+    ['NAT gateway', 1, 36.5],
+    ['public IPv4 address aws_eip.this', 1, 3.65],
+  ])
+})
+
+t.test('a NAT instance costs the instance and its volume', async (t) => {
+  const nat = (root: object) =>
+    resource('aws_instance', { instance_type: 't4g.small', root_block_device: [root] })
+  t.strictSame(brief(cost(nat({ volume_size: 8, volume_type: 'gp3' }))), [
+    ['aws_instance.this, t4g.small on demand', 1, 7.3],
+    ['root volume of aws_instance.this, gp3', 8, 0.8],
+  ])
+  t.throws(() => cost(nat({ volume_size: 8, volume_type: 'io2' })), { message: /volume of type io2/ })
+  t.throws(() => cost(nat({})), { message: /the size of the root volume/ })
+})
+
+t.test('an interface endpoint costs in each zone; a gateway endpoint is free', async (t) => {
+  const endpoint = (vpc_endpoint_type: string) => resource('aws_vpc_endpoint', { vpc_endpoint_type })
+  const subnets = ['a', 'a', 'b', 'b'].map((zone) => subnet(zone))
+  t.strictSame(brief(cost(...subnets, endpoint('Gateway'), endpoint('Interface'))), [
+    ['interface endpoint aws_vpc_endpoint.this', 2, 14.6],
+  ])
+})
+
+t.test('flow logs are estimated by the traffic that they record', async (t) => {
+  const inVpc = (type: string, values: Record<string, unknown>) =>
+    resource(type, values, { address: `module.vpc.${type}.this[0]` })
+  const group = inVpc('aws_cloudwatch_log_group', { name: '/aws/vpc-flow-log/c', retention_in_days: 365 })
+  const [ingested, kept] = cost(group, inVpc('aws_flow_log', { traffic_type: 'REJECT' }))
+  t.strictSame(brief([ingested, kept].flatMap((line) => line ?? [])), [
+    ['flow logs, ingested', 0.1, 0.05],
+    ['flow logs, kept 365 days', 1.2, 0.012],
+  ])
+  t.equal(ingested?.assumption, '0.1 GB a month at rest (REJECT)')
+})
+
 t.test('monitoring costs a Karpenter node and its volumes', async (t) => {
   const values = ['prometheus:\n  requests:\n    storage: 5Gi\n', 'storageClassName: gp3\nstorage: "15Gi"\n']
   t.strictSame(brief(cost(resource('helm_release', { name: 'kube-prometheus-stack', values }))), [
@@ -225,15 +280,15 @@ t.test('resources of nested modules count, data sources do not', async (t) => {
     resources: [resource('aws_nat_gateway', {}, { mode: 'data' })],
     child_modules: [{ child_modules: [key] }, key],
   }
-  const lines = monthlyCost(planOf([], { planned_values: { root_module: root } }), PRICES, DAY)
+  const lines = monthlyCost([planOf([], { planned_values: { root_module: root } })], PRICES, DAY)
   t.strictSame(brief(lines), [['KMS key aws_kms_key.this', 2, 2]])
 })
 
 t.test('all types without a rule are reported, so the total is never silently too low', async (t) => {
   t.throws(
-    () => cost(CLUSTER, resource('aws_nat_gateway'), resource('aws_eip'), resource('aws_eip')),
+    () => cost(CLUSTER, resource('aws_fsx_backup'), resource('aws_efs'), resource('aws_efs')),
     new ActionableError(
-      'there is no rule for the cost of aws_eip, aws_nat_gateway',
+      'there is no rule for the cost of aws_efs, aws_fsx_backup',
       'add a rule, or add it to FREE_TYPES, in scripts/src/infrastructure/cost.ts, with its price in prices.json',
     ),
   )
@@ -241,18 +296,18 @@ t.test('all types without a rule are reported, so the total is never silently to
 
 t.test('a plan of free resources needs no region', async (t) => {
   const plan: CostPlan = { planned_values: { root_module: { resources: [resource('aws_iam_role')] } } }
-  t.strictSame(monthlyCost(plan, PRICES, DAY), [])
+  t.strictSame(monthlyCost([plan], PRICES, DAY), [])
 })
 
 t.test('a plan that failed part-way is refused', async (t) => {
-  t.throws(() => monthlyCost(planOf([CLUSTER], { errored: true }), PRICES, DAY), {
+  t.throws(() => monthlyCost([planOf([CLUSTER], { errored: true })], PRICES, DAY), {
     message: /resources are missing/,
   })
 })
 
 t.test('a plan for another region is refused', async (t) => {
   const plan = planOf([CLUSTER], { variables: { region: { value: 'us-east-1' } } })
-  t.throws(() => monthlyCost(plan, PRICES, DAY), {
+  t.throws(() => monthlyCost([plan], PRICES, DAY), {
     message: 'the plan is for us-east-1, but the prices are for eu-central-1',
   })
 })
@@ -269,8 +324,8 @@ t.test("the platform stack's region comes from the cluster stack's state", async
       },
     },
   })
-  t.strictSame(monthlyCost(state('eu-central-1'), PRICES, DAY), [])
-  t.throws(() => monthlyCost(state('eu-west-1'), PRICES, DAY), { message: /the plan is for eu-west-1/ })
+  t.strictSame(monthlyCost([state('eu-central-1')], PRICES, DAY), [])
+  t.throws(() => monthlyCost([state('eu-west-1')], PRICES, DAY), { message: /the plan is for eu-west-1/ })
 })
 
 t.test('a value that is known only after apply is reported', async (t) => {

@@ -71,6 +71,13 @@ const STATE_BUCKET_GB = 1
  */
 const MILLION_OBSERVATIONS = 1_000 * 60 * HOURS_PER_MONTH * 1e-6
 
+/**
+ * Flow logs of an idle VPC in GB per month, by the traffic that they record. These are estimates: about ten interfaces
+ * with 200 connections of nodes, controllers and health checks in each ten minutes, of 110 bytes each; rejected are only
+ * the scanners of the internet, at the public addresses.
+ */
+const FLOW_LOG_GB: Readonly<Record<string, number>> = { ALL: 1, ACCEPT: 0.9, REJECT: 0.1 }
+
 /** The cheaper of the two types in the NodePool, which Karpenter prefers. */
 const KARPENTER_INSTANCE = 't4g.small'
 
@@ -78,8 +85,11 @@ const KARPENTER_INSTANCE = 't4g.small'
 const FREE_TYPES: ReadonlySet<string> = new Set([
   // An account's first three are free.
   'aws_cloudwatch_dashboard',
+  // Its log group is priced.
+  'aws_flow_log',
   'aws_cloudwatch_event_rule',
   'aws_cloudwatch_event_target',
+  'aws_default_security_group',
   'aws_ec2_tag',
   'aws_ecr_lifecycle_policy',
   'aws_eks_access_entry',
@@ -91,9 +101,14 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_iam_role',
   'aws_iam_role_policy',
   'aws_iam_role_policy_attachment',
+  'aws_internet_gateway',
   'aws_kms_alias',
   // Its volumes are priced with the node group.
   'aws_launch_template',
+  'aws_network_interface',
+  'aws_route',
+  'aws_route_table',
+  'aws_route_table_association',
   'aws_s3_bucket_lifecycle_configuration',
   'aws_s3_bucket_ownership_controls',
   'aws_s3_bucket_policy',
@@ -112,6 +127,8 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_sns_topic',
   'aws_sns_topic_policy',
   'aws_sns_topic_subscription',
+  'aws_subnet',
+  'aws_vpc',
   'aws_vpc_security_group_egress_rule',
   'aws_vpc_security_group_ingress_rule',
   // Only budget actions and reports have a price, not alerts.
@@ -155,6 +172,10 @@ const rules: Readonly<Record<string, Rule>> = {
     line('CloudWatch alarms', (values['metric_query'] as unknown[]).length, prices.prices.alarmMetric),
   ],
   aws_ecr_repository: images,
+  aws_nat_gateway: (_, { prices }) => [line('NAT gateway', 1, prices.prices.natGateway)],
+  aws_eip: ({ address }, { prices }) => [line(`public IPv4 address ${address}`, 1, prices.prices.publicIpv4)],
+  aws_instance: instance,
+  aws_vpc_endpoint: endpoint,
   aws_s3_bucket: ({ address }, { prices }) => [
     line(`S3 ${address}`, STATE_BUCKET_GB, prices.prices.s3Stored, 'holds at most 1 GB of Terraform states'),
   ],
@@ -162,14 +183,24 @@ const rules: Readonly<Record<string, Rule>> = {
 }
 
 /**
- * The monthly cost of a plan's resources at rest: without load, and without Karpenter nodes except the one for
+ * The monthly cost of the resources of plans at rest: without load, and without Karpenter nodes except the one for
  * monitoring.
  *
  * @param on - the day to price for: a cluster costs more once its Kubernetes version leaves standard support
  * @throws ActionableError when a resource has no rule or price, or the plan's region is not that of the prices; the
  * total is never silently incomplete
  */
-export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[] {
+export function monthlyCost(plans: readonly CostPlan[], prices: Prices, on: Date): CostLine[] {
+  const resources = plans.flatMap((plan) => plannedResources(plan, prices))
+  const context: Context = { resources, prices, day: on.toISOString().slice(0, 10) }
+  return combine([
+    ...resources.flatMap((resource) => rules[resource.type]?.(resource, context) ?? []),
+    ...loadBalancer(context),
+  ])
+}
+
+/** The resources that a plan creates, after checking that all of them can be priced. */
+function plannedResources(plan: CostPlan, prices: Prices): PlannedResource[] {
   if (plan.errored) {
     throw new ActionableError(
       'the plan has errors, so resources are missing from it',
@@ -193,11 +224,7 @@ export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[
       'replace shared/src/prices.json by the prices of that region',
     )
   }
-  const context: Context = { resources, prices, day: on.toISOString().slice(0, 10) }
-  return combine([
-    ...resources.flatMap((resource) => rules[resource.type]?.(resource, context) ?? []),
-    ...loadBalancer(context),
-  ])
+  return resources
 }
 
 /** Adds up the lines with the same item. */
@@ -311,64 +338,109 @@ function rootGib(group: PlannedResource, { resources }: Context): number {
   return devices
     .flatMap(({ ebs = [] }) => ebs)
     .reduce((total, { volume_size, volume_type }) => {
-      if (volume_type !== 'gp3') {
-        throw new ActionableError(
-          `${template.address} has a volume of type ${volume_type ?? 'unknown'}, for which there is no price`,
-          'use gp3, or add a rule to scripts/src/infrastructure/cost.ts and its price to prices.json',
-        )
-      }
+      gp3Only(template, volume_type)
       return total + required(volume_size, template, 'the size of a volume')
     }, 0)
+}
+
+/** The type of a volume, after checking that it is the one with a price. */
+function gp3Only({ address }: PlannedResource, type: string | undefined): 'gp3' {
+  if (type === 'gp3') return type
+  throw new ActionableError(
+    `${address} has a volume of type ${type ?? 'unknown'}, for which there is no price`,
+    'use gp3, or add a rule to scripts/src/infrastructure/cost.ts and its price to prices.json',
+  )
 }
 
 function moduleOf({ address, type }: PlannedResource): string {
   return address.slice(0, address.lastIndexOf(`${type}.`))
 }
 
-function logs(group: PlannedResource, context: Context): CostLine[] {
-  if (!String(group.values['name']).startsWith('/aws/containerinsights/')) return controlPlaneLogs(group, context)
-  // Its price includes the log events from which CloudWatch derives the metrics.
-  return [
-    line(
-      'Container Insights',
-      MILLION_OBSERVATIONS,
-      context.prices.prices.millionObservations,
-      '1,000 observations a minute; each further node adds about 300',
-    ),
-  ]
+/** A volume of logs, in GB per month. */
+interface LogVolume {
+  of: string
+  gb: number
+  /** The types that are logged. */
+  types: readonly string[]
 }
 
-function controlPlaneLogs(group: PlannedResource, { resources, prices }: Context): CostLine[] {
+function controlPlaneLogs(group: PlannedResource, { resources }: Context): LogVolume | undefined {
   const cluster = resources.find(
     ({ type, values }) =>
       type === 'aws_eks_cluster' && group.values['name'] === `/aws/eks/${String(values['name'])}/cluster`,
   )
-  if (cluster === undefined) {
+  if (cluster === undefined) return undefined
+  const types = (cluster.values['enabled_cluster_log_types'] ?? []) as string[]
+  const gb = types.reduce(
+    (total, type) => total + required(LOG_GB[type], cluster, `an estimate for log type ${type}`),
+    0,
+  )
+  return { of: 'control plane logs', gb, types }
+}
+
+/** The log group of flow logs is in the module of the VPC. */
+function flowLogs(group: PlannedResource, { resources }: Context): LogVolume | undefined {
+  const flow = resources.find((other) => other.type === 'aws_flow_log' && moduleOf(other) === moduleOf(group))
+  if (flow === undefined) return undefined
+  const traffic = required(flow.values['traffic_type'] as string | undefined, flow, 'the traffic')
+  return {
+    of: 'flow logs',
+    gb: required(FLOW_LOG_GB[traffic], flow, `an estimate for the traffic ${traffic}`),
+    types: [traffic],
+  }
+}
+
+function logs(group: PlannedResource, context: Context): CostLine[] {
+  if (String(group.values['name']).startsWith('/aws/containerinsights/')) {
+    // The price includes the log events from which CloudWatch derives the metrics.
+    return [
+      line(
+        'Container Insights',
+        MILLION_OBSERVATIONS,
+        context.prices.prices.millionObservations,
+        '1,000 observations a minute; each further node adds about 300',
+      ),
+    ]
+  }
+  const volume = controlPlaneLogs(group, context) ?? flowLogs(group, context)
+  if (volume === undefined) {
     throw new ActionableError(
       `there is no estimate of how much is logged to ${group.address}`,
       'add one to scripts/src/infrastructure/cost.ts',
     )
   }
-  const types = (cluster.values['enabled_cluster_log_types'] ?? []) as string[]
+  const { of, gb, types } = volume
+  const { prices } = context
   const days = required(group.values['retention_in_days'] as number | undefined, group, 'the retention')
-  const gb = types.reduce(
-    (total, type) => total + required(LOG_GB[type], cluster, `an estimate for log type ${type}`),
-    0,
-  )
   return [
+    line(`${of}, ingested`, gb, prices.prices.logsIngested, `${gb} GB a month at rest (${types.join(', ')})`),
     line(
-      'control plane logs, ingested',
-      gb,
-      prices.prices.logsIngested,
-      `${gb} GB a month at rest (${types.join(', ')})`,
-    ),
-    line(
-      `control plane logs, kept ${days} days`,
+      `${of}, kept ${days} days`,
       (gb * days) / DAYS_PER_MONTH,
       prices.prices.logsStored,
       'logs are stored uncompressed, although CloudWatch compresses them',
     ),
   ]
+}
+
+function instance(resource: PlannedResource, { prices }: Context): CostLine[] {
+  const { address, values } = resource
+  const type = required(values['instance_type'] as string | undefined, resource, 'the instance type')
+  const [root] = (values['root_block_device'] ?? []) as { volume_size?: number; volume_type?: string }[]
+  const gib = required(root?.volume_size, resource, 'the size of the root volume')
+  return [
+    line(`${address}, ${type} on demand`, 1, instancePrice(type, prices)),
+    line(`root volume of ${address}, ${gp3Only(resource, root?.volume_type)}`, gib, prices.prices.gp3),
+  ]
+}
+
+/** Gateway endpoints are free. An interface endpoint has an interface in each zone of the VPC. */
+function endpoint({ address, values }: PlannedResource, { resources, prices }: Context): CostLine[] {
+  if (values['vpc_endpoint_type'] !== 'Interface') return []
+  const zones = new Set(
+    resources.flatMap(({ type, values }) => (type === 'aws_subnet' ? [values['availability_zone']] : [])),
+  )
+  return [line(`interface endpoint ${address}`, zones.size, prices.prices.interfaceEndpoint)]
 }
 
 interface LifecyclePolicy {
@@ -424,11 +496,19 @@ function release({ address, values }: PlannedResource, { prices }: Context): Cos
   ]
 }
 
-/** The load balancer of the service's Ingress, with an address in each subnet that the plan tags for one. */
+/**
+ * The load balancer of the service's Ingress, with an address in each subnet that a plan creates for one, or that it tags
+ * for one in an existing network.
+ */
 function loadBalancer({ resources, prices }: Context): CostLine[] {
-  const subnets = resources.filter(
-    ({ type, values }) => type === 'aws_ec2_tag' && values['key'] === 'kubernetes.io/role/elb',
+  const role = 'kubernetes.io/role/elb'
+  const created = resources.filter(
+    ({ type, values }) => type === 'aws_subnet' && Object.hasOwn(values['tags'] ?? {}, role),
   ).length
+  const tagged = resources.filter(
+    ({ type, values }) => type === 'aws_ec2_tag' && values['key'] === role,
+  ).length
+  const subnets = created === 0 ? tagged : created
   if (subnets === 0) return []
   const assumption = 'one Ingress; load balancer capacity units come only with load'
   return [
@@ -439,8 +519,8 @@ function loadBalancer({ resources, prices }: Context): CostLine[] {
 
 /** Costs that depend on the load or on the account. */
 const NOT_COUNTED = [
-  'NAT gateways and VPC endpoints: they belong to the existing VPC',
-  'data transfer, and nodes, capacity units and logs that come with load',
+  'NAT gateways and VPC endpoints of an existing VPC',
+  'data transfer, also through NAT and endpoints, and nodes, capacity units and logs that come with load',
   'tax, discounts, savings plans and free tiers',
 ]
 
@@ -497,10 +577,9 @@ if (import.meta.main) {
   new Command('cost')
     .description("Prints an environment's monthly cost at rest, from the plans of its stacks.")
     .argument('<plans...>', 'files with the output of `terraform show -json`')
-    .action((files: string[]) => {
-      const today = new Date()
-      console.log(renderCost(files.flatMap((file) => monthlyCost(readPlan(file), PRICES, today))))
-    })
+    .action((files: string[]) =>
+      console.log(renderCost(monthlyCost(files.map(readPlan), PRICES, new Date()))),
+    )
     .parseAsync()
     .catch(reportFailure)
 }

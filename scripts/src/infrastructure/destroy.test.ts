@@ -11,6 +11,7 @@ import {
   deleteObjectsBackedByAws,
   emptyCluster,
   findCluster,
+  findNetworkUser,
   resolveTarget,
   type Target,
 } from './destroy.ts'
@@ -127,6 +128,18 @@ t.test('a state includes the resources of all modules, but no data sources', asy
   t.match(parseState(text), { outputs: { region: 'eu-central-1' }, resources: [inModule] })
   t.equal(parseState(text).resources.length, 1)
   t.strictSame(parseState('{"format_version":"1.0"}'), { outputs: {}, resources: [] })
+})
+
+t.test('a network is in use while a resource names its VPC or one of its subnets', async (t) => {
+  const state = (...resources: StateResource[]) => ({ outputs: {}, resources })
+  const network = state(resource('aws_vpc', { id: 'vpc-1' }), resource('aws_subnet', { id: 'subnet-1' }))
+  const group = resource('aws_security_group', { id: 'sg-1', vpc_id: 'vpc-1' })
+  const inSubnet = resource('aws_eks_cluster', { vpc_config: [{ subnet_ids: ['subnet-2', 'subnet-1'] }] })
+  t.equal(findNetworkUser(network, state(cluster, group)), 'module.eks.aws_security_group.this')
+  t.equal(findNetworkUser(network, state(inSubnet)), 'module.eks.aws_eks_cluster.this')
+  const elsewhere = resource('aws_security_group', { vpc_id: 'vpc-10' })
+  t.equal(findNetworkUser(network, state(cluster, elsewhere)), undefined)
+  t.equal(findNetworkUser(state(), state(group)), undefined)
 })
 
 t.test('a cluster that EKS no longer has is not an error', async (t) => {

@@ -384,9 +384,49 @@ export async function destroyStacks(
   destroyStack: DestroyStack,
 ): Promise<void> {
   // Nothing in the cluster depends on these. Alone, they are destroyed without a change to the cluster.
-  const apart: StackName[] = names.filter((name) => name === 'bootstrap' || name === 'alarms')
-  for (const name of apart) await destroyStack(await prepareStack(name, environment))
-  if (apart.length === names.length) return
+  if (names.includes('alarms')) await destroyStack(await prepareStack('alarms', environment))
+  const inCluster = names.filter((name) => name === 'platform' || name === 'cluster')
+  if (inCluster.length > 0) await destroyClusterStacks(inCluster, environment, destroyStack)
+  if (names.includes('network')) await destroyNetwork(environment, destroyStack)
+  if (names.includes('bootstrap')) await destroyStack(await prepareStack('bootstrap', environment))
+}
+
+/**
+ * Destroys the network, if nothing uses it any more.
+ *
+ * @throws ActionableError with the first resource that does. AWS would refuse to delete the subnets, after Terraform had
+ * deleted the cluster's way to the internet.
+ */
+async function destroyNetwork(environment: Environment, destroyStack: DestroyStack): Promise<void> {
+  const stack = await prepareStack('network', environment)
+  const network = await readState(stack)
+  const cluster = await readState(await prepareStack('cluster', environment))
+  const user = findNetworkUser(network, cluster)
+  if (user !== undefined) {
+    throw new ActionableError(
+      `the network of ${environment.name} is in use: ${user} of the stack cluster is in it. Nothing was changed`,
+      `destroy everything with \`make destroy ENV=${environment.name}\`, or the cluster first: \`make destroy ENV=${environment.name} STACK=cluster\``,
+    )
+  }
+  await destroyStack(stack)
+}
+
+/** The address of a resource that is in a network: one that names its VPC or one of its subnets. */
+export function findNetworkUser(network: StackState, user: StackState): string | undefined {
+  const parts = network.resources.flatMap(({ type, values }) =>
+    type === 'aws_vpc' || type === 'aws_subnet' ? [JSON.stringify(values['id'])] : [],
+  )
+  return user.resources.find(({ values }) => {
+    const text = JSON.stringify(values)
+    return parts.some((id) => text.includes(id))
+  })?.address
+}
+
+async function destroyClusterStacks(
+  names: readonly StackName[],
+  environment: Environment,
+  destroyStack: DestroyStack,
+): Promise<void> {
   const stack = await prepareStack('cluster', environment)
   const declared = await declaredCluster(stack)
   let state = await readState(stack)
@@ -402,7 +442,7 @@ export async function destroyStacks(
     console.log(`cluster ${target.name} is already gone, so there is nothing to clean up in it`)
   }
   if (access !== undefined) await emptyCluster(target, access, clients)
-  for (const name of names.filter((name) => !apart.includes(name))) {
+  for (const name of names) {
     if (name === 'cluster') await destroyCluster(stack, state, target, found, clients, destroyStack)
     else if (await isInstalledByHelm(environment)) await uninstallPlatform(environment, cluster)
     else await destroyPlatform(await prepareStack(name, environment), cluster, destroyStack)

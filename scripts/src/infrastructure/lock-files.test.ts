@@ -9,6 +9,7 @@ const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
 /** Each stack's providers. The EKS module requires those of `cluster` other than aws. */
 const providers = {
   bootstrap: ['aws'],
+  network: ['aws'],
   cluster: ['aws', 'cloudinit', 'null', 'time', 'tls'],
   platform: ['helm'],
   alarms: ['aws'],
@@ -37,7 +38,7 @@ for (const [stack, expected] of Object.entries(providers)) {
 }
 
 t.test('the stacks that use the AWS provider pin the same version', async (t) => {
-  const versions = ['bootstrap', 'cluster', 'alarms'].map((stack) => {
+  const versions = ['bootstrap', 'network', 'cluster', 'alarms'].map((stack) => {
     const text = readFileSync(join(root, stack, '.terraform.lock.hcl'), 'utf8')
     return /hashicorp\/aws" \{\n {2}version {5}= "([^"]+)"/.exec(text)?.[1]
   })

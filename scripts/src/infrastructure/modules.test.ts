@@ -39,10 +39,12 @@ for (const { module, version, inputs, outputs } of interfaces) {
 }
 
 t.test('the stacks use the module versions whose interfaces are recorded', async (t) => {
-  const { module_calls: calls } = await inspected(join(REPOSITORY_ROOT, 'infrastructure-hcl', 'cluster'))
-  for (const { source, version } of Object.values(calls)) {
-    const recorded = interfaces.find(({ module }) => module === source)
-    t.equal(version, recorded?.version, source)
+  for (const stack of ['network', 'cluster']) {
+    const { module_calls: calls } = await inspected(join(REPOSITORY_ROOT, 'infrastructure-hcl', stack))
+    for (const { source, version } of Object.values(calls)) {
+      const recorded = interfaces.find(({ module }) => module === source)
+      t.equal(version, recorded?.version, source)
+    }
   }
 })
 

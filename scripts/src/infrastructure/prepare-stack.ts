@@ -5,7 +5,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { pushImage } from 'eks-box/images'
 import { awsEnvironment, type BoxConfig } from 'shared/box'
-import { type Environment, REPOSITORY_ROOT } from 'shared/environment'
+import { type Environment, type NetworkSource, REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, rootCause } from 'shared/errors'
 import { builtProgram, CONTROLLERS, type Controller, chartsDirectory, imageLayout } from 'shared/tools'
 import { needsCredentials, readRegion } from './aws.ts'
@@ -42,7 +42,12 @@ export async function prepareStack(name: StackName, environment: Environment): P
       ...terraformVariables(dataDirectory),
       ...(isLocal ? { ...awsEnvironment(box), PATH: pathWithAws(box) } : {}),
     },
-    options: variableFiles(name, environment.name).map((file) => `-var-file=${file}`),
+    options: [
+      ...variableFiles(name, environment.name).map((file) => `-var-file=${file}`),
+      ...(name === 'cluster' && environment.network !== undefined
+        ? [`-var=network=${environment.network}`]
+        : []),
+    ],
   }
   const backend: string[] = []
   if (!isLocal) {
@@ -52,6 +57,9 @@ export async function prepareStack(name: StackName, environment: Environment): P
       `-backend-config=bucket=${bucket}`,
       `-backend-config=key=${key}`,
     )
+  }
+  if (name === 'cluster') {
+    stack.variables['TF_VAR_network_state'] = JSON.stringify(await stateOf('network', environment))
   }
   if (name === 'platform') {
     stack.variables['TF_VAR_cluster_state'] = JSON.stringify(await stateOf('cluster', environment))
@@ -251,8 +259,9 @@ export async function hasResources(state: string): Promise<boolean> {
 }
 
 /**
- * The files with a stack's variables. The cluster's network has its own file, because it exists already. The box also
- * has files for the architecture of this machine's processor.
+ * The files with a stack's variables. The cluster's network has its own file, because `make cost` plans every
+ * environment's cluster in the network of the box. The box also has files for the architecture of this machine's
+ * processor.
  */
 export function variableFiles(
   name: StackName,
@@ -263,15 +272,35 @@ export function variableFiles(
   const directory = join(root, 'environments', environment)
   const architecture = join(directory, `${name}.${processor === 'x64' ? 'amd64' : processor}.tfvars`)
   return [
-    ...(name === 'cluster' ? [join(root, 'environments', network, 'network.tfvars')] : []),
+    ...(name === 'cluster' ? [join(root, 'environments', network, networkFile)] : []),
     join(directory, `${name}.tfvars`),
     ...(existsSync(architecture) ? [architecture] : []),
   ]
 }
 
+/** The file with the choice of the cluster's network. */
+const networkFile = 'cluster.network.tfvars'
+
 /**
- * Plans a stack of an environment against the box's AWS, with an empty state and the box's network. This shows what the
- * environment would create, without an AWS account.
+ * Where the environment's cluster gets its network from: `NETWORK`, or the line in the environment's files.
+ *
+ * @throws ActionableError when there is neither.
+ */
+export async function networkSource({ name, network }: Environment): Promise<NetworkSource> {
+  if (network !== undefined) return network
+  const path = join('infrastructure-hcl', 'environments', name, networkFile)
+  const text = await readFile(join(REPOSITORY_ROOT, path), 'utf8')
+  const chosen = /^network\s*=\s*"(stack|existing)"/m.exec(text)?.[1]
+  if (chosen !== undefined) return chosen as NetworkSource
+  throw new ActionableError(
+    `${path} does not say where the network comes from`,
+    'add the line: network = "stack" or network = "existing"',
+  )
+}
+
+/**
+ * Plans a stack of an environment against the box's AWS, with an empty state; the cluster in the box's network. This
+ * shows what the environment would create, without an AWS account.
  *
  * @param local - the box's environment
  * @param planned - the name of the environment to plan

@@ -6,7 +6,7 @@ import type { Environment } from 'shared/environment'
 import { canReachRegistry } from './modules.ts'
 import { hasResources, prepareDescription, statePath } from './prepare-stack.ts'
 import { hasProvider, providerMirror } from './providers.ts'
-import { allClusterOutputs } from './state.ts'
+import { stackOutputs } from './state.ts'
 import { follow, run } from './terraform.ts'
 
 /** A described release. From `name` on, these are the arguments of Terraform's `helm_release`. */
@@ -71,7 +71,7 @@ export async function describeReleases(
   environment: Environment,
   options: readonly string[],
 ): Promise<Description> {
-  const stack = await prepareDescription(environment, await allClusterOutputs(environment))
+  const stack = await prepareDescription(environment, await stackOutputs('cluster', environment))
   const file = join(stack.dataDirectory, 'description')
   // A plan without resources evaluates the outputs, and writes no state.
   await follow(stack, ['plan', `-out=${file}`, ...stack.options, ...options], () => {})

@@ -54,7 +54,7 @@ t.test('without a cluster, a plan of the platform succeeds and says so', async (
   const { request, commands, summary, digest } = newBox(t)
   const output = t.capture(console, 'log')
   await plan(request)
-  const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
+  const reason = 'the cluster is not applied yet, so there is nothing to plan'
   t.strictSame(output.args(), [[`platform (local): ${reason}`]])
   t.strictSame(commands(), ['init'], 'Terraform plans nothing')
   t.equal(summary(), `### platform (local)\n\nNo plan: ${reason}.\n`)
@@ -68,6 +68,40 @@ t.test('without a cluster, an apply of the platform names the command that creat
     nextStep: 'apply it first: `make apply ENV=local STACK=cluster`',
   })
   t.strictSame(commands(), [], 'Terraform is not run')
+})
+
+t.test('a cluster in the network of the stack needs that stack to be applied', async (t) => {
+  const { request, commands } = newBox(t)
+  const inStack: Request = {
+    ...request,
+    stack: 'cluster',
+    environment: { ...request.environment, network: 'stack' },
+  }
+  const output = t.capture(console, 'log')
+  await plan(inStack)
+  t.strictSame(output.args(), [
+    ['cluster (local): the network is not applied yet, so there is nothing to plan'],
+  ])
+  await t.rejects(apply(inStack), {
+    message: 'cluster (local): the network is not applied yet',
+    nextStep: /`make apply ENV=local STACK=network`; for an existing network, set network = "existing"/,
+  })
+  t.strictSame(commands(), ['init'], 'Terraform plans nothing')
+})
+
+t.test('with an existing network, no other one is planned or applied', async (t) => {
+  const { request, commands } = newBox(t)
+  const existing: Request = { ...request, stack: 'network' }
+  const output = t.capture(console, 'log')
+  await plan(existing)
+  t.strictSame(output.args(), [
+    ['network (local): the cluster uses an existing network, so there is nothing to plan'],
+  ])
+  await t.rejects(apply(existing), {
+    message: 'network (local): the cluster uses an existing network',
+    nextStep: /set network = "stack" in .*environments\/local\/cluster\.network\.tfvars, or NETWORK=stack/,
+  })
+  t.strictSame(commands(), ['init'], 'Terraform plans nothing')
 })
 
 t.test('where Helm installs the platform, its plan needs a cluster too', async (t) => {

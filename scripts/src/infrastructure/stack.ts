@@ -9,7 +9,7 @@ import { confirmProduction, type Environment, kubeContext, readEnvironment } fro
 import { ActionableError, reportFailure } from 'shared/errors'
 import { PRICES } from 'shared/prices'
 import { builtProgram } from 'shared/tools'
-import { type CostLine, type CostPlan, monthlyCost, renderCost } from './cost.ts'
+import { type CostPlan, monthlyCost, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
 import { HelmPlatform } from './helm-platform.ts'
 import { recoverCluster } from './interrupted.ts'
@@ -23,9 +23,15 @@ import {
   planMarkdown,
   summarize,
 } from './plan.ts'
-import { planFromEmptyState, prepareStack, pushControllerImages, stacksOf } from './prepare-stack.ts'
+import {
+  networkSource,
+  planFromEmptyState,
+  prepareStack,
+  pushControllerImages,
+  stacksOf,
+} from './prepare-stack.ts'
 import { helmMark, isInstalledByHelm } from './releases.ts'
-import { clusterOutputs, readState } from './state.ts'
+import { clusterOutputs, readState, stackOutputs } from './state.ts'
 import { follow, LOCK_TIMEOUT, run, STACKS, type Stack, type StackName } from './terraform.ts'
 
 /** What to do, from the command line and the environment variables. */
@@ -71,12 +77,50 @@ function readRequest(env: NodeJS.ProcessEnv, planOptions: string[]): Request {
 /** Stacks that only `STACK` selects in the box, where nothing sends the notifications. */
 const NOT_IN_BOX: readonly StackName[] = ['alarms']
 
-/** The stacks to work on: `STACK`, or all of the environment's except bootstrap. */
-function chosenStacks({ environment, stack }: Request): StackName[] {
+/** The stacks to work on: `STACK`, or all of the environment's except bootstrap and, if the network exists, `network`. */
+async function chosenStacks({ environment, stack }: Request): Promise<StackName[]> {
   if (stack !== undefined) return [stack]
+  const source = await networkSource(environment)
   return stacksOf(environment).filter(
-    (name) => name !== 'bootstrap' && !(environment.name === 'local' && NOT_IN_BOX.includes(name)),
+    (name) =>
+      name !== 'bootstrap' &&
+      (name !== 'network' || source === 'stack') &&
+      !(environment.name === 'local' && NOT_IN_BOX.includes(name)),
   )
+}
+
+/** Why a stack cannot be planned or applied now, and what to do about it; undefined when it can. */
+interface Obstacle {
+  reason: string
+  nextStep: string
+}
+
+async function obstacle(name: StackName, environment: Environment): Promise<Obstacle | undefined> {
+  if (name === 'platform' && (await clusterOutputs(environment))['cluster_name'] === undefined) {
+    return {
+      reason: 'the cluster is not applied yet',
+      nextStep: `apply it first: \`make apply ENV=${environment.name} STACK=cluster\``,
+    }
+  }
+  if (name !== 'network' && name !== 'cluster') return undefined
+  const usesStack = (await networkSource(environment)) === 'stack'
+  if (name === 'network' && !usesStack) {
+    return {
+      reason: 'the cluster uses an existing network',
+      nextStep: `set network = "stack" in infrastructure-hcl/environments/${environment.name}/cluster.network.tfvars, or NETWORK=stack for this command`,
+    }
+  }
+  if (
+    name === 'cluster' &&
+    usesStack &&
+    (await stackOutputs('network', environment))['vpc_id'] === undefined
+  ) {
+    return {
+      reason: 'the network is not applied yet',
+      nextStep: `apply it first: \`make apply ENV=${environment.name} STACK=network\`; for an existing network, set network = "existing" in infrastructure-hcl/environments/${environment.name}/cluster.network.tfvars`,
+    }
+  }
+  return undefined
 }
 
 const planFile = (stack: Stack) => join(stack.dataDirectory, 'plan')
@@ -115,16 +159,16 @@ async function readPlan(stack: Stack, file: string): Promise<Planned> {
  */
 export async function plan(request: Request): Promise<void> {
   const { environment, planOptions, summaryFile } = request
-  for (const name of chosenStacks(request)) {
-    const hasCluster = name !== 'platform' || (await isClusterApplied(environment))
+  for (const name of await chosenStacks(request)) {
+    const prevented = await obstacle(name, environment)
     if (name === 'platform' && (await isInstalledByHelm(environment))) {
-      if (hasCluster) await planWithHelm(request)
-      else await reportMissingCluster(titleOf({ name, environment }), summaryFile)
+      if (prevented === undefined) await planWithHelm(request)
+      else await reportNoPlan(titleOf({ name, environment }), prevented, summaryFile)
       continue
     }
     const stack = await prepareStack(name, environment)
-    if (!hasCluster) {
-      await skipPlan(stack, summaryFile)
+    if (prevented !== undefined) {
+      await skipPlan(stack, prevented, summaryFile)
       continue
     }
     // Without a lock, planning needs no write access to the state. It changes none, so that is safe.
@@ -165,33 +209,33 @@ function checkApproval(title: string, digest: string, approved: string | undefin
   )
 }
 
-async function isClusterApplied(environment: Environment): Promise<boolean> {
-  return (await clusterOutputs(environment))['cluster_name'] !== undefined
-}
-
-/** Without a cluster, the platform cannot be planned. That is normal for a new account, so it is not an error. */
-async function skipPlan(stack: Stack, summaryFile: string | undefined): Promise<void> {
-  const reason = await reportMissingCluster(titleOf(stack), summaryFile)
+/** In a new account, the stacks before may not be applied yet. That is normal, so it is not an error. */
+async function skipPlan(stack: Stack, prevented: Obstacle, summaryFile: string | undefined): Promise<void> {
+  const reason = await reportNoPlan(titleOf(stack), prevented, summaryFile)
   await writeFile(`${planFile(stack)}.txt`, `${reason}\n`)
   await writeFile(`${planFile(stack)}.digest`, '')
 }
 
-async function reportMissingCluster(title: string, summaryFile: string | undefined): Promise<string> {
-  const reason = 'the cluster is not applied yet, so there is nothing to plan in it'
-  console.log(`${title}: ${reason}`)
-  if (summaryFile) await appendFile(summaryFile, `### ${title}\n\nNo plan: ${reason}.\n`)
-  return reason
+async function reportNoPlan(
+  title: string,
+  { reason }: Obstacle,
+  summaryFile: string | undefined,
+): Promise<string> {
+  const sentence = `${reason}, so there is nothing to plan`
+  console.log(`${title}: ${sentence}`)
+  if (summaryFile) await appendFile(summaryFile, `### ${title}\n\nNo plan: ${sentence}.\n`)
+  return sentence
 }
 
 /**
  * Applies the chosen stacks.
  *
- * @throws ActionableError when there is no cluster for the platform, a plan is not the approved one, or Terraform
- * fails.
+ * @throws ActionableError when a stack needs another one that is not applied, a plan is not the approved one, or
+ * Terraform fails.
  */
 export async function apply(request: Request): Promise<void> {
   const { environment, planOptions, reviewedPlan, approvedDigest } = request
-  const names = chosenStacks(request)
+  const names = await chosenStacks(request)
   if ((reviewedPlan !== undefined || approvedDigest !== undefined) && names.length > 1) {
     throw new ActionableError(
       `${reviewedPlan === undefined ? 'PLAN_DIGEST' : 'PLAN'} applies to a single stack`,
@@ -201,11 +245,9 @@ export async function apply(request: Request): Promise<void> {
   confirmProduction(environment, { reviewed: reviewedPlan !== undefined })
   for (const name of names) {
     const since = Date.now()
-    if (name === 'platform' && !(await isClusterApplied(environment))) {
-      throw new ActionableError(
-        `platform (${environment.name}): the cluster is not applied yet`,
-        `apply it first: \`make apply ENV=${environment.name} STACK=cluster\``,
-      )
+    const prevented = await obstacle(name, environment)
+    if (prevented !== undefined) {
+      throw new ActionableError(`${titleOf({ name, environment })}: ${prevented.reason}`, prevented.nextStep)
     }
     if (name === 'platform' && environment.name === 'local') await pushControllerImages(environment.box)
     if (name === 'platform' && (await isInstalledByHelm(environment))) {
@@ -256,7 +298,7 @@ async function applyPlan(stack: Stack, file: string): Promise<void> {
 async function destroy(request: Request): Promise<void> {
   const { environment } = request
   confirmProduction(environment, { reviewed: false })
-  await destroyStacks(chosenStacks(request).toReversed(), environment, destroyStack)
+  await destroyStacks((await chosenStacks(request)).toReversed(), environment, destroyStack)
 }
 
 async function destroyStack(stack: Stack): Promise<void> {
@@ -272,7 +314,7 @@ async function destroyStack(stack: Stack): Promise<void> {
 
 async function output(request: Request): Promise<void> {
   const { environment } = request
-  for (const name of chosenStacks(request)) {
+  for (const name of await chosenStacks(request)) {
     const isHelms = name === 'platform' && (await isInstalledByHelm(environment))
     const text = isHelms
       ? await outputOfHelm(environment)
@@ -328,14 +370,10 @@ async function kubeconfig({ environment }: Request): Promise<void> {
 async function cost(request: Request): Promise<void> {
   const { environment } = request
   const local = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
-  const today = new Date()
-  const bill: CostLine[] = []
-  const priced = chosenStacks(request).filter((name) => name !== 'platform')
-  for (const name of priced) {
-    const plan = JSON.parse(await planFromEmptyState(name, local, environment.name)) as CostPlan
-    bill.push(...monthlyCost(plan, PRICES, today))
-  }
-  console.log(renderCost(bill))
+  const priced = (await chosenStacks(request)).filter((name) => name !== 'platform')
+  const plans: CostPlan[] = []
+  for (const name of priced) plans.push(JSON.parse(await planFromEmptyState(name, local, environment.name)))
+  console.log(renderCost(monthlyCost(plans, PRICES, new Date())))
   console.log(`counted: ${priced.join(', ')}`)
   console.log('not counted: the platform stack; docs/cost.md explains how to price its plan')
 }

@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { execa } from 'execa'
 import type { Environment } from 'shared/environment'
 import { prepareStack, statePath } from './prepare-stack.ts'
-import { run, type Stack, terraformMissing } from './terraform.ts'
+import { run, type Stack, type StackName, terraformMissing } from './terraform.ts'
 
 /**
  * The outputs of an environment's cluster stack that are strings; empty when the stack is not applied.
@@ -12,19 +12,22 @@ import { run, type Stack, terraformMissing } from './terraform.ts'
  */
 export async function clusterOutputs(environment: Environment): Promise<Record<string, string | undefined>> {
   return Object.fromEntries(
-    Object.entries(await allClusterOutputs(environment)).map(([name, value]) => [
+    Object.entries(await stackOutputs('cluster', environment)).map(([name, value]) => [
       name,
       typeof value === 'string' ? value : undefined,
     ]),
   )
 }
 
-/** All outputs of an environment's cluster stack; empty when the stack is not applied. */
-export async function allClusterOutputs(environment: Environment): Promise<Record<string, unknown>> {
-  const state = statePath(environment.box, 'cluster')
+/** All outputs of an environment's stack; empty when the stack is not applied. */
+export async function stackOutputs(
+  stack: StackName,
+  environment: Environment,
+): Promise<Record<string, unknown>> {
+  const state = statePath(environment.box, stack)
   let text: string
   if (environment.name !== 'local') {
-    text = await run(await prepareStack('cluster', environment), ['output', '-json'])
+    text = await run(await prepareStack(stack, environment), ['output', '-json'])
   } else if (existsSync(state)) {
     // Much faster than prepareStack, which runs init.
     text = await readOutputs(state)
