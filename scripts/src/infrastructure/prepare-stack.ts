@@ -223,8 +223,8 @@ export async function hasResources(state: string): Promise<boolean> {
 }
 
 /**
- * The files with a stack's variables. The cluster's network has its own file, because it exists already. The box also
- * has files for the architecture of this machine's processor.
+ * The files with a stack's variables. The cluster's network and the domain have their own files, because they exist
+ * already. The box also has files for the architecture of this machine's processor.
  */
 export function variableFiles(
   name: StackName,
@@ -236,24 +236,29 @@ export function variableFiles(
   const architecture = join(directory, `${name}.${processor === 'x64' ? 'amd64' : processor}.tfvars`)
   return [
     ...(name === 'cluster' ? [join(root, 'environments', network, 'network.tfvars')] : []),
+    ...(name === 'edge' ? [join(root, 'environments', network, 'domain.tfvars')] : []),
     join(directory, `${name}.tfvars`),
     ...(existsSync(architecture) ? [architecture] : []),
   ]
 }
 
 /**
- * Plans an environment's cluster stack against the box's AWS, with an empty state and the box's network. This shows
- * what the environment would create, without an AWS account.
+ * Plans a stack of an environment against the box's AWS, with an empty state and the box's network and domain. This
+ * shows what the environment would create, without an AWS account.
  *
  * @param local - the box's environment
  * @param planned - the name of the environment to plan
  * @returns the plan as `terraform show -json` prints it
  * @throws ActionableError when planning fails
  */
-export async function planFromEmptyState(local: Environment, planned: string): Promise<string> {
-  const stack = await prepareStack('cluster', local)
+export async function planFromEmptyState(
+  name: 'cluster' | 'edge',
+  local: Environment,
+  planned: string,
+): Promise<string> {
+  const stack = await prepareStack(name, local)
   const file = join(stack.dataDirectory, `${planned}-from-empty-state`)
-  const options = variableFiles('cluster', local.name, planned).map((name) => `-var-file=${name}`)
+  const options = variableFiles(name, local.name, planned).map((path) => `-var-file=${path}`)
   await follow(stack, ['plan', `-out=${file}`, `-state=${file}.tfstate`, ...options], () => {})
   return run(stack, ['show', '-json', file])
 }

@@ -26,7 +26,15 @@ import {
 import { planFromEmptyState, prepareStack, pushControllerImages, stacksOf } from './prepare-stack.ts'
 import { helmMark, isInstalledByHelm } from './releases.ts'
 import { clusterOutputs, readState } from './state.ts'
-import { follow, LOCK_TIMEOUT, run, STACKS, type Stack, type StackName } from './terraform.ts'
+import {
+  follow,
+  LOCK_TIMEOUT,
+  OPTIONAL_STACKS,
+  run,
+  STACKS,
+  type Stack,
+  type StackName,
+} from './terraform.ts'
 
 /** What to do, from the command line and the environment variables. */
 export interface Request {
@@ -68,8 +76,13 @@ function readRequest(env: NodeJS.ProcessEnv, planOptions: string[]): Request {
   return request
 }
 
-/** The stacks to work on: `STACK`, or all of the environment's except bootstrap. */
-function chosenStacks({ environment, stack }: Request): StackName[] {
+/** The stacks to work on: `STACK`, or all of the environment's except bootstrap and the optional ones. */
+function chosenStacks(request: Request): StackName[] {
+  return stacksToDestroy(request).filter((name) => name === request.stack || !OPTIONAL_STACKS.has(name))
+}
+
+/** The stacks to destroy: `STACK`, or all of the environment's except bootstrap. */
+function stacksToDestroy({ environment, stack }: Request): StackName[] {
   if (stack !== undefined) return [stack]
   return stacksOf(environment).filter((name) => name !== 'bootstrap')
 }
@@ -190,7 +203,7 @@ export async function apply(request: Request): Promise<void> {
   if ((reviewedPlan !== undefined || approvedDigest !== undefined) && names.length > 1) {
     throw new ActionableError(
       `${reviewedPlan === undefined ? 'PLAN_DIGEST' : 'PLAN'} applies to a single stack`,
-      'add STACK=cluster or STACK=platform',
+      'add STACK=<stack>',
     )
   }
   confirmProduction(environment, { reviewed: reviewedPlan !== undefined })
@@ -251,7 +264,16 @@ async function applyPlan(stack: Stack, file: string): Promise<void> {
 async function destroy(request: Request): Promise<void> {
   const { environment } = request
   confirmProduction(environment, { reviewed: false })
-  await destroyStacks(chosenStacks(request).toReversed(), environment, destroyStack)
+  await destroyStacks(stacksToDestroy(request).toReversed(), environment, { destroyStack, detachStack })
+}
+
+/** Applies an edge stack without what refers to the load balancer. */
+async function detachStack(stack: Stack): Promise<void> {
+  const { summary } = await makePlan(stack, ['-var=attached=false'])
+  if (isEmpty(summary)) return
+  console.log(describePlan(titleOf(stack), summary))
+  await applyPlan(stack, planFile(stack))
+  await rm(planFile(stack), { force: true })
 }
 
 async function destroyStack(stack: Stack): Promise<void> {
@@ -316,12 +338,18 @@ async function kubeconfig({ environment }: Request): Promise<void> {
   if (isLocal) console.log('kubectl gets its tokens from the box\'s AWS, so run eval "$(make -s env)" first')
 }
 
-/** Prints the monthly cost of the environment's cluster stack, from a plan made in the box. */
-async function cost({ environment }: Request): Promise<void> {
+/** Prints the monthly cost of one of the environment's stacks, from a plan made in the box. */
+async function cost({ environment, stack = 'cluster' }: Request): Promise<void> {
+  if (stack !== 'cluster' && stack !== 'edge') {
+    throw new ActionableError(
+      `\`make cost\` cannot plan the stack ${stack} in the box`,
+      'use STACK=cluster or STACK=edge; docs/cost.md explains how to price the plan of another stack',
+    )
+  }
   const local = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
-  const plan = JSON.parse(await planFromEmptyState(local, environment.name)) as CostPlan
+  const plan = JSON.parse(await planFromEmptyState(stack, local, environment.name)) as CostPlan
   console.log(renderCost(monthlyCost(plan, PRICES, new Date())))
-  console.log('not counted: the platform stack; docs/cost.md explains how to price its plan')
+  console.log('not counted: the other stacks; docs/cost.md explains how to price them')
 }
 
 const actions = { cost, plan, apply, destroy, output, kubeconfig }

@@ -1,0 +1,15 @@
+output "ingress" {
+  description = "Values of the chart's Ingress. `make deploy` sets them"
+  value = merge(
+    {
+      host           = var.domain.host
+      certificateArn = aws_acm_certificate_validation.service.certificate_arn
+    },
+    [for list in data.aws_ec2_managed_prefix_list.cloudfront : { scheme = "internal", prefixLists = [list.id] }]...
+  )
+}
+
+output "load_balancer" {
+  description = "DNS name of the load balancer that the domain leads to. Null before the first deployment"
+  value       = one([for balancer in merge(local.direct, local.distributed) : balancer.dns_name])
+}
