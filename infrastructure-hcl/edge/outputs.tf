@@ -1,12 +1,10 @@
 output "ingress" {
   description = "Values of the chart's Ingress. `make deploy` sets them"
-  value = merge(
-    {
-      host           = var.domain.host
-      certificateArn = aws_acm_certificate_validation.service.certificate_arn
-    },
-    [for list in data.aws_ec2_managed_prefix_list.cloudfront : { scheme = "internal", prefixLists = [list.id] }]...
-  )
+  value = {
+    host                 = var.domain.host
+    certificateArn       = aws_acm_certificate_validation.service.certificate_arn
+    cloudFrontPrefixList = join("", [for list in data.aws_ec2_managed_prefix_list.cloudfront : list.id])
+  }
 }
 
 output "load_balancer" {

@@ -34,3 +34,6 @@ export type PriceName =
   | 's3Stored'
   | 'alb'
   | 'publicIpv4'
+  | 'route53Zone'
+  | 'wafWebAcl'
+  | 'wafRule'

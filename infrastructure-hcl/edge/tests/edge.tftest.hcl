@@ -22,10 +22,11 @@ run "before_the_deployment_there_is_only_what_the_ingress_needs" {
 
   assert {
     condition = output.ingress == {
-      host           = "tasks.example.com"
-      certificateArn = aws_acm_certificate.service.arn
+      host                 = "tasks.example.com"
+      certificateArn       = aws_acm_certificate.service.arn
+      cloudFrontPrefixList = ""
     }
-    error_message = "The Ingress needs the host and the certificate, and keeps its scheme."
+    error_message = "The Ingress needs the host and the certificate."
   }
 
   assert {
@@ -128,8 +129,8 @@ run "behind_cloudfront_the_load_balancer_is_internal" {
   }
 
   assert {
-    condition     = output.ingress.scheme == "internal" && output.ingress.prefixLists == ["pl-0123456789abcdef0"]
-    error_message = "Only CloudFront's addresses may connect to the load balancer, and it must have no public one."
+    condition     = output.ingress.cloudFrontPrefixList == "pl-0123456789abcdef0"
+    error_message = "Only CloudFront's servers may connect to the load balancer."
   }
 
   assert {
@@ -185,7 +186,7 @@ run "until_the_load_balancer_is_internal_it_keeps_its_name_and_web_acl" {
   }
 
   assert {
-    condition     = output.ingress.scheme == "internal"
+    condition     = output.ingress.cloudFrontPrefixList == "pl-0123456789abcdef0"
     error_message = "The next deployment must make the load balancer internal."
   }
 }

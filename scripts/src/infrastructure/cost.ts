@@ -70,8 +70,15 @@ const KARPENTER_INSTANCE = 't4g.small'
 
 /** Resource types without a price of their own. */
 const FREE_TYPES: ReadonlySet<string> = new Set([
+  // Public certificates for AWS's own services are free.
+  'aws_acm_certificate',
+  'aws_acm_certificate_validation',
+  // CloudFront charges for traffic only, and not for the connection to the load balancer.
+  'aws_cloudfront_distribution',
+  'aws_cloudfront_vpc_origin',
   'aws_cloudwatch_event_rule',
   'aws_cloudwatch_event_target',
+  'aws_cloudwatch_log_resource_policy',
   'aws_ec2_tag',
   'aws_ecr_lifecycle_policy',
   'aws_eks_access_entry',
@@ -86,6 +93,8 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_kms_alias',
   // Its volumes are priced with the node group.
   'aws_launch_template',
+  // Priced with their zone, see hostedZone.
+  'aws_route53_record',
   'aws_s3_bucket_lifecycle_configuration',
   'aws_s3_bucket_ownership_controls',
   'aws_s3_bucket_policy',
@@ -99,6 +108,8 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_sqs_queue_policy',
   'aws_vpc_security_group_egress_rule',
   'aws_vpc_security_group_ingress_rule',
+  'aws_wafv2_web_acl_association',
+  'aws_wafv2_web_acl_logging_configuration',
   // Only budget actions and reports have a price, not alerts.
   'aws_budgets_budget',
   'null_resource',
@@ -140,6 +151,7 @@ const rules: Readonly<Record<string, Rule>> = {
   aws_s3_bucket: ({ address }, { prices }) => [
     line(`S3 ${address}`, STATE_BUCKET_GB, prices.prices.s3Stored, 'holds at most 1 GB of Terraform states'),
   ],
+  aws_wafv2_web_acl: webAcl,
   helm_release: release,
 }
 
@@ -179,6 +191,7 @@ export function monthlyCost(plan: CostPlan, prices: Prices, on: Date): CostLine[
   return [
     ...resources.flatMap((resource) => rules[resource.type]?.(resource, context) ?? []),
     ...loadBalancer(context),
+    ...hostedZone(context),
   ]
 }
 
@@ -298,6 +311,8 @@ function moduleOf({ address, type }: PlannedResource): string {
 }
 
 function controlPlaneLogs(group: PlannedResource, { resources, prices }: Context): CostLine[] {
+  // WAF logs only the requests that it blocks, and at rest there are none.
+  if (String(group.values['name']).startsWith('aws-waf-logs-')) return []
   const cluster = resources.find(
     ({ type, values }) =>
       type === 'aws_eks_cluster' && group.values['name'] === `/aws/eks/${String(values['name'])}/cluster`,
@@ -380,6 +395,32 @@ function release({ address, values }: PlannedResource, { prices }: Context): Cos
     ),
     line('root volume of the node for monitoring, gp3', DEFAULT_ROOT_GIB, prices.prices.gp3, assumption),
     line('volumes of monitoring, gp3', claimed, prices.prices.gp3),
+  ]
+}
+
+function webAcl({ address, values }: PlannedResource, { prices }: Context): CostLine[] {
+  const rules = (values['rule'] ?? []) as unknown[]
+  return [
+    line(`WAF web ACL ${address}`, 1, prices.prices.wafWebAcl),
+    line(
+      `WAF rules of ${address}`,
+      rules.length,
+      prices.prices.wafRule,
+      'requests cost 0.60 per million in addition, which comes with load',
+    ),
+  ]
+}
+
+/** The hosted zone of the planned records, which exists already. */
+function hostedZone({ resources, prices }: Context): CostLine[] {
+  if (!resources.some(({ type }) => type === 'aws_route53_record')) return []
+  return [
+    line(
+      'Route 53 hosted zone',
+      1,
+      prices.prices.route53Zone,
+      'the zone is for this environment alone; it costs the same if several share it',
+    ),
   ]
 }
 

@@ -450,7 +450,9 @@ export async function deleteServiceIngress(
   const networking = cluster.makeApiClient(NetworkingV1Api)
   const ingress = { name: SERVICE, namespace: SERVICE }
   if ((await networking.deleteNamespacedIngress(ingress).catch(ignoreNotFound)) === undefined) return
-  console.log(`deleted Ingress ${SERVICE}/${SERVICE}, because it uses the certificate; \`make deploy\` creates it again`)
+  console.log(
+    `deleted Ingress ${SERVICE}/${SERVICE}, because it uses the certificate; \`make deploy\` creates it again`,
+  )
   const deadline = Date.now() + polling.timeout
   while ((await networking.readNamespacedIngress(ingress).catch(ignoreNotFound)) !== undefined) {
     if (Date.now() >= deadline) {
