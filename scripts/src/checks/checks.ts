@@ -170,6 +170,7 @@ const steps: readonly Step[] = [
     MONITORING_TOOLS,
   ),
   longTest('alerts', 'a fault for each alert, until it fires and ends again', MONITORING_TOOLS),
+  longTest('edge', 'a domain: HTTPS, web ACL, CloudFront, and a destroy that leaves nothing'),
   longTest('simulation', '`make simulate` with a few nodes', SIMULATION_TOOLS),
   {
     name: 'systemd',

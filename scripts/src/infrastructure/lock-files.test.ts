@@ -11,6 +11,7 @@ const providers = {
   bootstrap: ['aws'],
   cluster: ['aws', 'cloudinit', 'null', 'time', 'tls'],
   platform: ['helm'],
+  edge: ['aws'],
 }
 
 for (const [stack, expected] of Object.entries(providers)) {
@@ -36,7 +37,7 @@ for (const [stack, expected] of Object.entries(providers)) {
 }
 
 t.test('the stacks that use the AWS provider pin the same version', async (t) => {
-  const versions = ['bootstrap', 'cluster'].map((stack) => {
+  const versions = ['bootstrap', 'cluster', 'edge'].map((stack) => {
     const text = readFileSync(join(root, stack, '.terraform.lock.hcl'), 'utf8')
     return /hashicorp\/aws" \{\n {2}version {5}= "([^"]+)"/.exec(text)?.[1]
   })

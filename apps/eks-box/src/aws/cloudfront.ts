@@ -60,7 +60,8 @@ export class CloudFront {
   async respond(request: AwsRequest): Promise<AwsResponse | undefined> {
     const url = new URL(request.url, 'http://cloudfront')
     const [, kind, id, part] =
-      /^\/2020-05-31\/(distribution|vpc-origin|tagging)(?:\/([^/]+))?(?:\/(config))?$/.exec(url.pathname) ?? []
+      /^\/2020-05-31\/(distribution|vpc-origin|tagging)(?:\/([^/]+))?(?:\/(config))?$/.exec(url.pathname) ??
+      []
     if (kind === undefined) return undefined
     try {
       const response =
@@ -168,7 +169,7 @@ export class CloudFront {
 
 function configured(kind: Kind, body: string): Pick<Resource, 'config' | 'etag' | 'modified'> {
   const element = configElement[kind]
-  const config = new RegExp(`<${element}[^>]*>(.*)</${element}>`, 's').exec(body)?.[1]
+  const config = new RegExp(`<${element}(?:\\s[^>]*)?>(.*)</${element}>`, 's').exec(body)?.[1]
   if (config === undefined) throw new CloudFrontError(400, 'InvalidArgument', `There is no ${element}.`)
   const modified = new Date().toISOString()
   const etag = `E${createHash('sha256').update(`${modified}${randomUUID()}`).digest('hex').slice(0, 13).toUpperCase()}`
@@ -211,7 +212,9 @@ function childText(xml: string, name: string): string | undefined {
 
 function tagsIn(body: string): Record<string, string> {
   const tags = body.matchAll(/<Tag><Key>(.*?)<\/Key>(?:<Value>(.*?)<\/Value>|<Value\/>)?<\/Tag>/gs)
-  return Object.fromEntries([...tags].map(([, key = '', value = '']) => [unescapeXml(key), unescapeXml(value)]))
+  return Object.fromEntries(
+    [...tags].map(([, key = '', value = '']) => [unescapeXml(key), unescapeXml(value)]),
+  )
 }
 
 function keysIn(body: string): string[] {
