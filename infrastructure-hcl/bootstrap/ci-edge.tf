@@ -18,6 +18,7 @@ locals {
 }
 
 data "aws_iam_policy_document" "read_edge" {
+  #checkov:skip=CKV_AWS_356: the actions return only metadata, and several do not support resource-level permissions
   statement {
     sid = "Metadata"
     actions = [
@@ -39,7 +40,6 @@ data "aws_iam_policy_document" "read_edge" {
       "wafv2:GetWebACLForResource",
       "wafv2:ListTagsForResource",
     ]
-    # Several of these actions do not support resource-level permissions, and none of them returns data.
     resources = ["*"]
   }
 }
