@@ -9,7 +9,7 @@ variable "environment" {
 }
 
 variable "region" {
-  description = "AWS region of the cluster"
+  description = "AWS region of the cluster, as in the cluster stack"
   type        = string
 
   validation {
@@ -19,7 +19,7 @@ variable "region" {
 }
 
 variable "cluster_name" {
-  description = "Name of the EKS cluster whose load balancer the domain leads to"
+  description = "Name of the EKS cluster whose load balancer the domain leads to, as in the cluster stack"
   type        = string
   default     = "fastify-eks-cluster"
 

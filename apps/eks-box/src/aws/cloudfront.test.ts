@@ -42,6 +42,7 @@ t.test('a configuration comes back as it was sent, also after a restart', async 
   t.match(origin.text, `<VpcOriginEndpointConfig>${endpoint}</VpcOriginEndpointConfig>`)
   const created = await send('POST', '/distribution?WithTags', withTags(distributionOf(origin.id, true)))
   t.equal(created.status, 201)
+  t.match(created.text, '<OriginGroups><Quantity>0</Quantity></OriginGroups>', 'which the client may omit')
   const restarted = client(new CloudFront(file))
   const read = await restarted('GET', `/distribution/${created.id}`)
   t.equal(read.text, created.text)

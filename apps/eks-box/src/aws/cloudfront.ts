@@ -178,7 +178,12 @@ function configured(kind: Kind, body: string): Pick<Resource, 'config' | 'etag' 
 
 function describe(status: number, resource: Resource, onlyConfig = false): AwsResponse {
   const element = configElement[resource.kind]
-  const config = (attribute: string) => `<${element}${attribute}>${resource.config}</${element}>`
+  // CloudFront adds what a client may omit. The Terraform provider relies on this element.
+  const groups =
+    resource.kind === 'distribution' && childText(resource.config, 'OriginGroups') === undefined
+      ? '<OriginGroups><Quantity>0</Quantity></OriginGroups>'
+      : ''
+  const config = (attribute: string) => `<${element}${attribute}>${resource.config}${groups}</${element}>`
   if (onlyConfig) return inXml(status, config(` ${NAMESPACE}`), resource.etag)
   const root = resource.kind === 'distribution' ? 'Distribution' : 'VpcOrigin'
   return inXml(status, `<${root} ${NAMESPACE}>${summary(resource)}${config('')}</${root}>`, resource.etag)
