@@ -89,7 +89,7 @@ output: node_modules
 kubeconfig: node_modules
 	@$(STACKS) kubeconfig
 
-# Estimate what the environment costs per idle month, from its plan
+# Estimate what the environment costs per idle month, from its plan (ENV, STACK)
 .PHONY: cost
 cost: node_modules
 	@$(STACKS) cost

@@ -1,4 +1,4 @@
-# deploy: finds the cluster and the image. The cluster stack's access entry defines its permissions in Kubernetes.
+# deploy: finds the cluster, the image and the certificate. The cluster stack's access entry defines its permissions in Kubernetes.
 
 data "aws_iam_policy_document" "deploy" {
   statement {
@@ -11,6 +11,19 @@ data "aws_iam_policy_document" "deploy" {
     sid       = "FindImage"
     actions   = ["ecr:DescribeImages", "ecr:DescribeRepositories"]
     resources = ["arn:${local.partition}:ecr:${local.here}:repository/${var.image_repository}"]
+  }
+
+  # The outputs of the stack edge are values of the Ingress. Its state contains no secret.
+  statement {
+    sid       = "FindState"
+    actions   = ["s3:ListBucket"]
+    resources = [local.state_bucket_arn]
+  }
+
+  statement {
+    sid       = "ReadEdge"
+    actions   = ["s3:GetObject"]
+    resources = ["${local.state_bucket_arn}/${var.environment}/edge.tfstate"]
   }
 }
 

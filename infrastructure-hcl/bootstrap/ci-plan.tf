@@ -88,8 +88,9 @@ resource "aws_iam_role_policy_attachment" "read_stacks" {
 
 resource "aws_iam_role_policy" "state_key" {
   for_each = {
-    plan  = ["kms:Decrypt"]
-    apply = ["kms:Decrypt", "kms:GenerateDataKey"]
+    deploy = ["kms:Decrypt"]
+    plan   = ["kms:Decrypt"]
+    apply  = ["kms:Decrypt", "kms:GenerateDataKey"]
   }
 
   name = "state-key"

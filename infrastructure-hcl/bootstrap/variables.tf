@@ -64,6 +64,17 @@ variable "cluster_name" {
   }
 }
 
+variable "edge_zone_id" {
+  description = "Hosted zone in Route 53 in which CI may write records, and for which it may apply the stack edge. If null, CI cannot change that stack"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.edge_zone_id == null || can(regex("^Z[A-Z0-9]{1,31}$", var.edge_zone_id))
+    error_message = "edge_zone_id must be the id of a hosted zone, such as Z0123456789ABCDEFGHIJ, without /hostedzone/."
+  }
+}
+
 variable "image_repository" {
   description = "Name of the service's ECR repository"
   type        = string

@@ -38,3 +38,6 @@ export type PriceName =
   | 'publicIpv4'
   | 'natGateway'
   | 'interfaceEndpoint'
+  | 'route53Zone'
+  | 'wafWebAcl'
+  | 'wafRule'

@@ -46,7 +46,7 @@ if the release creates a load balancer or a route in front of it.
 HOST: 0.0.0.0
 PORT: "3000"
 METRICS_PORT: "9464"
-TRUSTED_PROXY_HOPS: {{ ternary "1" "0" (or .Values.ingress.enabled .Values.httpRoute.enabled) | quote }}
+TRUSTED_PROXY_HOPS: {{ include "fastify-app.proxyHops" . | quote }}
 MAX_CONNECTIONS: {{ .Values.config.maxConnections | int | quote }}
 LOG_LEVEL: {{ .Values.config.logLevel }}
 LOG_REQUESTS_PER_SECOND: {{ .Values.config.logRequestsPerSecond | int | quote }}
@@ -190,4 +190,12 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end -}}
+
+{{/* The proxies that add the address of their client to X-Forwarded-For: a load balancer or gateway, and CloudFront before it. */}}
+{{- define "fastify-app.proxyHops" -}}
+{{- if and .Values.ingress.enabled .Values.ingress.cloudFrontPrefixList -}}2
+{{- else if or .Values.ingress.enabled .Values.httpRoute.enabled -}}1
+{{- else -}}0
+{{- end -}}
 {{- end -}}

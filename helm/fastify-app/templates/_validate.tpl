@@ -39,11 +39,17 @@
 {{- end -}}
 
 {{- if .Values.config.loadEndpointsEnabled -}}
+{{- if and .Values.ingress.enabled .Values.ingress.cloudFrontPrefixList -}}
+{{- fail "config.loadEndpointsEnabled lets every client burn the pods' CPU, and everyone can reach the Ingress through CloudFront: set config.loadEndpointsEnabled to false" -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (eq .Values.ingress.scheme "internet-facing") (not .Values.ingress.inboundCidrs) -}}
 {{- fail "config.loadEndpointsEnabled lets every client burn the pods' CPU, and the Ingress is open to the internet: set ingress.inboundCidrs to the networks that send the load, ingress.scheme to internal, or config.loadEndpointsEnabled to false" -}}
 {{- end -}}
-{{- if has "0.0.0.0/0" .Values.ingress.inboundCidrs -}}
-{{- fail "config.loadEndpointsEnabled lets every client burn the pods' CPU, and ingress.inboundCidrs contains 0.0.0.0/0: list the networks that send the load, or set config.loadEndpointsEnabled to false" -}}
+{{- range .Values.ingress.inboundCidrs -}}
+{{- /* No organisation has a larger network than a /8. Two halves of the internet are the internet. */ -}}
+{{- if lt (splitList "/" . | last | int) 8 -}}
+{{- fail (printf "config.loadEndpointsEnabled lets every client burn the pods' CPU, and ingress.inboundCidrs contains %s, which is a large part of the internet: list the networks that send the load, or set config.loadEndpointsEnabled to false" .) -}}
+{{- end -}}
 {{- end -}}
 {{- if gt (int .Values.config.loadMaxMilliseconds) (int (mul .Values.shutdown.timeoutSeconds 1000)) -}}
 {{- fail (printf "config.loadMaxMilliseconds (%d) is longer than shutdown.timeoutSeconds (%d), so a pod that shuts down could cut off a request: decrease loadMaxMilliseconds or increase timeoutSeconds" (int .Values.config.loadMaxMilliseconds) (int .Values.shutdown.timeoutSeconds)) -}}
@@ -95,7 +101,20 @@
 {{- end -}}
 
 {{- if .Values.ingress.enabled -}}
-{{- range $annotation, $value := dict "scheme" "scheme" "inbound-cidrs" "inboundCidrs" -}}
+{{- with .Values.ingress -}}
+{{- if and (not .certificateArn) (not .acceptPlainHttp) -}}
+{{- fail "ingress.certificateArn is empty, so the Ingress would serve plain HTTP, which anyone on the way can read and change: apply the stack edge, which provides a certificate (docs/domain.md), set ingress.certificateArn, or set ingress.acceptPlainHttp to true to accept this" -}}
+{{- end -}}
+{{- if .cloudFrontPrefixList -}}
+{{- if not (and .certificateArn .host) -}}
+{{- fail "ingress.cloudFrontPrefixList needs ingress.certificateArn and ingress.host, because CloudFront connects with HTTPS and this host name: set both" -}}
+{{- end -}}
+{{- if .inboundCidrs -}}
+{{- fail "ingress.cloudFrontPrefixList lets only CloudFront connect, but ingress.inboundCidrs lists other networks: set only one of the two" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $annotation, $value := dict "scheme" "scheme" "inbound-cidrs" "inboundCidrs" "security-group-prefix-lists" "cloudFrontPrefixList" -}}
 {{- if hasKey $.Values.ingress.annotations (printf "alb.ingress.kubernetes.io/%s" $annotation) -}}
 {{- fail (printf "ingress.annotations must not set alb.ingress.kubernetes.io/%s, because it controls who can connect: set ingress.%s instead" $annotation $value) -}}
 {{- end -}}

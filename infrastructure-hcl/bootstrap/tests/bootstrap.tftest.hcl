@@ -102,7 +102,7 @@ run "plan_writes_nothing" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in [data.aws_iam_policy_document.read_stacks.json, aws_iam_role_policy.state_key["plan"].policy] : [
+      for policy in [data.aws_iam_policy_document.read_stacks.json, data.aws_iam_policy_document.read_edge.json, aws_iam_role_policy.state_key["plan"].policy] : [
         for statement in jsondecode(policy).Statement : [
           for action in flatten([statement.Action]) :
           can(regex("^[a-z0-9-]+:(Describe|Get|List|View|Decrypt)[A-Za-z]*\\*?$", action))
@@ -275,7 +275,7 @@ run "release_pushes_to_one_repository" {
   }
 }
 
-run "deploy_finds_one_cluster_and_one_repositorys_images" {
+run "deploy_finds_one_cluster_one_repositorys_images_and_one_state" {
   command = plan
 
   assert {
@@ -284,8 +284,11 @@ run "deploy_finds_one_cluster_and_one_repositorys_images" {
       } == {
       "arn:aws:eks:eu-central-1:123456789012:cluster/fastify-eks-cluster" = toset(["eks:DescribeCluster"])
       "arn:aws:ecr:eu-central-1:123456789012:repository/fastify-app"      = toset(["ecr:DescribeImages", "ecr:DescribeRepositories"])
+
+      "arn:aws:s3:::fastify-eks-state-123456789012-eu-central-1"                  = toset(["s3:ListBucket"])
+      "arn:aws:s3:::fastify-eks-state-123456789012-eu-central-1/dev/edge.tfstate" = toset(["s3:GetObject"])
     }
-    error_message = "deploy must only be able to find the cluster and the image"
+    error_message = "deploy must only be able to find the cluster and the image, and to read what the Ingress needs"
   }
 }
 
@@ -350,10 +353,41 @@ run "policies_stay_within_iams_size_limit" {
         data.aws_iam_policy_document.apply_alarms,
         data.aws_iam_policy_document.apply_cluster,
         data.aws_iam_policy_document.apply_network,
+        data.aws_iam_policy_document.apply_edge,
         data.aws_iam_policy_document.boundary,
         data.aws_iam_policy_document.read_stacks,
       ] : length(document.minified_json) <= 6144
     ])
     error_message = "a managed policy is limited to 6,144 characters"
+  }
+}
+
+run "without_a_zone_ci_cannot_change_the_edge" {
+  command = plan
+
+  assert {
+    condition     = length(aws_iam_policy.edge) == 0 && length(aws_iam_role_policy_attachment.edge) == 0
+    error_message = "permissions for the edge must be opted into"
+  }
+}
+
+run "apply_writes_records_in_one_zone_and_plan_writes_none" {
+  command = plan
+
+  variables {
+    edge_zone_id = "Z0123456789ABCDEFGHIJ"
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.apply_edge.json).Statement : statement.Resource
+      if contains(flatten([statement.Action]), "route53:ChangeResourceRecordSets")
+    ] == ["arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ"]
+    error_message = "apply must write records in this zone only"
+  }
+
+  assert {
+    condition     = keys(aws_iam_role_policy_attachment.edge) == ["apply/apply", "apply/read", "plan/read"]
+    error_message = "plan must only read"
   }
 }

@@ -105,3 +105,13 @@ run "a_recipient_is_an_email_address" {
     budget_emails = ["somebody"]
   }
 }
+
+run "a_zone_is_an_id_without_wildcards" {
+  command = plan
+
+  variables {
+    edge_zone_id = "*"
+  }
+
+  expect_failures = [var.edge_zone_id]
+}

@@ -60,15 +60,19 @@ interface CustomObject {
   spec: unknown
 }
 
-/** Most tests need this value, because without a database the chart refuses several replicas. */
-const ACCEPT_TASK_LOSS = join(
-  t.testdir({ 'values.yaml': 'database: { acceptTaskLoss: true }' }),
+/** Most tests need these values: the chart refuses several replicas without a database, and an Ingress without HTTPS. */
+const ACCEPT_RISKS = join(
+  t.testdir({ 'values.yaml': 'database: { acceptTaskLoss: true }\ningress: { acceptPlainHttp: true }' }),
   'values.yaml',
 )
 
+const CERTIFICATE = 'arn:aws:acm:eu-central-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef'
+/** An Ingress as the stack edge describes it. */
+const EDGE = { enabled: true, host: 'tasks.example.org', certificateArn: CERTIFICATE }
+
 /** Renders the chart with `overrides` and returns the objects by kind. */
 async function render(overrides: Record<string, unknown> = {}, files: string[] = [], chart = CHART) {
-  const values = { files: [ACCEPT_TASK_LOSS, ...files], overrides: { image: IMAGE, ...overrides } }
+  const values = { files: [ACCEPT_RISKS, ...files], overrides: { image: IMAGE, ...overrides } }
   const manifests = await renderChart(programs, chart, values)
   const objects = parseAllDocuments(manifests).map(
     (document) => document.toJS() as { kind: string; metadata: { name: string } },
@@ -327,6 +331,7 @@ t.test("the user's annotations override the chart's, except those that control a
   for (const [name, value] of [
     ['scheme', 'scheme'],
     ['inbound-cidrs', 'inboundCidrs'],
+    ['security-group-prefix-lists', 'cloudFrontPrefixList'],
   ]) {
     const annotations = { [`alb.ingress.kubernetes.io/${name}`]: 'x' }
     t.match(await refusal({ ingress: { enabled: true, annotations } }), `set ingress.${value}`)
@@ -825,6 +830,47 @@ t.test('several replicas without a database are refused unless task loss is acce
   t.strictSame(await Promise.all(environments), [false, false, false, true], 'production needs a database')
 })
 
+t.test('an Ingress without a certificate is refused unless plain HTTP is accepted', async (t) => {
+  const refused = (ingress: object, file?: string) =>
+    renderChart(programs, CHART, {
+      files: file === undefined ? [] : [join(CHART, file)],
+      overrides: { image: IMAGE, ...CONNECTED, networkPolicy: { enabled: false }, ingress },
+    }).then(
+      () => false,
+      ({ message }: ActionableError) => {
+        t.match(message, /ingress.certificateArn is empty.* set ingress.acceptPlainHttp to true/)
+        return true
+      },
+    )
+  t.equal(await refused({ enabled: true }), true)
+  t.equal(await refused({ enabled: true, scheme: 'internal' }), true)
+  t.equal(await refused({ enabled: true, acceptPlainHttp: true }), false)
+  t.equal(await refused(EDGE), false)
+  const environments = ENVIRONMENTS.map((name) => refused({}, `values-${name}.yaml`))
+  t.strictSame(await Promise.all(environments), [false, false, false, true], 'production needs HTTPS')
+})
+
+t.test('browsers that were here once use only HTTPS', async (t) => {
+  const name = 'listener-attributes.HTTPS-443'
+  const header = async (ingress: object) => albAnnotations((await render({ ingress })).Ingress)[name]
+  t.equal(await header(EDGE), 'routing.http.response.strict_transport_security.header_value=max-age=31536000')
+  t.match(await header({ ...EDGE, hstsMaxAgeSeconds: 63_072_000 }), /max-age=63072000$/)
+  t.equal(await header({ ...EDGE, hstsMaxAgeSeconds: 0 }), undefined)
+  t.equal(await header({ enabled: true }), undefined, 'without HTTPS it would lock them out')
+})
+
+t.test('behind CloudFront, nobody else can connect, and the service trusts both proxies', async (t) => {
+  const { Ingress, ConfigMap } = await render({}, [join(CHART, 'ci', 'cloudfront-values.yaml')])
+  const annotations = albAnnotations(Ingress)
+  t.match(annotations, {
+    scheme: 'internal',
+    'security-group-prefix-lists': 'pl-0123456789abcdef0',
+    'listen-ports': '[{"HTTPS":443}]',
+  })
+  for (const absent of ['ssl-redirect', 'inbound-cidrs']) t.notHas(annotations, absent)
+  t.equal(ConfigMap.data?.['TRUSTED_PROXY_HOPS'], '2')
+})
+
 t.test('contradictory values are refused with the reason', async (t) => {
   const PUBLIC_LOAD = { ingress: { enabled: true }, config: { loadEndpointsEnabled: true } }
   for (const [overrides, reason] of [
@@ -873,6 +919,22 @@ t.test('contradictory values are refused with the reason', async (t) => {
     [
       { ...PUBLIC_LOAD, ingress: { enabled: true, inboundCidrs: ['203.0.113.0/24', '0.0.0.0/0'] } },
       'ingress.inboundCidrs contains 0.0.0.0/0',
+    ],
+    [
+      { ...PUBLIC_LOAD, ingress: { enabled: true, inboundCidrs: ['0.0.0.0/1', '128.0.0.0/1'] } },
+      'ingress.inboundCidrs contains 0.0.0.0/1',
+    ],
+    [
+      { ...PUBLIC_LOAD, ingress: { ...EDGE, cloudFrontPrefixList: 'pl-01234567', scheme: 'internal' } },
+      'everyone can reach the Ingress through CloudFront',
+    ],
+    [
+      { ingress: { enabled: true, cloudFrontPrefixList: 'pl-01234567' } },
+      'ingress.cloudFrontPrefixList needs ingress.certificateArn and ingress.host',
+    ],
+    [
+      { ingress: { ...EDGE, cloudFrontPrefixList: 'pl-01234567', inboundCidrs: ['203.0.113.0/24'] } },
+      'ingress.cloudFrontPrefixList lets only CloudFront connect',
     ],
     [
       { config: { loadEndpointsEnabled: true, loadMaxMilliseconds: 30_000 } },
@@ -955,7 +1017,7 @@ function notes(overrides: Record<string, unknown>): Promise<string> {
     'helm',
     [
       ...['install', 'fastify-app', CHART, '--namespace', 'apps', '--dry-run=client'],
-      ...['--values', ACCEPT_TASK_LOSS, '--values', '-'],
+      ...['--values', ACCEPT_RISKS, '--values', '-'],
     ],
     JSON.stringify({ image: IMAGE, ...overrides }),
     'the notes',
@@ -974,7 +1036,7 @@ t.test('the notes explain how to reach the service', async (t) => {
 })
 
 t.test(
-  'the notes warn of task loss and of load routes behind a load balancer, on one line each',
+  'the notes warn of task loss, public plain HTTP and load routes behind a load balancer, on one line each',
   async (t) => {
     const warnings = async (overrides: Record<string, unknown>) =>
       (await notes(overrides)).split('\n').filter((line) => line.startsWith('WARNING: '))
@@ -985,6 +1047,10 @@ t.test(
     t.strictSame(await warnings({ ...CONNECTED, ...load }), [])
     const internal = { enabled: true, scheme: 'internal' }
     t.match(await warnings({ ...CONNECTED, ...load, ingress: internal }), [/burn the CPU of the pods/])
+    t.match(await warnings({ ...CONNECTED, ingress: { enabled: true } }), [
+      /the load balancer serves plain HTTP/,
+    ])
+    t.strictSame(await warnings({ ...CONNECTED, ingress: EDGE }), [])
   },
 )
 

@@ -20,10 +20,11 @@ import { storeCustomResourceSchemas, storeKubernetesSchemas } from './kubernetes
 /** Each chart with a field in its manifests that {@link checkChart} misspells. */
 export const CHARTS = { 'fastify-app': 'readinessProbe', 'karpenter-nodes': 'nodeClassRef' } as const
 
-/** Values that the deployment sets, and a stand-in for production's database, which depends on the account. */
+/** Values that the deployment sets, and stand-ins for production's database and certificate, which depend on the account. */
 const SAMPLE_VALUES = {
   image: { repository: 'registry.example/fastify-app', tag: 'check' },
   database: { acceptTaskLoss: true },
+  ingress: { acceptPlainHttp: true },
 }
 
 /**

@@ -19,7 +19,7 @@ const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
 const box = readBoxConfig(process.env)
 
 /** The stacks and their modules that have tests of their own. */
-const tested = [...STACKS, 'platform/releases'] as const
+const tested = [...STACKS, 'platform/releases', 'edge/web-acl'] as const
 type Tested = (typeof tested)[number]
 
 /** The providers of each. Without registry access and a mirror that has them, its tests are skipped. */
@@ -30,6 +30,8 @@ const providers: Record<Tested, readonly string[]> = {
   platform: ['helm'],
   alarms: ['aws'],
   'platform/releases': [],
+  edge: ['aws'],
+  'edge/web-acl': ['aws'],
 }
 
 async function checked(program: string, args: string[], cwd: string, env = {}): Promise<void> {

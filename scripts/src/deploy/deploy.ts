@@ -18,6 +18,7 @@ import {
   summarizeDiagnosis,
   watchForPermanentFailure,
 } from './diagnosis.ts'
+import { type Edge, missingStep, readEdge } from './edge.ts'
 import { helmCause, helmProgram, lastDeployed } from './helm-release.ts'
 import { awaitLoadBalancer, loadBalancerName } from './load-balancer.ts'
 import { CHART, chartWarnings, NAMESPACE, Release, ROLLOUT_TIMEOUT } from './release.ts'
@@ -106,6 +107,7 @@ async function deploy({ environment, release, image, extraValues }: Deployment):
       `the Secret ${NAMESPACE}/${connectionSecret.name} does not exist, so the service runs without a database`,
     )
   }
+  const edge = await readEdge(environment)
   const since = Date.now()
 
   const history = await release.history()
@@ -118,6 +120,7 @@ async function deploy({ environment, release, image, extraValues }: Deployment):
   const warnings = await rollOut(release, environment, image, [
     // The box knows these kinds, and `make monitoring` reads them. Other local clusters may not.
     ...(environment.usesBox ? ['--set', 'serviceMonitor.enabled=true,prometheusRule.enabled=true'] : []),
+    ...(edge?.settings ?? []),
     ...(extraValues === undefined ? [] : ['--values', extraValues]),
     // Acceptable where somebody tries out the service in a cluster of their own; the chart prints a warning.
     ...(hasSecret ? [] : ['--set-string', 'secret.name=', '--set', 'database.acceptTaskLoss=true']),
@@ -131,17 +134,25 @@ async function deploy({ environment, release, image, extraValues }: Deployment):
       ? `${reference} is already deployed; no pod was replaced (${seconds} s)`
       : `deployed ${reference} to ${environment.name} (${seconds} s)`,
   )
-  const url = await serviceUrl(release, environment)
+  const url = await serviceUrl(release, environment, edge)
   if (url !== undefined) console.log(`${SERVICE} is served at ${url}`)
   for (const warning of warnings) console.warn(warning)
+  if (edge === undefined) return
+  const missing = missingStep(edge, await loadBalancerName(release.networking, NAMESPACE), environment.name)
+  if (missing !== undefined) console.warn(missing)
 }
 
 /**
- * The service's URL: of the load balancer, or for the box, the URL on this machine that leads to it.
+ * The service's URL: of its domain, of the load balancer, or for the box, the URL on this machine that leads to it.
  *
  * @throws ActionableError when the box's load balancer is not ready in time
  */
-async function serviceUrl(release: Release, environment: Environment): Promise<string | undefined> {
+async function serviceUrl(
+  release: Release,
+  environment: Environment,
+  edge: Edge | undefined,
+): Promise<string | undefined> {
+  if (edge !== undefined) return `https://${edge.host}`
   if (environment.usesBox) {
     const url = `http://127.0.0.1:${environment.box.ports.service}`
     await awaitLoadBalancer(release.networking, NAMESPACE, url, release.timeout)

@@ -35,6 +35,9 @@ const PRICES: Prices = {
     publicIpv4: price(0.005, 'hour'),
     natGateway: price(0.05, 'hour'),
     interfaceEndpoint: price(0.01, 'hour'),
+    route53Zone: price(0.5, 'month'),
+    wafWebAcl: price(5, 'month'),
+    wafRule: price(1, 'month'),
   },
   instances: { 't4g.small': price(0.01, 'hour') },
   standardSupportEnds: { '1.35': '2027-03-27' },
@@ -258,6 +261,20 @@ t.test('flow logs are estimated by the traffic that they record', async (t) => {
     ['flow logs, kept 365 days', 1.2, 0.012],
   ])
   t.equal(ingested?.assumption, '0.1 GB a month at rest (REJECT)')
+})
+
+t.test('a domain costs its hosted zone once, whatever the number of records', async (t) => {
+  const record = resource('aws_route53_record')
+  t.match(cost(record, record), [{ item: 'Route 53 hosted zone', usd: 0.5 }])
+})
+
+t.test('a web ACL costs itself and its rules; its log of blocked requests is empty at rest', async (t) => {
+  const acl = resource('aws_wafv2_web_acl', { rule: [{}, {}, {}, {}] })
+  const log = resource('aws_cloudwatch_log_group', { name: 'aws-waf-logs-c' })
+  t.match(cost(acl, log), [
+    { quantity: 1, usd: 5 },
+    { quantity: 4, usd: 4 },
+  ])
 })
 
 t.test('monitoring costs a Karpenter node and its volumes', async (t) => {

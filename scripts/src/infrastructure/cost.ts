@@ -83,12 +83,17 @@ const KARPENTER_INSTANCE = 't4g.small'
 
 /** Resource types without a price of their own. */
 const FREE_TYPES: ReadonlySet<string> = new Set([
+  // Public certificates for AWS's own services are free.
+  'aws_acm_certificate',
+  'aws_acm_certificate_validation',
+  // CloudFront charges for traffic only, and not for the connection to the load balancer.
+  'aws_cloudfront_distribution',
+  'aws_cloudfront_vpc_origin',
   // An account's first three are free.
   'aws_cloudwatch_dashboard',
-  // Its log group is priced.
-  'aws_flow_log',
   'aws_cloudwatch_event_rule',
   'aws_cloudwatch_event_target',
+  'aws_cloudwatch_log_resource_policy',
   'aws_default_security_group',
   'aws_ec2_tag',
   'aws_ecr_lifecycle_policy',
@@ -107,6 +112,8 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_launch_template',
   'aws_network_interface',
   'aws_route',
+  // Priced with their zone, see hostedZone.
+  'aws_route53_record',
   'aws_route_table',
   'aws_route_table_association',
   'aws_s3_bucket_lifecycle_configuration',
@@ -131,6 +138,8 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_vpc',
   'aws_vpc_security_group_egress_rule',
   'aws_vpc_security_group_ingress_rule',
+  'aws_wafv2_web_acl_association',
+  'aws_wafv2_web_acl_logging_configuration',
   // Only budget actions and reports have a price, not alerts.
   'aws_budgets_budget',
   'null_resource',
@@ -179,6 +188,7 @@ const rules: Readonly<Record<string, Rule>> = {
   aws_s3_bucket: ({ address }, { prices }) => [
     line(`S3 ${address}`, STATE_BUCKET_GB, prices.prices.s3Stored, 'holds at most 1 GB of Terraform states'),
   ],
+  aws_wafv2_web_acl: webAcl,
   helm_release: release,
 }
 
@@ -196,6 +206,7 @@ export function monthlyCost(plans: readonly CostPlan[], prices: Prices, on: Date
   return combine([
     ...resources.flatMap((resource) => rules[resource.type]?.(resource, context) ?? []),
     ...loadBalancer(context),
+    ...hostedZone(context),
   ])
 }
 
@@ -391,6 +402,8 @@ function flowLogs(group: PlannedResource, { resources }: Context): LogVolume | u
 }
 
 function logs(group: PlannedResource, context: Context): CostLine[] {
+  // WAF logs only the requests that it blocks, and at rest there are none.
+  if (String(group.values['name']).startsWith('aws-waf-logs-')) return []
   if (String(group.values['name']).startsWith('/aws/containerinsights/')) {
     // The price includes the log events from which CloudWatch derives the metrics.
     return [
@@ -493,6 +506,32 @@ function release({ address, values }: PlannedResource, { prices }: Context): Cos
     ),
     line('root volume of the node for monitoring, gp3', DEFAULT_ROOT_GIB, prices.prices.gp3, assumption),
     line('volumes of monitoring, gp3', claimed, prices.prices.gp3),
+  ]
+}
+
+function webAcl({ address, values }: PlannedResource, { prices }: Context): CostLine[] {
+  const rules = (values['rule'] ?? []) as unknown[]
+  return [
+    line(`WAF web ACL ${address}`, 1, prices.prices.wafWebAcl),
+    line(
+      `WAF rules of ${address}`,
+      rules.length,
+      prices.prices.wafRule,
+      'requests cost 0.60 per million in addition, which comes with load',
+    ),
+  ]
+}
+
+/** The hosted zone of the planned records, which exists already. */
+function hostedZone({ resources, prices }: Context): CostLine[] {
+  if (!resources.some(({ type }) => type === 'aws_route53_record')) return []
+  return [
+    line(
+      'Route 53 hosted zone',
+      1,
+      prices.prices.route53Zone,
+      'the zone is for this environment alone; it costs the same if several share it',
+    ),
   ]
 }
 

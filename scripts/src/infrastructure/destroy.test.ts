@@ -9,6 +9,7 @@ import {
   checkDestroyable,
   connectToCluster,
   deleteObjectsBackedByAws,
+  deleteServiceIngress,
   emptyCluster,
   findCluster,
   findNetworkUser,
@@ -305,6 +306,28 @@ t.test('all objects for which controllers hold resources in AWS are deleted', as
     '/api/v1/namespaces/shop/services/outside',
     '/apis/karpenter.sh/v1/nodepools/default',
   ])
+})
+
+/** A cluster whose Ingress still exists for a number of reads, while the controller deletes its load balancer. */
+async function clusterWithIngress(t: Test, reads: number) {
+  let remaining = reads
+  const server = await serve(t, (request) => {
+    if (request.startsWith('DELETE')) return reads === 0 ? [404, { message: 'not found' }] : [200, {}]
+    return remaining-- > 0 ? [200, {}] : [404, { message: 'not found' }]
+  })
+  return kubeConfigOf(server)
+}
+
+t.test("before the certificate, the service's Ingress is deleted with its load balancer", async (t) => {
+  const output = t.capture(console, 'log')
+  await deleteServiceIngress(await clusterWithIngress(t, 0), { interval: 1, timeout: 10_000 })
+  t.strictSame(output(), [], 'there is none')
+  await deleteServiceIngress(await clusterWithIngress(t, 3), { interval: 1, timeout: 10_000 })
+  t.match(output.args(), [[/^deleted Ingress fastify-app\/fastify-app/]])
+  await t.rejects(
+    deleteServiceIngress(await clusterWithIngress(t, Number.POSITIVE_INFINITY), { interval: 1, timeout: 0 }),
+    { message: /the load balancer of Ingress fastify-app\/fastify-app is not deleted/ },
+  )
 })
 
 t.test('a claim is deleted with the workload that uses it, up to its root owner', async (t) => {

@@ -1,5 +1,6 @@
 /** `make destroy`: destroys an environment's stacks and everything that the cluster's controllers created in AWS. */
 import { existsSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr'
 import { type Cluster, waitUntilClusterActive, waitUntilClusterDeleted } from '@aws-sdk/client-eks'
 import {
@@ -13,19 +14,21 @@ import {
   type V1PersistentVolume,
 } from '@kubernetes/client-node'
 import { loadKubeConfig } from 'shared/cluster-access'
-import type { Environment } from 'shared/environment'
+import { type Environment, SERVICE } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import { type AwsClients, awsClients, describeCluster } from './aws.ts'
 import { HelmPlatform } from './helm-platform.ts'
 import { importOrphanedCluster } from './interrupted.ts'
 import {
+  CONTROLLER_POLLING,
   findClusterLeftovers,
   findControllerLeftovers,
   leftoversError,
+  type Polling,
   removeLogGroup,
   waitUntilGone,
 } from './leftovers.ts'
-import { prepareStack } from './prepare-stack.ts'
+import { prepareStack, stacksOf, statePath } from './prepare-stack.ts'
 import { helmMark, isInstalledByHelm } from './releases.ts'
 import { type DeclaredCluster, declaredCluster, readState, type StackState, wasApplied } from './state.ts'
 import { LOCK_TIMEOUT, run, type Stack, type StackName } from './terraform.ts'
@@ -371,6 +374,13 @@ function accessFailure(error: unknown): string | undefined {
 /** Plans and applies the destruction of one stack. */
 type DestroyStack = (stack: Stack) => Promise<void>
 
+/** The changes of stacks that a destroy makes. */
+export interface Changes {
+  destroyStack: DestroyStack
+  /** Applies an edge stack without what refers to the load balancer. */
+  detachStack: (stack: Stack) => Promise<void>
+}
+
 /**
  * Destroys an environment's stacks and everything that the cluster's controllers created in AWS. After an interruption
  * at any point, a second run continues.
@@ -381,12 +391,13 @@ type DestroyStack = (stack: Stack) => Promise<void>
 export async function destroyStacks(
   names: readonly StackName[],
   environment: Environment,
-  destroyStack: DestroyStack,
+  changes: Changes,
 ): Promise<void> {
+  const { destroyStack } = changes
   // Nothing in the cluster depends on these. Alone, they are destroyed without a change to the cluster.
   if (names.includes('alarms')) await destroyStack(await prepareStack('alarms', environment))
-  const inCluster = names.filter((name) => name === 'platform' || name === 'cluster')
-  if (inCluster.length > 0) await destroyClusterStacks(inCluster, environment, destroyStack)
+  const inCluster = names.filter((name) => IN_CLUSTER.includes(name))
+  if (inCluster.length > 0) await destroyClusterStacks(inCluster, environment, changes)
   if (names.includes('network')) await destroyNetwork(environment, destroyStack)
   if (names.includes('bootstrap')) await destroyStack(await prepareStack('bootstrap', environment))
 }
@@ -422,10 +433,13 @@ export function findNetworkUser(network: StackState, user: StackState): string |
   })?.address
 }
 
+/** The cluster, and the stacks that need it. */
+const IN_CLUSTER: readonly StackName[] = ['edge', 'platform', 'cluster']
+
 async function destroyClusterStacks(
   names: readonly StackName[],
   environment: Environment,
-  destroyStack: DestroyStack,
+  { destroyStack, detachStack }: Changes,
 ): Promise<void> {
   const stack = await prepareStack('cluster', environment)
   const declared = await declaredCluster(stack)
@@ -441,11 +455,57 @@ async function destroyClusterStacks(
   if (target.inState && cluster === undefined) {
     console.log(`cluster ${target.name} is already gone, so there is nothing to clean up in it`)
   }
-  if (access !== undefined) await emptyCluster(target, access, clients)
+  // AWS deletes neither a load balancer that CloudFront uses nor a certificate that a load balancer uses.
+  const edge = await appliedEdge(environment)
+  if (edge !== undefined) await detachStack(edge)
+  if (access !== undefined) {
+    if (names.some((name) => name !== 'edge')) await emptyCluster(target, access, clients)
+    else if (edge !== undefined) await deleteServiceIngress(access)
+  }
   for (const name of names) {
-    if (name === 'cluster') await destroyCluster(stack, state, target, found, clients, destroyStack)
+    if (name === 'edge') {
+      if (edge === undefined) console.log(`edge (${environment.name}): there is nothing to destroy`)
+      else await destroyStack(edge)
+    } else if (name === 'cluster') await destroyCluster(stack, state, target, found, clients, destroyStack)
     else if (await isInstalledByHelm(environment)) await uninstallPlatform(environment, cluster)
     else await destroyPlatform(await prepareStack(name, environment), cluster, destroyStack)
+  }
+}
+
+/** The environment's edge stack; undefined if it is not applied. */
+async function appliedEdge(environment: Environment): Promise<Stack | undefined> {
+  // Much faster than prepareStack, which runs init.
+  if (environment.name === 'local' && !existsSync(statePath(environment.box, 'edge'))) return undefined
+  if (!stacksOf(environment).includes('edge')) return undefined
+  const stack = await prepareStack('edge', environment)
+  return (await readState(stack)).resources.length > 0 ? stack : undefined
+}
+
+/**
+ * Deletes the service's Ingress, and waits until the load balancer controller has deleted its load balancer. The
+ * controller's finalizer keeps the Ingress until then.
+ *
+ * @throws ActionableError when the load balancer is not deleted in time
+ */
+export async function deleteServiceIngress(
+  cluster: KubeConfig,
+  polling: Polling = CONTROLLER_POLLING,
+): Promise<void> {
+  const networking = cluster.makeApiClient(NetworkingV1Api)
+  const ingress = { name: SERVICE, namespace: SERVICE }
+  if ((await networking.deleteNamespacedIngress(ingress).catch(ignoreNotFound)) === undefined) return
+  console.log(
+    `deleted Ingress ${SERVICE}/${SERVICE}, because it uses the certificate; \`make deploy\` creates it again`,
+  )
+  const deadline = Date.now() + polling.timeout
+  while ((await networking.readNamespacedIngress(ingress).catch(ignoreNotFound)) !== undefined) {
+    if (Date.now() >= deadline) {
+      throw new ActionableError(
+        `the load balancer of Ingress ${SERVICE}/${SERVICE} is not deleted after ${Math.round(polling.timeout / 60_000)} min`,
+        'look for the reason in the log of the Deployment aws-load-balancer-controller (namespace kube-system), then run the command again',
+      )
+    }
+    await sleep(polling.interval)
   }
 }
 

@@ -13,6 +13,7 @@ const providers = {
   cluster: ['aws', 'cloudinit', 'null', 'time', 'tls'],
   platform: ['helm'],
   alarms: ['aws'],
+  edge: ['aws'],
 }
 
 for (const [stack, expected] of Object.entries(providers)) {
@@ -38,7 +39,7 @@ for (const [stack, expected] of Object.entries(providers)) {
 }
 
 t.test('the stacks that use the AWS provider pin the same version', async (t) => {
-  const versions = ['bootstrap', 'network', 'cluster', 'alarms'].map((stack) => {
+  const versions = ['bootstrap', 'network', 'cluster', 'edge', 'alarms'].map((stack) => {
     const text = readFileSync(join(root, stack, '.terraform.lock.hcl'), 'utf8')
     return /hashicorp\/aws" \{\n {2}version {5}= "([^"]+)"/.exec(text)?.[1]
   })

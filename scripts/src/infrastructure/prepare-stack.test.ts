@@ -16,3 +16,7 @@ t.test('the variables of other environments do not', async (t) => {
   t.strictSame(names('cluster', 'local', 'dev', 'x64'), ['cluster.network.tfvars', 'cluster.tfvars'])
   t.strictSame(names('platform', 'prod', 'prod', 'x64'), ['platform.tfvars'])
 })
+
+t.test("a plan of another environment can use the box's domain", async (t) => {
+  t.match(variableFiles('edge', 'local', 'prod'), [/local\/domain\.tfvars$/, /prod\/edge\.tfvars$/])
+})

@@ -259,9 +259,9 @@ export async function hasResources(state: string): Promise<boolean> {
 }
 
 /**
- * The files with a stack's variables. The cluster's network has its own file, because `make cost` plans every
- * environment's cluster in the network of the box. The box also has files for the architecture of this machine's
- * processor.
+ * The files with a stack's variables. The cluster's network and the domain have their own files, because `make cost` plans
+ * every environment's stacks in the network and the domain of the box. The box also has files for the architecture of
+ * this machine's processor.
  */
 export function variableFiles(
   name: StackName,
@@ -273,6 +273,7 @@ export function variableFiles(
   const architecture = join(directory, `${name}.${processor === 'x64' ? 'amd64' : processor}.tfvars`)
   return [
     ...(name === 'cluster' ? [join(root, 'environments', network, networkFile)] : []),
+    ...(name === 'edge' ? [join(root, 'environments', network, 'domain.tfvars')] : []),
     join(directory, `${name}.tfvars`),
     ...(existsSync(architecture) ? [architecture] : []),
   ]
@@ -299,7 +300,7 @@ export async function networkSource({ name, network }: Environment): Promise<Net
 }
 
 /**
- * Plans a stack of an environment against the box's AWS, with an empty state; the cluster in the box's network. This
+ * Plans a stack of an environment against the box's AWS, with an empty state and the box's network and domain. This
  * shows what the environment would create, without an AWS account.
  *
  * @param local - the box's environment

@@ -136,3 +136,14 @@ t.test('an apply refuses a plan that differs from the approved one, and changes 
   })
   t.strictSame(commands(), ['init', 'plan', 'show'])
 })
+
+t.test('an optional stack is planned only if STACK names it', async (t) => {
+  const { request } = newBox(t)
+  const { stack: _platform, ...withoutStack } = request
+  const output = t.capture(console, 'log')
+  await plan(withoutStack)
+  t.match(output.args()[0], ['cluster (local): no changes'])
+  t.notMatch(output.args().join('\n'), 'edge')
+  await plan({ ...request, stack: 'edge' })
+  t.match(output.args(), [['edge (local): no changes']])
+})

@@ -32,7 +32,15 @@ import {
 } from './prepare-stack.ts'
 import { helmMark, isInstalledByHelm } from './releases.ts'
 import { clusterOutputs, readState, stackOutputs } from './state.ts'
-import { follow, LOCK_TIMEOUT, run, STACKS, type Stack, type StackName } from './terraform.ts'
+import {
+  follow,
+  LOCK_TIMEOUT,
+  OPTIONAL_STACKS,
+  run,
+  STACKS,
+  type Stack,
+  type StackName,
+} from './terraform.ts'
 
 /** What to do, from the command line and the environment variables. */
 export interface Request {
@@ -77,15 +85,21 @@ function readRequest(env: NodeJS.ProcessEnv, planOptions: string[]): Request {
 /** Stacks that only `STACK` selects in the box, where nothing sends the notifications. */
 const NOT_IN_BOX: readonly StackName[] = ['alarms']
 
-/** The stacks to work on: `STACK`, or all of the environment's except bootstrap and, if the network exists, `network`. */
-async function chosenStacks({ environment, stack }: Request): Promise<StackName[]> {
+/** The stacks to work on: `STACK`, or all of the environment's except bootstrap and the optional ones. */
+async function chosenStacks(request: Request): Promise<StackName[]> {
+  const isLocal = request.environment.name === 'local'
+  return (await stacksToDestroy(request)).filter(
+    (name) =>
+      name === request.stack || !(OPTIONAL_STACKS.has(name) || (isLocal && NOT_IN_BOX.includes(name))),
+  )
+}
+
+/** The stacks to destroy: `STACK`, or all of the environment's except bootstrap and, if the network exists, `network`. */
+async function stacksToDestroy({ environment, stack }: Request): Promise<StackName[]> {
   if (stack !== undefined) return [stack]
   const source = await networkSource(environment)
   return stacksOf(environment).filter(
-    (name) =>
-      name !== 'bootstrap' &&
-      (name !== 'network' || source === 'stack') &&
-      !(environment.name === 'local' && NOT_IN_BOX.includes(name)),
+    (name) => name !== 'bootstrap' && (name !== 'network' || source === 'stack'),
   )
 }
 
@@ -298,7 +312,19 @@ async function applyPlan(stack: Stack, file: string): Promise<void> {
 async function destroy(request: Request): Promise<void> {
   const { environment } = request
   confirmProduction(environment, { reviewed: false })
-  await destroyStacks((await chosenStacks(request)).toReversed(), environment, destroyStack)
+  await destroyStacks((await stacksToDestroy(request)).toReversed(), environment, {
+    destroyStack,
+    detachStack,
+  })
+}
+
+/** Applies an edge stack without what refers to the load balancer. */
+async function detachStack(stack: Stack): Promise<void> {
+  const { summary } = await makePlan(stack, ['-var=attached=false'])
+  if (isEmpty(summary)) return
+  console.log(describePlan(titleOf(stack), summary))
+  await applyPlan(stack, planFile(stack))
+  await rm(planFile(stack), { force: true })
 }
 
 async function destroyStack(stack: Stack): Promise<void> {

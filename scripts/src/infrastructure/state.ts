@@ -19,7 +19,11 @@ export async function clusterOutputs(environment: Environment): Promise<Record<s
   )
 }
 
-/** All outputs of an environment's stack; empty when the stack is not applied. */
+/**
+ * All outputs of an environment's stack; empty when the stack is not applied.
+ *
+ * @throws ActionableError when its state cannot be read.
+ */
 export async function stackOutputs(
   stack: StackName,
   environment: Environment,
@@ -33,7 +37,7 @@ export async function stackOutputs(
     text = await readOutputs(state)
   } else return {}
   const outputs = JSON.parse(text) as Record<string, { value: unknown }>
-  return Object.fromEntries(Object.entries(outputs).map(([name, { value }]) => [name, value]))
+  return Object.fromEntries(Object.entries(outputs).map(([output, { value }]) => [output, value]))
 }
 
 async function readOutputs(file: string): Promise<string> {

@@ -3,8 +3,11 @@ import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
 /** The stacks, in the order in which they build on one another. */
-export const STACKS = ['bootstrap', 'network', 'cluster', 'platform', 'alarms'] as const
+export const STACKS = ['bootstrap', 'network', 'cluster', 'platform', 'edge', 'alarms'] as const
 export type StackName = (typeof STACKS)[number]
+
+/** Stacks that are planned and applied only if `STACK` names them, but destroyed with the others. */
+export const OPTIONAL_STACKS: ReadonlySet<StackName> = new Set<StackName>(['edge'])
 
 /** A stack of an environment, initialised for Terraform's commands. */
 export interface Stack {

@@ -20,6 +20,7 @@ import {
   CreateUserCommand,
   IAMClient,
 } from '@aws-sdk/client-iam'
+import { CreateHostedZoneCommand, Route53Client } from '@aws-sdk/client-route-53'
 import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
 import type { AccessKey } from 'shared/box'
 import { ACCOUNT, CONNECTION_SECRET, REGION } from 'shared/box'
@@ -36,12 +37,16 @@ const network = {
   ],
 } as const
 
+/** The company's domain. Its public hosted zone is in the account. */
+const DOMAIN = 'company.example'
+
 /** Roles that CI and people assume. Access entries decide what they may do in the cluster. */
 const roles = ['fastify-eks-deploy', 'fastify-eks-readonly'] as const
 
 /**
  * Fills an empty account with the resources that a company already has: a VPC with public and private subnets in three
- * zones and their gateways, an operator, roles for CI and readers, and the secret with the service's connection URLs.
+ * zones and their gateways, an operator, roles for CI and readers, the secret with the service's connection URLs, and
+ * a domain.
  * The order must stay the same, because `infrastructure-hcl/environments/local` refers to the resulting identifiers.
  *
  * @param endpoint URL of the emulated AWS.
@@ -57,6 +62,7 @@ export async function seedAccount(
   await seedNetwork(new EC2Client(options))
   const key = await seedPrincipals(new IAMClient(options))
   await seedSecret(new SecretsManagerClient(options), connections)
+  await seedDomain(new Route53Client(options))
   return key
 }
 
@@ -138,6 +144,10 @@ async function seedSecret(secretsManager: SecretsManagerClient, connections: Con
       SecretString: JSON.stringify(connections),
     }),
   )
+}
+
+async function seedDomain(route53: Route53Client): Promise<void> {
+  await route53.send(new CreateHostedZoneCommand({ Name: DOMAIN, CallerReference: 'company' }))
 }
 
 function named(ResourceType: ResourceType, Value: string) {

@@ -41,6 +41,7 @@ import { AddonWorkloads } from './addon-workloads.ts'
 import { type Authenticated, authenticate } from './authentication.ts'
 import type { Caller } from './caller.ts'
 import { Capacity } from './capacity.ts'
+import { CloudFront } from './cloudfront.ts'
 import { Credentials } from './credentials.ts'
 import { Fleets } from './ec2/fleet.ts'
 import { StateChanges } from './ec2/state-changes.ts'
@@ -61,6 +62,7 @@ const emulator = new Emulator({ host: '127.0.0.1', port: PORTS.moto }, join(data
   response: timeLimits(config).componentStart,
 })
 const store = new Store(join(data, 'aws', 'eks.json'))
+const cloudFront = new CloudFront(join(data, 'aws', 'cloudfront.json'))
 const principals = new Principals(emulator)
 const keys = await readAccountKeys(accountKeysPath(config))
 const credentials = new Credentials(emulator, keys, principals)
@@ -274,6 +276,10 @@ for (const host of ['127.0.0.1', CONTROL_PLANE_IP]) {
     eksAuth: (request) => eksAuth.handle(request),
     webIdentity: (request) => assumeRoleWithWebIdentity(request, webIdentity),
     emulator: async (request, by) => {
+      if (by.signature.service === 'cloudfront') {
+        const response = await cloudFront.respond(request)
+        if (response !== undefined) return response
+      }
       const response = await supplemented(by.signature.service, request, (sent) =>
         credentials.forward(sent, by),
       )

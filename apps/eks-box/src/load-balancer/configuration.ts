@@ -120,6 +120,11 @@ function frontend(
       ...rules.flatMap((rule, index) => respond(rule.action, listener, index)),
       ...requestHeaders(loadBalancer, listener),
       ...rules.flatMap((rule, index) => forward(loadBalancer, rule.action, index)),
+      ...(listener.strictTransportSecurity === undefined
+        ? []
+        : [
+            `http-after-response set-header Strict-Transport-Security ${quoted(listener.strictTransportSecurity, listener)}`,
+          ]),
     ],
   ]
 }

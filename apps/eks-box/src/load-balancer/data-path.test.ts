@@ -568,7 +568,13 @@ t.test('HTTPS listeners have certificates by name, and speak HTTP/2', { skip }, 
     {
       loadBalancers: [
         loadBalancer('shop', [
-          { ...listener, port, certificates: ['a', 'b'], rules: [...listener.rules] },
+          {
+            ...listener,
+            port,
+            certificates: ['a', 'b'],
+            strictTransportSecurity: 'max-age=60; includeSubDomains',
+            rules: [...listener.rules],
+          },
           { ...listener, port: unknown, certificates: ['none'], rules: [...listener.rules] },
         ]),
       ],
@@ -591,6 +597,7 @@ t.test('HTTPS listeners have certificates by name, and speak HTTP/2', { skip }, 
     })
     const [response] = await once(request, 'response')
     t.equal(response.socket.getPeerCertificate().subject.CN, expected)
+    t.equal(response.headers['strict-transport-security'], 'max-age=60; includeSubDomains')
     t.equal((await response.toArray()).join(''), 'https')
   }
   const session = connectHttp2(`https://127.0.0.1:${port}`, { rejectUnauthorized: false })

@@ -2,6 +2,7 @@ import {
   type LoadBalancer as DescribedLoadBalancer,
   type Rule as DescribedRule,
   type TargetGroup as DescribedTargetGroup,
+  DescribeListenerAttributesCommand,
   DescribeListenerCertificatesCommand,
   DescribeListenersCommand,
   DescribeLoadBalancerAttributesCommand,
@@ -106,9 +107,20 @@ async function readListener(
       protocol: Protocol,
       port: Port,
       certificates: Protocol === 'HTTPS' ? await readCertificates(elb, ListenerArn) : [],
+      ...(Protocol === 'HTTPS' ? await readResponseHeaders(elb, ListenerArn) : {}),
       rules: rules.toSorted((one, other) => priority(one) - priority(other)).map(readRule),
     },
   ]
+}
+
+async function readResponseHeaders(
+  elb: ElasticLoadBalancingV2Client,
+  ListenerArn: string | undefined,
+): Promise<Pick<Listener, 'strictTransportSecurity'>> {
+  const { Attributes = [] } = await elb.send(new DescribeListenerAttributesCommand({ ListenerArn }))
+  const name = 'routing.http.response.strict_transport_security.header_value'
+  const value = Attributes.find(({ Key }) => Key === name)?.Value
+  return value === undefined || value === '' ? {} : { strictTransportSecurity: value }
 }
 
 async function readCertificates(elb: ElasticLoadBalancingV2Client, ListenerArn: string | undefined) {

@@ -29,6 +29,8 @@ export interface Listener {
   port: number
   /** ARNs; the default certificate first. Empty for HTTP. */
   certificates: string[]
+  /** The value of the header that the listener adds to each response. */
+  strictTransportSecurity?: string
   /** In order of priority. The last is the default rule, which has no conditions. */
   rules: Rule[]
 }

@@ -1,0 +1,2 @@
+environment = "local"
+region      = "eu-central-1"
