@@ -1,6 +1,6 @@
 # The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary,
 # anyone who can create roles can become an administrator. It allows what the cluster's roles need: instances,
-# networks, load balancers, images, the interruption queue and the cluster's KMS key. None of these roles needs to
+# networks, load balancers, images, the interruption queue, the pods' logs and traces, and the cluster's KMS key. None of these roles needs to
 # change IAM, apart from instance profiles and service-linked roles, to read a bucket or to assume another role.
 
 data "aws_iam_policy_document" "boundary" {
@@ -31,8 +31,19 @@ data "aws_iam_policy_document" "boundary" {
       "kms:DescribeKey",
       "kms:Encrypt",
       "kms:ListGrants",
+      "logs:CreateLogStream",
+      "logs:DescribeLogGroups",
+      "logs:FilterLogEvents",
+      "logs:GetLogEvents",
+      "logs:GetLogGroupFields",
+      "logs:GetQueryResults",
+      "logs:PutLogEvents",
+      "logs:StartQuery",
+      "logs:StopQuery",
       "waf-regional:*WebACL*",
       "wafv2:*WebACL*",
+      "xray:PutTelemetryRecords",
+      "xray:PutTraceSegments",
     ]
     resources = ["*"]
 
