@@ -56,6 +56,12 @@ const LOG_GB: Readonly<Record<string, number>> = {
   authenticator: 0.1,
 }
 
+/**
+ * Logs of the pods at rest, in GB per month. An estimate too: a line of 400 bytes per second from all controllers and
+ * agents is 1 GB. The service logs a line for each request, about 400 bytes with the fields that Fluent Bit adds.
+ */
+const POD_LOG_GB = 1
+
 /** The service's image: 54 MB compressed (docs/deploy.md), for two platforms. */
 const IMAGE_GB = 2 * 0.054
 
@@ -112,11 +118,14 @@ const FREE_RELEASES: ReadonlySet<string> = new Set([
   'aws-load-balancer-controller-crds',
   'cluster-baseline',
   'cluster-monitoring',
+  // Its pods fit beside those of other nodes.
+  'fluent-bit',
   'karpenter',
   'karpenter-crd',
   // At rest all pods fit on the system nodes, so its NodePool launches none.
   'karpenter-nodes',
   'metrics-server',
+  'opentelemetry-collector',
   'prometheus-adapter',
   'prometheus-operator-crds',
 ])
@@ -135,7 +144,7 @@ const rules: Readonly<Record<string, Rule>> = {
   aws_eks_cluster: controlPlane,
   aws_eks_node_group: nodeGroup,
   aws_kms_key: ({ address }, { prices }) => [line(`KMS key ${address}`, 1, prices.prices.kmsKey)],
-  aws_cloudwatch_log_group: controlPlaneLogs,
+  aws_cloudwatch_log_group: logs,
   aws_ecr_repository: images,
   aws_s3_bucket: ({ address }, { prices }) => [
     line(`S3 ${address}`, STATE_BUCKET_GB, prices.prices.s3Stored, 'holds at most 1 GB of Terraform states'),
@@ -297,32 +306,38 @@ function moduleOf({ address, type }: PlannedResource): string {
   return address.slice(0, address.lastIndexOf(`${type}.`))
 }
 
-function controlPlaneLogs(group: PlannedResource, { resources, prices }: Context): CostLine[] {
+function logs(group: PlannedResource, { resources, prices }: Context): CostLine[] {
+  const name = String(group.values['name'])
   const cluster = resources.find(
     ({ type, values }) =>
-      type === 'aws_eks_cluster' && group.values['name'] === `/aws/eks/${String(values['name'])}/cluster`,
+      type === 'aws_eks_cluster' && name.startsWith(`/aws/eks/${String(values['name'])}/`),
   )
-  if (cluster === undefined) {
+  const source = name.split('/').at(-1)
+  if (cluster === undefined || (source !== 'cluster' && source !== 'pods')) {
     throw new ActionableError(
       `there is no estimate of how much is logged to ${group.address}`,
       'add one to scripts/src/infrastructure/cost.ts',
     )
   }
-  const types = (cluster.values['enabled_cluster_log_types'] ?? []) as string[]
   const days = required(group.values['retention_in_days'] as number | undefined, group, 'the retention')
+  if (source === 'pods') {
+    const assumption = `the pods log ${POD_LOG_GB} GB a month at rest`
+    return logLines('pod logs', POD_LOG_GB, days, assumption, prices)
+  }
+  const types = (cluster.values['enabled_cluster_log_types'] ?? []) as string[]
   const gb = types.reduce(
     (total, type) => total + required(LOG_GB[type], cluster, `an estimate for log type ${type}`),
     0,
   )
+  const assumption = `${gb} GB a month at rest (${types.join(', ')})`
+  return logLines('control plane logs', gb, days, assumption, prices)
+}
+
+function logLines(item: string, gb: number, days: number, assumption: string, prices: Prices): CostLine[] {
   return [
+    line(`${item}, ingested`, gb, prices.prices.logsIngested, assumption),
     line(
-      'control plane logs, ingested',
-      gb,
-      prices.prices.logsIngested,
-      `${gb} GB a month at rest (${types.join(', ')})`,
-    ),
-    line(
-      `control plane logs, kept ${days} days`,
+      `${item}, kept ${days} days`,
       (gb * days) / DAYS_PER_MONTH,
       prices.prices.logsStored,
       'logs are stored uncompressed, although CloudWatch compresses them',
@@ -358,16 +373,23 @@ function images(repository: PlannedResource, { resources, prices }: Context): Co
   ]
 }
 
-function release({ address, values }: PlannedResource, { prices }: Context): CostLine[] {
+function release(planned: PlannedResource, { prices }: Context): CostLine[] {
+  const { address, values } = planned
   const name = String(values['name'])
   if (FREE_RELEASES.has(name)) return []
+  const sizes = (values['values'] ?? []) as string[]
+  if (name === 'loki' || name === 'tempo') {
+    const size = sizes.flatMap((yaml) => /^\s*size: "?(\d+)Gi"?$/m.exec(yaml)?.[1] ?? [])[0]
+    const gib = Number(required(size, planned, 'the size of its volume'))
+    return [line(`volume of ${name}, gp3`, gib, prices.prices.gp3, `${name} fits on the node for monitoring`)]
+  }
   if (name !== 'kube-prometheus-stack') {
     throw new ActionableError(
       `there is no rule for the cost of the release ${name} (${address})`,
       'add one to scripts/src/infrastructure/cost.ts for its nodes, volumes and load balancers, or add it to FREE_RELEASES',
     )
   }
-  const claimed = ((values['values'] ?? []) as string[])
+  const claimed = sizes
     .flatMap((yaml) => [...yaml.matchAll(/^\s*storage: "?(\d+)Gi"?$/gm)])
     .reduce((total, [, gib]) => total + Number(gib), 0)
   const assumption = 'monitoring fits on one node, which Karpenter launches for it'
