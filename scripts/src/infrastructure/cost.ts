@@ -377,9 +377,9 @@ function release(planned: PlannedResource, { prices }: Context): CostLine[] {
   const { address, values } = planned
   const name = String(values['name'])
   if (FREE_RELEASES.has(name)) return []
-  const sizes = (values['values'] ?? []) as string[]
+  const documents = (values['values'] ?? []) as string[]
   if (name === 'loki' || name === 'tempo') {
-    const size = sizes.flatMap((yaml) => /^\s*size: "?(\d+)Gi"?$/m.exec(yaml)?.[1] ?? [])[0]
+    const size = documents.flatMap((yaml) => /^\s*size: "?(\d+)Gi"?$/m.exec(yaml)?.[1] ?? [])[0]
     const gib = Number(required(size, planned, 'the size of its volume'))
     return [line(`volume of ${name}, gp3`, gib, prices.prices.gp3, `${name} fits on the node for monitoring`)]
   }
@@ -389,7 +389,7 @@ function release(planned: PlannedResource, { prices }: Context): CostLine[] {
       'add one to scripts/src/infrastructure/cost.ts for its nodes, volumes and load balancers, or add it to FREE_RELEASES',
     )
   }
-  const claimed = sizes
+  const claimed = documents
     .flatMap((yaml) => [...yaml.matchAll(/^\s*storage: "?(\d+)Gi"?$/gm)])
     .reduce((total, [, gib]) => total + Number(gib), 0)
   const assumption = 'monitoring fits on one node, which Karpenter launches for it'

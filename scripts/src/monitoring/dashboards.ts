@@ -192,6 +192,7 @@ function service(): Dashboard {
     },
     {
       title: 'Logs (with Loki)',
+      columns: 1,
       collapsed: true,
       panels: [
         linesGraph(

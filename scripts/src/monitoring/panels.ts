@@ -166,6 +166,8 @@ type Panel = ReturnType<typeof stat> | ReturnType<typeof graph> | ReturnType<typ
 export interface Row {
   title: string
   panels: readonly Panel[]
+  /** Panels beside each other; without it, two or four share a line, otherwise three. */
+  columns?: number
   /** Closed until the user opens it: Grafana runs its queries only then. */
   collapsed?: true
 }
@@ -207,17 +209,20 @@ export function labelVariable(name: string, label: string, definition: string) {
     .sort(VariableSort.AlphabeticalAsc)
 }
 
-/** Adds rows to a dashboard. Their panels have the same width: two or four share a line, otherwise three. */
+/** Adds rows to a dashboard. Their panels have the same width. */
 export function withRows(builder: DashboardBuilder, rows: readonly Row[]): DashboardBuilder {
   let id = 0
-  for (const { title, panels, collapsed = false } of rows) {
+  for (const { title, panels, columns = columnsFor(panels.length), collapsed = false } of rows) {
     id += 1
     const row = new RowBuilder(title).id(id).collapsed(collapsed)
-    const columns = panels.length === 2 || panels.length === 4 ? panels.length : 3
     const placed = panels.map((panel) => panel.id(++id).span(WIDTH / columns))
     if (collapsed) for (const panel of placed) row.withPanel(panel)
     builder.withRow(row)
     if (!collapsed) for (const panel of placed) builder.withPanel(panel)
   }
   return builder
+}
+
+function columnsFor(panels: number): number {
+  return panels === 2 || panels === 4 ? panels : 3
 }

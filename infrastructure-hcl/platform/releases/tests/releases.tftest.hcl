@@ -592,6 +592,30 @@ run "an_environment_can_replace_a_chart_version" {
   }
 }
 
+# Separate, because Terraform checks these variables only after those that they refer to.
+run "unknown_stores_are_refused" {
+  command = plan
+
+  variables {
+    logs   = { store = "elsewhere" }
+    traces = { backend = "tempo", volume_gib = 1 }
+  }
+
+  expect_failures = [var.logs, var.traces]
+}
+
+run "loki_and_tempo_need_grafana" {
+  command = plan
+
+  variables {
+    monitoring = { enabled = false }
+    logs       = { store = "loki" }
+    traces     = { backend = "tempo" }
+  }
+
+  expect_failures = [var.logs, var.traces]
+}
+
 run "invalid_values_are_refused" {
   command = plan
 
@@ -603,8 +627,6 @@ run "invalid_values_are_refused" {
     controller_replicas = 3
     node_limits         = { cpu = 1, memory = "16GB" }
     monitoring          = { enabled = true, volume_gib = 1 }
-    logs                = { store = "elsewhere" }
-    traces              = { backend = "tempo", volume_gib = 1 }
   }
 
   expect_failures = [
@@ -615,7 +637,5 @@ run "invalid_values_are_refused" {
     var.controller_replicas,
     var.node_limits,
     var.monitoring,
-    var.logs,
-    var.traces,
   ]
 }
