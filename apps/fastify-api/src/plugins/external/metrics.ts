@@ -54,9 +54,9 @@ class TracedHistogram<Label extends string = never> extends client.Histogram<Lab
 
   override startTimer() {
     const start = performance.now()
-    return (labels: client.LabelValues<Label> = {}, exemplarLabels: object = {}) => {
+    return (labels?: client.LabelValues<Label>, exemplarLabels?: client.LabelValues<Label>) => {
       const value = (performance.now() - start) / 1_000
-      this.observe({ labels, value, exemplarLabels })
+      this.observe({ value, ...(labels && { labels }), ...(exemplarLabels && { exemplarLabels }) })
       return value
     }
   }
@@ -79,9 +79,9 @@ function withTrace(request: FastifyRequest, { hist }: Timers): Timers {
     hist: (labels) => {
       // Not its span, which the plugin has already ended and removed. Requests that are not traced have no context.
       const { context } = request.opentelemetry()
-      const span = context && trace.getSpanContext(context)
+      const span = context === null ? undefined : trace.getSpanContext(context)
       const isSampled = span !== undefined && (span.traceFlags & TraceFlags.SAMPLED) !== 0
-      return hist(labels, isSampled ? { trace_id: span.traceId } : {})
+      return hist(labels, isSampled ? { trace_id: span.traceId } : undefined)
     },
   }
 }
