@@ -33,8 +33,10 @@ const BUCKETS = `http_request_duration_seconds_bucket{${SERVICE}}`
 const LINES = '{namespace=~"$namespace", app="$job"}'
 /** Lines of failed requests, and of those slower than the objective for most requests. */
 const FAILED_OR_SLOW = `${LINES} | json | statusCode >= 500 or responseTimeMs > 300`
-/** The same for the route of a series. */
-const OF_ROUTE = `${LINES.replaceAll(/\$(\w+)/g, '$' + '{$1}')} | route = \`$` + '{__field.labels.route}`'
+/** A variable of Grafana in an address, which Grafana replaces when the user follows it. */
+const variable = (name: string) => `\${${name}}`
+/** The lines of a series' route. */
+const OF_ROUTE = `{namespace=~"${variable('namespace')}", app="${variable('job')}"} | route = \`${variable('__field.labels.route')}\``
 
 const rate = (series: string) => `rate(${series}${RATE})`
 const increase = (series: string) => `increase(${series}${RATE})`
