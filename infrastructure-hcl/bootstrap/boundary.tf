@@ -1,8 +1,8 @@
 # The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary,
 # anyone who can create roles can become an administrator. It allows what the environment's roles need: instances,
-# networks, load balancers, images, the interruption queue, the cluster's KMS key, the flow logs, and what CloudWatch's
-# agent and the sleep schedule do. None of these roles needs to change IAM, apart from instance profiles and
-# service-linked roles, to read a bucket or to assume another role.
+# networks, load balancers, images, the interruption queue, the cluster's KMS key, the flow logs, the pods' logs and
+# traces, and what CloudWatch's agent and the sleep schedule do. None of these roles needs to change IAM, apart from
+# instance profiles and service-linked roles, to read a bucket or to assume another role.
 
 data "aws_iam_policy_document" "boundary" {
   #checkov:skip=CKV_AWS_111: a boundary grants nothing; each role's own policy restricts the resources
@@ -38,12 +38,20 @@ data "aws_iam_policy_document" "boundary" {
       "kms:ListGrants",
       "logs:CreateLogStream",
       "logs:DescribeLog*",
+      "logs:FilterLogEvents",
+      "logs:GetLogEvents",
+      "logs:GetLogGroupFields",
+      "logs:GetQueryResults",
       "logs:PutLogEvents",
+      "logs:StartQuery",
+      "logs:StopQuery",
       "rds:StartDBInstance",
       "rds:StopDBInstance",
       "tag:GetResources",
       "waf-regional:*WebACL*",
       "wafv2:*WebACL*",
+      "xray:PutTelemetryRecords",
+      "xray:PutTraceSegments",
     ]
     resources = ["*"]
 

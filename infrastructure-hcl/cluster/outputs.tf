@@ -58,6 +58,16 @@ output "deploy_group" {
   value       = local.deploy_group
 }
 
+output "pod_log_group" {
+  description = "Log group of the pods' logs; null if there is none"
+  value       = one(values(aws_cloudwatch_log_group.pods)[*].name)
+}
+
+output "trace_role" {
+  description = "Whether the collector of traces has a role for X-Ray"
+  value       = var.cloudwatch.traces
+}
+
 output "ecr_repository_url" {
   description = "URL of the service's image repository"
   value       = aws_ecr_repository.service.repository_url

@@ -280,3 +280,18 @@ variable "container_insights" {
   type        = bool
   default     = false
 }
+
+variable "cloudwatch" {
+  description = "Whether to create a log group for the pods' logs, with its retention in days, and whether pods can send traces to X-Ray. The platform stack decides whether they do"
+  type = object({
+    logs               = optional(bool, false)
+    log_retention_days = optional(number, 30)
+    traces             = optional(bool, false)
+  })
+  default = {}
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], var.cloudwatch.log_retention_days)
+    error_message = "cloudwatch.log_retention_days must be a period that CloudWatch Logs supports: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545 or 731."
+  }
+}

@@ -27,4 +27,6 @@ module "releases" {
   node_limits         = var.node_limits
   node_types          = var.node_types
   monitoring          = var.monitoring
+  logs                = var.logs
+  traces              = var.traces
 }

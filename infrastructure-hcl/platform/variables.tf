@@ -77,3 +77,23 @@ variable "monitoring" {
     webhook_secret = optional(string)
   })
 }
+
+variable "logs" {
+  description = "Store of the containers' logs: none, cloudwatch (the cluster stack's log group, with its retention) or loki, with the retention in days and the size of its volume"
+  type = object({
+    store          = string
+    retention_days = optional(number, 7)
+    volume_gib     = optional(number, 10)
+  })
+  default = { store = "none" }
+}
+
+variable "traces" {
+  description = "Backend of the services' traces: none, xray or tempo, with the retention in days and the size of its volume"
+  type = object({
+    backend        = string
+    retention_days = optional(number, 3)
+    volume_gib     = optional(number, 10)
+  })
+  default = { backend = "none" }
+}

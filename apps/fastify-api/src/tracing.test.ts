@@ -4,6 +4,7 @@ import { type AddressInfo, createServer as createTcpServer, type Server } from '
 import { json } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { buildManagement } from './management.ts'
 import { build } from './testing/app.ts'
 
 interface Attribute {
@@ -94,6 +95,27 @@ t.test('requests are exported as spans, probes are not', async (t) => {
   t.strictSame(logged('/'), [TRACE])
   t.strictSame(logged('/talkative'), [talkative?.traceId], 'also without a traceparent')
   t.equal(lines.find(({ msg }) => msg === 'said by the route')?.traceId, talkative?.traceId)
+  t.equal(lines.find(({ path }) => path === '/talkative')?.route, '/talkative', 'as in the metrics')
+})
+
+t.test('a bucket of the durations names the trace of a request, if it is sampled', async (t) => {
+  const { endpoint } = await collector(t)
+  const { app } = await build(t, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint })
+  const management = buildManagement(app)
+  const parent = (flags: string) => ({ headers: { traceparent: `00-${TRACE}-${PARENT}-${flags}` } })
+  const durations = async () => {
+    const { body, headers } = await management.inject('/metrics')
+    t.match(headers['content-type'], /^application\/openmetrics-text/)
+    t.match(body, /\n# EOF\n$/)
+    return body.split('\n').filter((line) => line.startsWith('http_request_duration_seconds_bucket'))
+  }
+  await app.inject({ url: '/', ...parent('00') })
+  t.notMatch((await durations()).join('\n'), /trace_id/)
+  await app.inject({ url: '/', ...parent('01') })
+  const exemplars = (await durations()).filter((line) => line.includes('trace_id'))
+  t.equal(exemplars.length, 1)
+  t.match(exemplars[0], new RegExp(`route="/".* # \\{trace_id="${TRACE}"\\} [0-9.e-]+ [0-9.]+$`))
+  await app.close()
 })
 
 t.test('an unreachable collector does not delay the shutdown, and the log names it', async (t) => {

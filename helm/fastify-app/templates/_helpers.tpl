@@ -57,6 +57,8 @@ DATABASE_POOL_SIZE: {{ .Values.database.poolSize | quote }}
 DATABASE_READY_GRACE_MS: {{ mul .Values.database.readyGraceSeconds 1000 | quote }}
 {{- with .Values.tracing.endpoint }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
+OTEL_TRACES_SAMPLER: parentbased_traceidratio
+OTEL_TRACES_SAMPLER_ARG: {{ $.Values.tracing.sampleRatio | quote }}
 {{- end }}
 DRAIN_DELAY_MS: {{ mul .Values.shutdown.drainDelaySeconds 1000 | quote }}
 SHUTDOWN_TIMEOUT_MS: {{ mul .Values.shutdown.timeoutSeconds 1000 | quote }}

@@ -150,8 +150,9 @@
 {{- fail (printf "networkPolicy.egress.%s.cidrs is empty, so the pods could not reach the server in %s: list its networks" $destination $variable) -}}
 {{- end -}}
 {{- end -}}
-{{- if and .Values.tracing.endpoint (not .Values.networkPolicy.egress.tracing.cidrs) -}}
-{{- fail "networkPolicy.egress.tracing.cidrs is empty, so the pods could not reach tracing.endpoint: list its networks" -}}
+{{- $collector := .Values.networkPolicy.egress.tracing -}}
+{{- if and .Values.tracing.endpoint (not (or $collector.cidrs $collector.namespace)) -}}
+{{- fail "networkPolicy.egress.tracing.cidrs is empty, so the pods could not reach tracing.endpoint: list its networks, or set networkPolicy.egress.tracing.namespace" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -268,3 +268,58 @@ run "container_insights_are_off_by_default" {
     error_message = "Observations have a price."
   }
 }
+
+run "pods_have_no_role_for_logs_and_traces_by_default" {
+  command = plan
+
+  assert {
+    condition     = length(aws_iam_role.telemetry) == 0 && length(aws_cloudwatch_log_group.pods) == 0 && output.pod_log_group == null
+    error_message = "Without the variable, there must be neither a log group nor roles."
+  }
+}
+
+run "roles_for_logs_and_traces_have_few_permissions" {
+  command = plan
+
+  variables {
+    permissions_boundary = "some-boundary"
+    cloudwatch           = { logs = true, log_retention_days = 7, traces = true }
+  }
+
+  assert {
+    condition     = output.pod_log_group == "/aws/eks/fastify-eks-cluster/pods" && aws_cloudwatch_log_group.pods[output.pod_log_group].retention_in_days == 7
+    error_message = "The group must have the retention of the environment."
+  }
+
+  assert {
+    condition = {
+      for name, association in aws_eks_pod_identity_association.telemetry : name => "${association.namespace}/${association.service_account}"
+      } == {
+      fluent-bit              = "monitoring/fluent-bit"
+      grafana                 = "monitoring/kube-prometheus-stack-grafana"
+      opentelemetry-collector = "monitoring/opentelemetry-collector"
+    }
+    error_message = "Only the pods of these service accounts may use the roles."
+  }
+
+  assert {
+    condition = jsondecode(aws_iam_role_policy.telemetry["fluent-bit"].policy).Statement == [{
+      Effect   = "Allow"
+      Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+      Resource = ["arn:aws:logs:eu-central-1:123456789012:log-group:/aws/eks/fastify-eks-cluster/pods:*"]
+    }]
+    error_message = "Fluent Bit must write to the group of the pods only."
+  }
+
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.telemetry["opentelemetry-collector"].policy).Statement : statement.Action])) == toset([
+      "xray:PutTelemetryRecords", "xray:PutTraceSegments",
+    ])
+    error_message = "The collector must only send traces."
+  }
+
+  assert {
+    condition     = alltrue([for role in aws_iam_role.telemetry : role.permissions_boundary == "arn:aws:iam::123456789012:policy/some-boundary"])
+    error_message = "The roles must carry the boundary of their own account."
+  }
+}

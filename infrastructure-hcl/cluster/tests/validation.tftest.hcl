@@ -351,9 +351,10 @@ run "refuses_retention_that_cloudwatch_does_not_offer" {
 
   variables {
     log_retention_days = 42
+    cloudwatch         = { log_retention_days = 42 }
   }
 
-  expect_failures = [var.log_retention_days]
+  expect_failures = [var.log_retention_days, var.cloudwatch]
 }
 
 run "refuses_log_type_that_eks_does_not_write" {

@@ -18,3 +18,4 @@ images              = { kept = 20 }
 log_types           = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 log_retention_days  = 90
 deletion_protection = true
+cloudwatch          = { logs = true, log_retention_days = 90 }

@@ -1,13 +1,17 @@
 locals {
   third_party_charts = {
     aws-load-balancer-controller = { repository = "https://aws.github.io/eks-charts", version = "3.5.0" }
+    fluent-bit                   = { repository = "https://fluent.github.io/helm-charts", version = "0.58.1" }
     karpenter                    = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }
     karpenter-crd                = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }
     kube-prometheus-stack        = { repository = "https://prometheus-community.github.io/helm-charts", version = "88.5.3" }
+    loki                         = { repository = "https://grafana-community.github.io/helm-charts", version = "18.11.0" }
     metrics-server               = { repository = "https://kubernetes-sigs.github.io/metrics-server", version = "3.13.1" }
+    opentelemetry-collector      = { repository = "https://open-telemetry.github.io/opentelemetry-helm-charts", version = "0.170.0" }
     prometheus-adapter           = { repository = "https://prometheus-community.github.io/helm-charts", version = "5.3.0" }
     # Contains the definitions for the operator in kube-prometheus-stack: upgrade the two together.
     prometheus-operator-crds = { repository = "https://prometheus-community.github.io/helm-charts", version = "31.0.1" }
+    tempo                    = { repository = "https://grafana-community.github.io/helm-charts", version = "2.2.4" }
   }
 
   chart_versions = merge({ for name, chart in local.third_party_charts : name => chart.version }, var.chart_versions)

@@ -34,7 +34,7 @@ locals {
       chart = local.charts.cluster-baseline
       values = yamlencode({
         deployGroup = var.cluster.deploy_group
-        monitoring  = var.monitoring.enabled
+        monitoring  = var.monitoring.enabled || local.ships_logs || local.collects_traces
       })
       # If the service was deployed first, its namespace already exists.
       take_ownership = true
@@ -145,6 +145,11 @@ locals {
         sns_topic_arn  = var.monitoring.sns_topic_arn
         sns_role_arn   = var.monitoring.sns_role_arn
         webhook_secret = var.monitoring.webhook_secret
+        region         = var.cluster.region
+        logs           = var.logs.store
+        tempo          = var.traces.backend == "tempo"
+        # Grafana reads it as one dollar sign.
+        dollar = "$$"
       })
       skip_crds = true
       # Includes the launch of a node.
@@ -170,5 +175,5 @@ locals {
     }
   }
 
-  complete = { for name, release in local.described : name => merge(local.defaults, release) }
+  complete = { for name, release in merge(local.described, local.telemetry) : name => merge(local.defaults, release) }
 }

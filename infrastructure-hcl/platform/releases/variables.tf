@@ -20,6 +20,8 @@ variable "cluster" {
     load_balancer_controller_role_arn = string
     metrics_server_addon              = bool
     deploy_group                      = string
+    pod_log_group                     = optional(string)
+    trace_role                        = optional(bool, false)
   })
 }
 
@@ -126,5 +128,65 @@ variable "monitoring" {
   validation {
     condition     = (var.monitoring.sns_topic_arn == null) == (var.monitoring.sns_role_arn == null)
     error_message = "monitoring.sns_topic_arn and monitoring.sns_role_arn must be set together: Alertmanager publishes to the topic with the role."
+  }
+}
+
+variable "logs" {
+  description = "Store of the containers' logs: none, cloudwatch (the cluster stack's log group, with its retention) or loki, with the retention in days and the size of its volume"
+  type = object({
+    store          = string
+    retention_days = optional(number, 7)
+    volume_gib     = optional(number, 10)
+  })
+  default = { store = "none" }
+
+  validation {
+    condition     = contains(["none", "cloudwatch", "loki"], var.logs.store)
+    error_message = "logs.store must be none, cloudwatch or loki."
+  }
+
+  validation {
+    condition     = var.logs.store != "cloudwatch" || var.cluster.pod_log_group != null
+    error_message = "logs.store = cloudwatch needs the log group of the cluster stack: set cloudwatch = { logs = true } there, and apply it first."
+  }
+
+  validation {
+    condition     = var.logs.store != "loki" || var.monitoring.enabled
+    error_message = "logs.store = loki needs monitoring.enabled: without Grafana, nothing shows the logs."
+  }
+
+  validation {
+    condition     = var.logs.retention_days >= 1 && floor(var.logs.retention_days) == var.logs.retention_days && var.logs.volume_gib >= 5
+    error_message = "logs requires retention_days of whole days and volume_gib of at least 5."
+  }
+}
+
+variable "traces" {
+  description = "Backend of the services' traces: none, xray or tempo, with the retention in days and the size of its volume"
+  type = object({
+    backend        = string
+    retention_days = optional(number, 3)
+    volume_gib     = optional(number, 10)
+  })
+  default = { backend = "none" }
+
+  validation {
+    condition     = contains(["none", "xray", "tempo"], var.traces.backend)
+    error_message = "traces.backend must be none, xray or tempo."
+  }
+
+  validation {
+    condition     = var.traces.backend != "xray" || var.cluster.trace_role
+    error_message = "traces.backend = xray needs the role of the cluster stack: set cloudwatch = { traces = true } there, and apply it first."
+  }
+
+  validation {
+    condition     = var.traces.backend != "tempo" || var.monitoring.enabled
+    error_message = "traces.backend = tempo needs monitoring.enabled: without Grafana, nothing shows the traces."
+  }
+
+  validation {
+    condition     = var.traces.retention_days >= 1 && floor(var.traces.retention_days) == var.traces.retention_days && var.traces.volume_gib >= 5
+    error_message = "traces requires retention_days of whole days and volume_gib of at least 5."
   }
 }

@@ -222,7 +222,8 @@ t.test('the ConfigMap contains only variables that the service reads, with valid
   const files = [...ENVIRONMENTS.map((name) => `values-${name}.yaml`), ...cases]
   for (const file of files) {
     const { data = {} } = (await render({}, [join(CHART, file)])).ConfigMap
-    const known = Object.keys(loadConfig(data))
+    // The SDK of OpenTelemetry reads the last two itself.
+    const known = [...Object.keys(loadConfig(data)), 'OTEL_TRACES_SAMPLER', 'OTEL_TRACES_SAMPLER_ARG']
     t.strictSame(
       Object.keys(data).filter((name) => !known.includes(name)),
       [],
@@ -247,7 +248,7 @@ t.test('each value of the configuration sets its variable', async (t) => {
       },
     },
     database: { poolSize: 4, readyGraceSeconds: 45 },
-    tracing: { endpoint: 'http://collector:4318' },
+    tracing: { endpoint: 'http://collector:4318', sampleRatio: 0.05 },
   })
   t.match(ConfigMap.data, {
     LOG_LEVEL: 'warn',
@@ -262,6 +263,8 @@ t.test('each value of the configuration sets its variable', async (t) => {
     DATABASE_POOL_SIZE: '4',
     DATABASE_READY_GRACE_MS: '45000',
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
+    OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+    OTEL_TRACES_SAMPLER_ARG: '0.05',
   })
   t.notHas((await render()).ConfigMap.data, 'OTEL_EXPORTER_OTLP_ENDPOINT')
 })
@@ -645,6 +648,15 @@ t.test('the values allow further connections to and from the pods', async (t) =>
     { ports: [{ port: 6379 }], to: [{ ipBlock: { cidr: '10.0.32.0/20' } }] },
     { ports: [{ port: 4318 }], to: [{ ipBlock: { cidr: '10.0.0.0/16' } }] },
   ])
+})
+
+t.test('in staging, the pods can reach the collector of the platform', async (t) => {
+  const { NetworkPolicy, ConfigMap } = await renderEnvironment('staging')
+  t.equal(ConfigMap.data?.['OTEL_EXPORTER_OTLP_ENDPOINT'], 'http://opentelemetry-collector.monitoring:4318')
+  t.strictSame(NetworkPolicy?.spec?.egress?.at(-1), {
+    ports: [{ port: 4318 }],
+    to: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],
+  })
 })
 
 t.test('test and migration pods have their own NetworkPolicies', async (t) => {

@@ -162,6 +162,18 @@ t.test("the control plane's logs are estimated by type, for ingestion and for st
   t.equal(lines[0]?.assumption, '11 GB a month at rest (audit, api)')
 })
 
+t.test("the pods' logs are estimated together", async (t) => {
+  const group = resource('aws_cloudwatch_log_group', { name: '/aws/eks/c/pods', retention_in_days: 365 })
+  const [, ...lines] = cost(CLUSTER, group)
+  t.strictSame(
+    lines.map(({ item, quantity }) => [item, quantity]),
+    [
+      ['pod logs, ingested', 1],
+      ['pod logs, kept 365 days', 12],
+    ],
+  )
+})
+
 t.test('a log group without an estimate is reported', async (t) => {
   t.throws(() => cost(resource('aws_cloudwatch_log_group', { name: '/other', retention_in_days: 7 })), {
     message: /how much is logged to aws_cloudwatch_log_group\.this/,
@@ -286,9 +298,19 @@ t.test('monitoring costs a Karpenter node and its volumes', async (t) => {
   ])
 })
 
+t.test('Loki and Tempo cost a volume', async (t) => {
+  const values = ['singleBinary:\n  persistence:\n    size: 12Gi\n']
+  t.strictSame(brief(cost(resource('helm_release', { name: 'loki', values }))), [
+    ['volume of loki, gp3', 12, 1.2],
+  ])
+  t.throws(() => cost(resource('helm_release', { name: 'tempo', values: [] })), {
+    message: /size of its volume/,
+  })
+})
+
 t.test('a known release costs nothing extra; an unknown one is reported', async (t) => {
   t.strictSame(cost(resource('helm_release', { name: 'karpenter' })), [])
-  t.throws(() => cost(resource('helm_release', { name: 'loki' })), { message: /the release loki/ })
+  t.throws(() => cost(resource('helm_release', { name: 'other' })), { message: /the release other/ })
 })
 
 t.test('resources of nested modules count, data sources do not', async (t) => {

@@ -56,6 +56,12 @@ const LOG_GB: Readonly<Record<string, number>> = {
   authenticator: 0.1,
 }
 
+/**
+ * Logs of the pods at rest, in GB per month. An estimate too: a line of 400 bytes per second from all controllers and
+ * agents is 1 GB. The service logs a line for each request, about 400 bytes with the fields that Fluent Bit adds.
+ */
+const POD_LOG_GB = 1
+
 /** The service's image: 54 MB compressed (docs/deploy.md), for two platforms. */
 const IMAGE_GB = 2 * 0.054
 
@@ -101,6 +107,8 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_eks_access_policy_association',
   'aws_eks_addon',
   'aws_eks_pod_identity_association',
+  // Its log group is priced.
+  'aws_flow_log',
   'aws_iam_openid_connect_provider',
   'aws_iam_policy',
   'aws_iam_role',
@@ -153,11 +161,14 @@ const FREE_RELEASES: ReadonlySet<string> = new Set([
   'aws-load-balancer-controller-crds',
   'cluster-baseline',
   'cluster-monitoring',
+  // Its pods fit beside those of other nodes.
+  'fluent-bit',
   'karpenter',
   'karpenter-crd',
   // At rest all pods fit on the system nodes, so its NodePool launches none.
   'karpenter-nodes',
   'metrics-server',
+  'opentelemetry-collector',
   'prometheus-adapter',
   'prometheus-operator-crds',
 ])
@@ -367,26 +378,30 @@ function moduleOf({ address, type }: PlannedResource): string {
   return address.slice(0, address.lastIndexOf(`${type}.`))
 }
 
-/** A volume of logs, in GB per month. */
+/** A volume of logs. */
 interface LogVolume {
   of: string
+  /** GB per month. */
   gb: number
-  /** The types that are logged. */
-  types: readonly string[]
+  /** What is logged, for the assumption. */
+  contents: string
 }
 
-function controlPlaneLogs(group: PlannedResource, { resources }: Context): LogVolume | undefined {
+/** The logs that EKS and its pods write to the groups of the cluster. */
+function clusterLogs(group: PlannedResource, { resources }: Context): LogVolume | undefined {
+  const [, clusterName, source] =
+    /^\/aws\/eks\/(.+)\/(cluster|pods)$/.exec(String(group.values['name'])) ?? []
   const cluster = resources.find(
-    ({ type, values }) =>
-      type === 'aws_eks_cluster' && group.values['name'] === `/aws/eks/${String(values['name'])}/cluster`,
+    ({ type, values }) => type === 'aws_eks_cluster' && values['name'] === clusterName,
   )
   if (cluster === undefined) return undefined
+  if (source === 'pods') return { of: 'pod logs', gb: POD_LOG_GB, contents: 'all pods' }
   const types = (cluster.values['enabled_cluster_log_types'] ?? []) as string[]
   const gb = types.reduce(
     (total, type) => total + required(LOG_GB[type], cluster, `an estimate for log type ${type}`),
     0,
   )
-  return { of: 'control plane logs', gb, types }
+  return { of: 'control plane logs', gb, contents: types.join(', ') }
 }
 
 /** The log group of flow logs is in the module of the VPC. */
@@ -397,40 +412,41 @@ function flowLogs(group: PlannedResource, { resources }: Context): LogVolume | u
   return {
     of: 'flow logs',
     gb: required(FLOW_LOG_GB[traffic], flow, `an estimate for the traffic ${traffic}`),
-    types: [traffic],
+    contents: traffic,
   }
 }
 
 function logs(group: PlannedResource, context: Context): CostLine[] {
+  const name = String(group.values['name'])
   // WAF logs only the requests that it blocks, and at rest there are none.
-  if (String(group.values['name']).startsWith('aws-waf-logs-')) return []
-  if (String(group.values['name']).startsWith('/aws/containerinsights/')) {
+  if (name.startsWith('aws-waf-logs-')) return []
+  const { prices } = context.prices
+  if (name.startsWith('/aws/containerinsights/')) {
     // The price includes the log events from which CloudWatch derives the metrics.
     return [
       line(
         'Container Insights',
         MILLION_OBSERVATIONS,
-        context.prices.prices.millionObservations,
+        prices.millionObservations,
         '1,000 observations a minute; each further node adds about 300',
       ),
     ]
   }
-  const volume = controlPlaneLogs(group, context) ?? flowLogs(group, context)
+  const volume = clusterLogs(group, context) ?? flowLogs(group, context)
   if (volume === undefined) {
     throw new ActionableError(
       `there is no estimate of how much is logged to ${group.address}`,
       'add one to scripts/src/infrastructure/cost.ts',
     )
   }
-  const { of, gb, types } = volume
-  const { prices } = context
+  const { of, gb, contents } = volume
   const days = required(group.values['retention_in_days'] as number | undefined, group, 'the retention')
   return [
-    line(`${of}, ingested`, gb, prices.prices.logsIngested, `${gb} GB a month at rest (${types.join(', ')})`),
+    line(`${of}, ingested`, gb, prices.logsIngested, `${gb} GB a month at rest (${contents})`),
     line(
       `${of}, kept ${days} days`,
       (gb * days) / DAYS_PER_MONTH,
-      prices.prices.logsStored,
+      prices.logsStored,
       'logs are stored uncompressed, although CloudWatch compresses them',
     ),
   ]
@@ -484,16 +500,23 @@ function images(repository: PlannedResource, { resources, prices }: Context): Co
   ]
 }
 
-function release({ address, values }: PlannedResource, { prices }: Context): CostLine[] {
+function release(planned: PlannedResource, { prices }: Context): CostLine[] {
+  const { address, values } = planned
   const name = String(values['name'])
   if (FREE_RELEASES.has(name)) return []
+  const documents = (values['values'] ?? []) as string[]
+  if (name === 'loki' || name === 'tempo') {
+    const size = documents.flatMap((yaml) => /^\s*size: "?(\d+)Gi"?$/m.exec(yaml)?.[1] ?? [])[0]
+    const gib = Number(required(size, planned, 'the size of its volume'))
+    return [line(`volume of ${name}, gp3`, gib, prices.prices.gp3, `${name} fits on the node for monitoring`)]
+  }
   if (name !== 'kube-prometheus-stack') {
     throw new ActionableError(
       `there is no rule for the cost of the release ${name} (${address})`,
       'add one to scripts/src/infrastructure/cost.ts for its nodes, volumes and load balancers, or add it to FREE_RELEASES',
     )
   }
-  const claimed = ((values['values'] ?? []) as string[])
+  const claimed = documents
     .flatMap((yaml) => [...yaml.matchAll(/^\s*storage: "?(\d+)Gi"?$/gm)])
     .reduce((total, [, gib]) => total + Number(gib), 0)
   const assumption = 'monitoring fits on one node, which Karpenter launches for it'

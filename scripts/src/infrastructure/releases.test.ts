@@ -90,6 +90,8 @@ async function planPlatform(t: Test, edit = (hcl: string) => hcl): Promise<Plan>
     controller_replicas: 2,
     node_limits: { cpu: 8, memory: '16Gi' },
     monitoring: { enabled: true, adapter: true },
+    logs: { store: 'loki' },
+    traces: { backend: 'tempo' },
   }
   writeFileSync(join(stack, 'terraform.tfvars.json'), JSON.stringify(variables))
   const terraform = (...args: string[]) =>
@@ -125,7 +127,7 @@ t.test('Terraform installs exactly the releases that the module describes', asyn
   const plan = await planPlatform(t)
   t.strictSame(differences(plan), [])
   const { releases, stages } = plan.planned_values.outputs
-  t.equal(Object.keys(releases.value).length, 11, 'every release is enabled')
+  t.equal(Object.keys(releases.value).length, 15, 'every release is enabled')
 
   const definitions = plan.planned_values.root_module.resources.filter(({ name }) => name === 'definitions')
   t.equal(definitions.length, 1)

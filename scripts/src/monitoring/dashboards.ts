@@ -3,7 +3,17 @@
  * docker-compose.yml mounts the same files.
  */
 import { type Dashboard, TextBoxVariableBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
-import { dashboard, graph, labelVariable, type Queries, stat, withRows } from './panels.ts'
+import {
+  dashboard,
+  graph,
+  labelVariable,
+  lines,
+  linesGraph,
+  logsVariable,
+  type Queries,
+  stat,
+  withRows,
+} from './panels.ts'
 
 /** Grafana replaces it by a range of at least four scrapes. */
 const RATE = '[$__rate_interval]'
@@ -18,6 +28,15 @@ const PODS = 'namespace=~"$namespace", pod=~"$job-[a-z0-9]+-[a-z0-9]+", pod!~"$j
 const REQUESTS = `http_request_duration_seconds_count{${SERVICE}}`
 const FAILED = `http_request_duration_seconds_count{${SERVICE}, status_code=~"5.."}`
 const BUCKETS = `http_request_duration_seconds_bucket{${SERVICE}}`
+
+/** The service's lines. Fluent Bit's configuration in the platform stack makes these labels. */
+const LINES = '{namespace=~"$namespace", app="$job"}'
+/** Lines of failed requests, and of those slower than the objective for most requests. */
+const FAILED_OR_SLOW = `${LINES} | json | statusCode >= 500 or responseTimeMs > 300`
+/** A variable of Grafana in an address, which Grafana replaces when the user follows it. */
+const variable = (name: string) => `\${${name}}`
+/** The lines of a series' route. */
+const OF_ROUTE = `{namespace=~"${variable('namespace')}", app="${variable('job')}"} | route = \`${variable('__field.labels.route')}\``
 
 const rate = (series: string) => `rate(${series}${RATE})`
 const increase = (series: string) => `increase(${series}${RATE})`
@@ -57,7 +76,7 @@ function service(): Dashboard {
     'fastify-app',
     'fastify-app: service',
     'Rate, errors and duration of requests by route, the saturation of the pods, and the services that they depend on.',
-  )
+  ).withVariable(logsVariable())
   return withRows(builder, [
     {
       title: 'Now',
@@ -87,15 +106,13 @@ function service(): Dashboard {
           'Errors',
           'Share of requests that end in a 5xx.',
           { '{{route}}': errorRatio('route') },
-          {
-            unit: 'percentunit',
-          },
+          { unit: 'percentunit', lines: OF_ROUTE },
         ),
         graph(
           'Duration',
-          'Median and 99th percentile of the response time.',
+          'Median and 99th percentile of the response time. With traces, the points are single requests.',
           { '{{route}}, p50': quantile(0.5, 'route'), '{{route}}, p99': quantile(0.99, 'route') },
-          { unit: 's' },
+          { unit: 's', exemplars: true, lines: OF_ROUTE },
         ),
       ],
     },
@@ -172,6 +189,29 @@ function service(): Dashboard {
           'Pods that get no response from the database or from the shared cache.',
           { database: silent('database_up'), cache: silent('cache_store_up') },
           { unit: 'short' },
+        ),
+      ],
+    },
+    {
+      title: 'Logs (with Loki)',
+      columns: 1,
+      collapsed: true,
+      panels: [
+        linesGraph(
+          'Lines by level',
+          'Lines per interval. The service limits its lines, so in an outage the metrics count more.',
+          '{{level}}',
+          `sum by (level) (count_over_time(${LINES}[$__auto]))`,
+        ),
+        lines(
+          'Warnings and errors',
+          'Warnings and errors of the selected time.',
+          `${LINES} | level=~"warn|error|fatal"`,
+        ),
+        lines(
+          'Failed or slow requests',
+          'Requests of the selected time that ended in a 5xx or took more than 300 ms.',
+          FAILED_OR_SLOW,
         ),
       ],
     },

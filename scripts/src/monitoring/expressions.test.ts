@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
+import { parser as logqlParser } from '@grafana/lezer-logql'
 import { parser } from '@prometheus-io/lezer-promql'
 import { REPOSITORY_ROOT } from 'shared/environment'
 import t, { type Test } from 'tap'
@@ -21,17 +22,22 @@ const SERVICE_CHART = join(REPOSITORY_ROOT, 'helm', 'fastify-app')
 const PLATFORM_RELEASES = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'platform', 'releases')
 const CLUSTER_CHART = join(PLATFORM_RELEASES, 'charts', 'cluster-monitoring')
 
+interface Panel {
+  id: number
+  type: string
+  title: string
+  description?: string
+  gridPos: { x: number; y: number; w: number; h: number }
+  targets?: { refId: string; expr: string; exemplar?: boolean; datasource: { uid: string } }[]
+  fieldConfig?: { defaults: { links?: { url: string }[] } }
+  /** The panels of a collapsed row. */
+  panels?: Panel[]
+}
+
 interface Dashboard {
   uid: string
   title: string
-  panels: {
-    id: number
-    type: string
-    title: string
-    description?: string
-    gridPos: { x: number; y: number; w: number; h: number }
-    targets?: { refId: string; expr: string; datasource: { uid: string } }[]
-  }[]
+  panels: Panel[]
 }
 
 /** An expression, and where it is used. */
@@ -156,6 +162,57 @@ t.test('every expression is valid and uses metrics that a known program exposes'
     recorded.filter((metric) => !used.has(metric)),
     [],
     'every recorded series is used',
+  )
+})
+
+/** The names that a LogQL query compares with strings: labels, and fields of the line. Null if it is not valid. */
+function comparedIn(logql: string): string[] | null {
+  const names: string[] = []
+  let isValid = true
+  logqlParser.parse(logql).iterate({
+    enter: (node) => {
+      if (node.type.isError) isValid = false
+      if (node.name === 'Identifier' && node.node.parent?.name === 'Matcher') {
+        names.push(logql.slice(node.from, node.to))
+      }
+    },
+  })
+  return isValid ? names : null
+}
+
+t.test('queries of logs are valid, and select by labels and fields that Fluent Bit sets', async (t) => {
+  t.equal(comparedIn('{app="a"'), null)
+  const fluentBit = readFileSync(join(PLATFORM_RELEASES, 'values', 'fluent-bit.yaml'), 'utf8')
+  const [, labels = '', metadata = ''] = /Labels (.*)\n +Structured_Metadata (.*)/.exec(fluentBit) ?? []
+  const known = [...`${labels}, ${metadata}`.matchAll(/(\w+)=/g)].map(([, name]) => name)
+  const targets = dashboards.flatMap(({ panels }) =>
+    panels.flatMap((row) => row.panels ?? []).flatMap((panel) => panel.targets ?? []),
+  )
+  const links = dashboards
+    .flatMap(({ panels }) => panels.flatMap(({ fieldConfig }) => fieldConfig?.defaults.links ?? []))
+    .map(({ url }) => new URL(url, 'http://grafana').searchParams.get('panes') ?? '')
+    .map((panes) => JSON.parse(panes) as { logs: { queries: { expr: string }[]; range: object } })
+  t.equal(targets.length, 3)
+  t.equal(links.length, 2)
+  for (const { logs } of links) t.strictSame(logs.range, { from: '$' + '{__from}', to: '$' + '{__to}' })
+  for (const { expr } of [...targets, ...links.flatMap(({ logs }) => logs.queries)]) {
+    const names = comparedIn(expr.replaceAll('$__auto', '1m'))
+    t.strictSame(names?.slice(0, 2), ['namespace', 'app'], expr)
+    t.strictSame(
+      names?.filter((name) => !known.includes(name)),
+      [],
+      expr,
+    )
+  }
+})
+
+t.test('panels of durations have exemplars', async (t) => {
+  const withExemplars = dashboards
+    .flatMap(({ panels }) => panels)
+    .filter(({ targets = [] }) => targets.some(({ exemplar }) => exemplar))
+  t.strictSame(
+    withExemplars.map(({ title }) => title),
+    ['Duration'],
   )
 })
 

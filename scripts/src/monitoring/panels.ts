@@ -2,6 +2,7 @@
 import {
   LegendDisplayMode,
   LegendPlacement,
+  LogsSortOrder,
   ReduceDataOptionsBuilder,
   SortOrder,
   TooltipDisplayMode,
@@ -22,12 +23,17 @@ import {
   VariableRefresh,
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard'
+import { PanelBuilder as LogsPanelBuilder } from '@grafana/grafana-foundation-sdk/logs'
+import { DataqueryBuilder as LokiQueryBuilder } from '@grafana/grafana-foundation-sdk/loki'
 import { DataqueryBuilder } from '@grafana/grafana-foundation-sdk/prometheus'
 import { PanelBuilder as StatPanelBuilder } from '@grafana/grafana-foundation-sdk/stat'
 import { PanelBuilder as GraphPanelBuilder } from '@grafana/grafana-foundation-sdk/timeseries'
 
 /** The data source that the user selects at the top of the dashboard. */
 const DATASOURCE = { type: 'prometheus', uid: '$' + '{datasource}' }
+
+/** The store of logs that the user selects; none without Loki. */
+const LOGS = { type: 'loki', uid: '$' + '{logs}' }
 
 /** Grafana's grid has 24 columns. */
 const WIDTH = 24
@@ -45,6 +51,10 @@ interface PanelOptions {
 interface GraphOptions extends PanelOptions {
   /** Upper end of the axis, for shares. */
   max?: number
+  /** Whether to mark single requests, with links to their traces. */
+  exemplars?: true
+  /** Query for the lines behind a series: LogQL, which may contain variables of Grafana. */
+  lines?: string
 }
 
 /** A number with its recent course. */
@@ -81,10 +91,60 @@ export function graph(title: string, description: string, queries: Queries, opti
     .height(8)
   if (options.max !== undefined) panel.max(options.max)
   if (options.thresholds !== undefined) panel.thresholds(steps(options.thresholds))
+  if (options.lines !== undefined) {
+    panel.dataLinks([
+      new DashboardLinkBuilder('Logs of this time').url(exploreUrl(options.lines)).targetBlank(true),
+    ])
+  }
   Object.entries(queries).forEach(([legend, expr], index) => {
-    panel.withTarget(query(String.fromCharCode('A'.charCodeAt(0) + index), legend, expr))
+    const target = query(String.fromCharCode('A'.charCodeAt(0) + index), legend, expr)
+    panel.withTarget(options.exemplars ? target.exemplar(true) : target)
   })
   return panel
+}
+
+/**
+ * The address of Explore with a query of the logs and the time range of the dashboard. Grafana replaces the variables in
+ * it, which must therefore not be encoded.
+ */
+function exploreUrl(expr: string): string {
+  const queries = [{ refId: 'A', datasource: LOGS, expr, queryType: 'range' }]
+  const range = { from: '$' + '{__from}', to: '$' + '{__to}' }
+  const panes = encodeURIComponent(JSON.stringify({ logs: { datasource: LOGS.uid, queries, range } }))
+  const address = panes.replaceAll(/%24%7B([\w.]+)%7D/g, '$' + '{$1}')
+  return `/explore?schemaVersion=1&panes=${address}`
+}
+
+/** Numbers computed from lines, over time. */
+export function linesGraph(title: string, description: string, legend: string, expr: string) {
+  return new GraphPanelBuilder()
+    .title(title)
+    .description(description)
+    .datasource(LOGS)
+    .unit('short')
+    .min(0)
+    .fillOpacity(10)
+    .showPoints(VisibilityMode.Never)
+    .withTarget(linesQuery(expr).legendFormat(legend))
+    .height(8)
+}
+
+/** The lines themselves, the newest first. */
+export function lines(title: string, description: string, expr: string) {
+  return new LogsPanelBuilder()
+    .title(title)
+    .description(description)
+    .datasource(LOGS)
+    .showTime(true)
+    .enableLogDetails(true)
+    .wrapLogMessage(true)
+    .sortOrder(LogsSortOrder.Descending)
+    .withTarget(linesQuery(expr).maxLines(200))
+    .height(12)
+}
+
+function linesQuery(expr: string) {
+  return new LokiQueryBuilder().refId('A').datasource(LOGS).queryType('range').expr(expr)
 }
 
 function steps(thresholds: readonly (readonly [number, string])[]) {
@@ -100,12 +160,16 @@ function query(refId: string, legend: string, expr: string) {
   return new DataqueryBuilder().refId(refId).datasource(DATASOURCE).expr(expr).legendFormat(legend).range()
 }
 
-type Panel = ReturnType<typeof stat> | ReturnType<typeof graph>
+type Panel = ReturnType<typeof stat> | ReturnType<typeof graph> | ReturnType<typeof lines>
 
 /** A section of a dashboard: its title and its panels. */
 export interface Row {
   title: string
   panels: readonly Panel[]
+  /** Panels beside each other; without it, two or four share a line, otherwise three. */
+  columns?: number
+  /** Closed until the user opens it: Grafana runs its queries only then. */
+  collapsed?: true
 }
 
 /** A dashboard without variables of its own: it only lets the user select the data source. */
@@ -129,6 +193,11 @@ export function dashboard(uid: string, title: string, description: string): Dash
     )
 }
 
+/** Lets the user select the store of logs, if Grafana has one. */
+export function logsVariable() {
+  return new DatasourceVariableBuilder('logs').label('Logs').type('loki')
+}
+
 /** Lets the user select a value of a label. */
 export function labelVariable(name: string, label: string, definition: string) {
   return new QueryVariableBuilder(name)
@@ -140,17 +209,20 @@ export function labelVariable(name: string, label: string, definition: string) {
     .sort(VariableSort.AlphabeticalAsc)
 }
 
-/** Adds rows to a dashboard. Their panels have the same width: two or four share a line, otherwise three. */
+/** Adds rows to a dashboard. Their panels have the same width. */
 export function withRows(builder: DashboardBuilder, rows: readonly Row[]): DashboardBuilder {
   let id = 0
-  for (const { title, panels } of rows) {
+  for (const { title, panels, columns = columnsFor(panels.length), collapsed = false } of rows) {
     id += 1
-    builder.withRow(new RowBuilder(title).id(id))
-    const columns = panels.length === 2 || panels.length === 4 ? panels.length : 3
-    for (const panel of panels) {
-      id += 1
-      builder.withPanel(panel.id(id).span(WIDTH / columns))
-    }
+    const row = new RowBuilder(title).id(id).collapsed(collapsed)
+    const placed = panels.map((panel) => panel.id(++id).span(WIDTH / columns))
+    if (collapsed) for (const panel of placed) row.withPanel(panel)
+    builder.withRow(row)
+    if (!collapsed) for (const panel of placed) builder.withPanel(panel)
   }
   return builder
+}
+
+function columnsFor(panels: number): number {
+  return panels === 2 || panels === 4 ? panels : 3
 }

@@ -35,7 +35,9 @@ function stateOf(stack: string, outputs: Record<string, Record<string, string> |
   const typed = Object.entries(outputs).map(([name, value]) => {
     const keys = typeof value === 'string' ? [] : Object.keys(value)
     const type =
-      typeof value === 'string' ? 'string' : ['object', Object.fromEntries(keys.map((key) => [key, 'string']))]
+      typeof value === 'string'
+        ? 'string'
+        : ['object', Object.fromEntries(keys.map((key) => [key, 'string']))]
     return [name, { value, type }]
   })
   const state = {
@@ -85,8 +87,15 @@ interface Alarm {
 }
 
 const alarms = async () => (await aws('cloudwatch', 'describe-alarms', '--query', 'MetricAlarms')) as Alarm[]
-const shortNames = (list: Alarm[]) => list.map(({ AlarmName }) => AlarmName.replace(`${CLUSTER_NAME}-`, '')).sort()
-const ofLoadBalancer = ['latency', 'load-balancer-errors', 'no-healthy-target', 'service-errors', 'unhealthy-targets']
+const shortNames = (list: Alarm[]) =>
+  list.map(({ AlarmName }) => AlarmName.replace(`${CLUSTER_NAME}-`, '')).sort()
+const ofLoadBalancer = [
+  'latency',
+  'load-balancer-errors',
+  'no-healthy-target',
+  'service-errors',
+  'unhealthy-targets',
+]
 
 await t.test('without other stacks, the load balancers are watched', async (t) => {
   t.match(await make('apply', { STACK: 'alarms' }), /^applied alarms \(local\)/m)
@@ -108,7 +117,10 @@ await t.test('a change adds what another stack has created', async (t) => {
     'sleep-failed',
   ])
   const topic = await aws('sns', 'list-topics', '--query', 'Topics[0].TopicArn', '--output=text')
-  t.ok(list.every(({ AlarmActions }) => AlarmActions[0] === topic), 'all alarms notify the topic')
+  t.ok(
+    list.every(({ AlarmActions }) => AlarmActions[0] === topic),
+    'all alarms notify the topic',
+  )
   t.match(await make('plan', complete), /alarms \(local\): no changes/)
 })
 
@@ -120,7 +132,9 @@ interface Target {
 /** Renames the keys of an object, at all depths. */
 function renameKeys(value: unknown, rename: (key: string) => string): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [rename(key), renameKeys(item, rename)]))
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [rename(key), renameKeys(item, rename)]),
+  )
 }
 
 /** The names of parameters in the service's own API. The scheduler has the names of its SDK. */

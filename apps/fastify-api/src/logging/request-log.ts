@@ -56,6 +56,8 @@ function line(request: FastifyRequest, reply: FastifyReply) {
   return {
     method: request.method,
     path: pathOf(request),
+    // As in the metrics, to find the lines of a spike.
+    route: request.routeOptions.url,
     statusCode: reply.statusCode,
     responseTimeMs: Math.round(reply.elapsedTime * 1000) / 1000,
   }

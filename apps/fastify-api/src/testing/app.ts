@@ -9,6 +9,7 @@ export interface LogLine {
   msg: string
   reqId?: string
   path?: string
+  route?: string
   statusCode?: number
   leftOut?: number
   traceId?: string

@@ -333,6 +333,136 @@ run "without_monitoring_its_definitions_are_not_installed" {
   }
 }
 
+run "logs_and_traces_are_optional" {
+  command = plan
+
+  assert {
+    condition     = length(setintersection(keys(output.releases), ["fluent-bit", "loki", "opentelemetry-collector", "tempo"])) == 0
+    error_message = "Without logs and traces, neither stores nor agents must be installed."
+  }
+
+  assert {
+    condition     = !can(yamldecode(output.releases["kube-prometheus-stack"].values[0]).grafana.additionalDataSources)
+    error_message = "Without stores, Grafana must have no data sources for them."
+  }
+}
+
+run "loki_and_tempo_are_linked_in_grafana" {
+  command = plan
+
+  variables {
+    logs   = { store = "loki", retention_days = 2, volume_gib = 6 }
+    traces = { backend = "tempo", retention_days = 1, volume_gib = 7 }
+  }
+
+  assert {
+    condition = alltrue([
+      for name in ["fluent-bit", "loki", "opentelemetry-collector", "tempo"] :
+      output.releases[name].stage == "workloads" && output.releases[name].namespace == "monitoring"
+    ])
+    error_message = "Stores and agents must be installed after the nodes, in the namespace of Grafana."
+  }
+
+  assert {
+    condition = (
+      yamldecode(output.releases["loki"].values[0]).loki.limits_config.retention_period == "48h" &&
+      yamldecode(output.releases["loki"].values[0]).loki.compactor.retention_enabled &&
+      yamldecode(output.releases["loki"].values[0]).singleBinary.persistence.size == "6Gi" &&
+      yamldecode(yamldecode(output.releases["tempo"].values[0]).config).compactor.compaction.block_retention == "24h" &&
+      yamldecode(output.releases["tempo"].values[0]).persistence.size == "7Gi"
+    )
+    error_message = "Retention and sizes must come from the environment."
+  }
+
+  assert {
+    condition     = strcontains(yamldecode(output.releases["fluent-bit"].values[0]).config.outputs, "Host loki.monitoring.svc")
+    error_message = "Fluent Bit must send to Loki."
+  }
+
+  assert {
+    condition     = yamldecode(output.releases["opentelemetry-collector"].values[0]).config.exporters.otlp_http.endpoint == "http://tempo.monitoring.svc:4318"
+    error_message = "The collector must send to Tempo."
+  }
+
+  assert {
+    condition = (
+      [for source in yamldecode(output.releases["kube-prometheus-stack"].values[0]).grafana.additionalDataSources : source.uid] == ["loki", "tempo"] &&
+      # Grafana reads two dollar signs as one.
+      yamldecode(output.releases["kube-prometheus-stack"].values[0]).grafana.additionalDataSources[0].jsonData.derivedFields[0].url == format("%s{__value.raw}", "$$") &&
+      yamldecode(output.releases["kube-prometheus-stack"].values[0]).grafana.additionalDataSources[1].jsonData.tracesToLogsV2.datasourceUid == "loki"
+    )
+    error_message = "Lines must link to traces, and traces to lines."
+  }
+
+  assert {
+    condition = (
+      yamldecode(output.releases["kube-prometheus-stack"].values[0]).grafana.sidecar.datasources.exemplarTraceIdDestinations.datasourceUid == "tempo" &&
+      yamldecode(output.releases["kube-prometheus-stack"].values[0]).prometheus.prometheusSpec.enableFeatures == ["exemplar-storage"]
+    )
+    error_message = "Prometheus must keep exemplars, and Grafana must link them to traces."
+  }
+}
+
+run "cloudwatch_and_xray_need_the_cluster_stack" {
+  command = plan
+
+  variables {
+    logs   = { store = "cloudwatch" }
+    traces = { backend = "xray" }
+  }
+
+  expect_failures = [var.logs, var.traces]
+}
+
+run "logs_go_to_the_log_group_and_traces_to_xray" {
+  command = plan
+
+  variables {
+    cluster = {
+      region                            = "eu-central-1"
+      cluster_name                      = "checked-cluster"
+      vpc_id                            = "vpc-0123456789abcdef0"
+      karpenter_queue_name              = "checked-queue"
+      karpenter_node_role_name          = "checked-node-role"
+      node_subnet_ids                   = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+      load_balancer_controller_role_arn = "arn:aws:iam::123456789012:role/checked-role"
+      metrics_server_addon              = true
+      deploy_group                      = "checked:deploy"
+      pod_log_group                     = "/aws/eks/checked-cluster/pods"
+      trace_role                        = true
+    }
+    monitoring = { enabled = false }
+    logs       = { store = "cloudwatch" }
+    traces     = { backend = "xray" }
+  }
+
+  assert {
+    condition = (
+      strcontains(yamldecode(output.releases["fluent-bit"].values[0]).config.outputs, "log_group_name /aws/eks/checked-cluster/pods") &&
+      yamldecode(output.releases["fluent-bit"].values[0]).serviceAccount.name == "fluent-bit"
+    )
+    error_message = "Fluent Bit must write to the cluster stack's group, as the service account with its role."
+  }
+
+  assert {
+    condition = (
+      yamldecode(output.releases["opentelemetry-collector"].values[0]).config.exporters.awsxray.region == "eu-central-1" &&
+      yamldecode(output.releases["opentelemetry-collector"].values[0]).serviceAccount.name == "opentelemetry-collector"
+    )
+    error_message = "The collector must send to X-Ray, as the service account with its role."
+  }
+
+  assert {
+    condition     = length(setintersection(keys(output.releases), ["loki", "tempo"])) == 0
+    error_message = "AWS stores the logs and traces."
+  }
+
+  assert {
+    condition     = yamldecode(output.releases["cluster-baseline"].values[0]).monitoring
+    error_message = "The namespace of the agents must exist without Prometheus too."
+  }
+}
+
 run "metrics_server_only_without_the_addon" {
   command = plan
 
@@ -460,6 +590,30 @@ run "an_environment_can_replace_a_chart_version" {
     )
     error_message = "Only the version of the named chart must be replaced."
   }
+}
+
+# Separate, because Terraform checks these variables only after those that they refer to.
+run "unknown_stores_are_refused" {
+  command = plan
+
+  variables {
+    logs   = { store = "elsewhere" }
+    traces = { backend = "tempo", volume_gib = 1 }
+  }
+
+  expect_failures = [var.logs, var.traces]
+}
+
+run "loki_and_tempo_need_grafana" {
+  command = plan
+
+  variables {
+    monitoring = { enabled = false }
+    logs       = { store = "loki" }
+    traces     = { backend = "tempo" }
+  }
+
+  expect_failures = [var.logs, var.traces]
 }
 
 run "invalid_values_are_refused" {

@@ -1,3 +1,6 @@
+// It declares `request.opentelemetry`.
+import type {} from '@fastify/otel'
+import { TraceFlags, trace } from '@opentelemetry/api'
 import * as client from '@prometheus-io/client'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import metricsModule, { type IMetricsPluginOptions } from 'fastify-metrics'
@@ -16,7 +19,7 @@ declare module 'fastify' {
     metricsRegistry: client.Registry
   }
   interface FastifyRequest {
-    [TIMERS]: object | null
+    [TIMERS]: Timers | null
   }
 }
 
@@ -43,34 +46,72 @@ class DurationHistogram<Label extends string = never> extends client.Histogram<L
   }
 }
 
+/** The same for a service that sends traces: each bucket also names the trace of its last request. */
+class TracedHistogram<Label extends string = never> extends client.Histogram<Label> {
+  constructor(configuration: client.HistogramConfiguration<Label>) {
+    super({ ...configuration, enableExemplars: true })
+  }
+
+  override startTimer() {
+    const start = performance.now()
+    return (labels?: client.LabelValues<Label>, exemplarLabels?: client.LabelValues<Label>) => {
+      const value = (performance.now() - start) / 1_000
+      this.observe({ value, ...(labels && { labels }), ...(exemplarLabels && { exemplarLabels }) })
+      return value
+    }
+  }
+}
+
 /** fastify-metrics uses the client's global registry, but two apps in one process (tests) need separate ones. */
-const withRegistry = (register: client.Registry): IMetricsPluginOptions['promClient'] => ({
-  ...client,
-  register,
-  Histogram: DurationHistogram,
-})
+const withRegistry = (
+  register: client.Registry,
+  Histogram: typeof client.Histogram = DurationHistogram,
+): IMetricsPluginOptions['promClient'] => ({ ...client, register, Histogram })
+
+/** The end of a request's timer, which fastify-metrics calls with the labels. */
+interface Timers {
+  hist: (labels: object, exemplarLabels?: object) => number
+}
+
+/** Gives the timer's end the id of the request's trace, if the trace is sampled: the backend has no others. */
+function withTrace(request: FastifyRequest, { hist }: Timers): Timers {
+  return {
+    hist: (labels) => {
+      // Not its span, which the plugin has already ended and removed. Requests that are not traced have no context.
+      const { context } = request.opentelemetry()
+      const span = context === null ? undefined : trace.getSpanContext(context)
+      const isSampled = span !== undefined && (span.traceFlags & TraceFlags.SAMPLED) !== 0
+      return hist(labels, isSampled ? { trace_id: span.traceId } : undefined)
+    },
+  }
+}
 
 /**
  * Lets fastify-metrics keep the timers of a request on the request. It keeps them in a WeakMap, which costs 0.9 µs a
  * request, half of it for the garbage collector. The field is private to the library; a test notices if it changes.
  */
-function keepTimersOnRequest(app: FastifyInstance): void {
+function keepTimersOnRequest(app: FastifyInstance, isTraced: boolean): void {
   app.decorateRequest(TIMERS, null)
   Reflect.set(app.metrics, 'metricStorage', {
     get: (request: FastifyRequest) => request[TIMERS],
-    set: (request: FastifyRequest, timers: object) => {
-      request[TIMERS] = timers
+    set: (request: FastifyRequest, timers: Timers) => {
+      request[TIMERS] = isTraced ? withTrace(request, timers) : timers
     },
   })
 }
 
 /**
  * Collects Prometheus metrics: Node's default metrics, the build, and the duration of requests by method, route
- * template and status. There is no summary, because quantiles of several pods cannot be aggregated; histograms can.
+ * template and status. There is no summary, because quantiles of several pods cannot be aggregated; histograms can. With
+ * tracing, the durations have exemplars.
  */
 export default fp<{ config: Config }>(
   async (app, { config }) => {
-    const registry = new client.Registry()
+    const isTraced = config.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined
+    // Only OpenMetrics has exemplars.
+    const registry: client.Registry = isTraced
+      ? new client.Registry(client.Registry.OPENMETRICS_CONTENT_TYPE)
+      : new client.Registry()
     app.decorate('metricsRegistry', registry)
     new client.Gauge({
       name: 'build_info',
@@ -80,7 +121,7 @@ export default fp<{ config: Config }>(
     }).set({ version: packageJson.version, commit: config.BUILD_COMMIT }, 1)
 
     await app.register(fastifyMetrics, {
-      promClient: withRegistry(registry),
+      promClient: withRegistry(registry, isTraced ? TracedHistogram : DurationHistogram),
       endpoint: null,
       defaultMetrics: { enabled: true, register: registry },
       routeMetrics: {
@@ -99,7 +140,7 @@ export default fp<{ config: Config }>(
         },
       },
     })
-    keepTimersOnRequest(app)
+    keepTimersOnRequest(app, isTraced)
   },
   { name: 'metrics' },
 )
