@@ -228,6 +228,10 @@ export class Rds {
     const body = response.body
       .toString()
       .replaceAll(
+        /<PerformanceInsights(Enabled|RetentionPeriod)>[^<]*<\/PerformanceInsights\1>|<PerformanceInsights(Enabled|RetentionPeriod)\/>/g,
+        '',
+      )
+      .replaceAll(
         /<DBInstanceStatus>(\w+)<\/DBInstanceStatus>/g,
         (_, status) =>
           `<DBInstanceStatus>${this.#isPending && status === 'available' ? 'creating' : status}</DBInstanceStatus>${settings}`,
