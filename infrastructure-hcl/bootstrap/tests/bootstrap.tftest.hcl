@@ -129,6 +129,7 @@ run "apply_cannot_take_over_a_key" {
         data.aws_iam_policy_document.apply_access.json,
         data.aws_iam_policy_document.apply_alarms.json,
         data.aws_iam_policy_document.apply_cluster.json,
+        data.aws_iam_policy_document.apply_data.json,
         data.aws_iam_policy_document.read_stacks.json,
         aws_iam_role_policy.lend_secrets_key.policy,
         aws_iam_role_policy.state_key["apply"].policy,

@@ -27,6 +27,7 @@ const providers: Record<Tested, readonly string[]> = {
   bootstrap: ['aws'],
   network: ['aws'],
   cluster: ['aws'],
+  data: ['aws'],
   platform: ['helm'],
   alarms: ['aws'],
   'platform/releases': [],

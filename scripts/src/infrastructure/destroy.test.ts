@@ -6,6 +6,7 @@ import { readEnvironment } from 'shared/environment'
 import t, { type Test } from 'tap'
 import { clientsFor } from './aws.ts'
 import {
+  checkDatabaseDestroyable,
   checkDestroyable,
   connectToCluster,
   deleteObjectsBackedByAws,
@@ -412,4 +413,29 @@ t.test('a cluster that refuses access is skipped only if its controllers left no
 t.test('any other error of the cluster is passed on', async (t) => {
   const broken = kubeConfigOf(await serve(t, () => [500, { message: 'etcd is down' }]))
   await t.rejects(emptyCluster(target, broken, aws(t, await serve(t, withVolume(undefined)))), { code: 500 })
+})
+
+const describedDatabase = (isProtected: boolean) =>
+  `<DescribeDBInstancesResponse><DescribeDBInstancesResult><DBInstances><DBInstance><DBInstanceIdentifier>shop</DBInstanceIdentifier><DeletionProtection>${isProtected}</DeletionProtection></DBInstance></DBInstances></DescribeDBInstancesResult></DescribeDBInstancesResponse>`
+
+t.test('a database with deletion protection prevents a destroy, whatever the state says', async (t) => {
+  const database = resource('aws_db_instance', { identifier: 'shop', deletion_protection: false })
+  const { rds } = aws(t, await serve(t, () => [200, describedDatabase(true)]))
+  await t.rejects(checkDatabaseDestroyable(target, { outputs: {}, resources: [database] }, rds), {
+    message: 'dev cannot be destroyed: deletion protection of database shop is on. Nothing was changed',
+    nextStep: /--db-instance-identifier shop --region eu-central-1 --no-deletion-protection/,
+  })
+})
+
+t.test('a destroy names the snapshot that remains of the database', async (t) => {
+  const { rds } = aws(t, await serve(t, () => [200, describedDatabase(false)]))
+  const check = (values: Record<string, unknown>) =>
+    checkDatabaseDestroyable(
+      target,
+      { outputs: {}, resources: [resource('aws_db_instance', { identifier: 'shop', ...values })] },
+      rds,
+    )
+  const final_snapshot_identifier = 'shop-final-20261122-210000'
+  t.equal(await check({ skip_final_snapshot: false, final_snapshot_identifier }), final_snapshot_identifier)
+  t.equal(await check({ skip_final_snapshot: true, final_snapshot_identifier }), undefined)
 })

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr'
 import { type Cluster, waitUntilClusterActive, waitUntilClusterDeleted } from '@aws-sdk/client-eks'
+import { DescribeDBInstancesCommand, type RDSClient } from '@aws-sdk/client-rds'
 import {
   ApiException,
   CoreV1Api,
@@ -155,6 +156,39 @@ export async function checkDestroyable(
     `${environment} cannot be destroyed: ${causes.join('; ')}. Nothing was changed`,
     `set ${settings.join(' and ')} in infrastructure-hcl/environments/${environment}/cluster.tfvars and run \`make apply ENV=${environment} STACK=cluster\`, or run \`${commands.join(' && ')}\`; then destroy again`,
   )
+}
+
+/**
+ * Checks, before anything is destroyed, whether the database can be deleted.
+ *
+ * @returns the name of the snapshot that remains of it, if any
+ * @throws ActionableError when its deletion protection is on
+ */
+export async function checkDatabaseDestroyable(
+  { environment, region }: Pick<Target, 'environment' | 'region'>,
+  { resources }: StackState,
+  rds: RDSClient,
+): Promise<string | undefined> {
+  const database = resources.find(({ type }) => type === 'aws_db_instance')?.values
+  if (database === undefined) return undefined
+  const identifier = String(database['identifier'])
+  if (await isProtected(identifier, rds)) {
+    throw new ActionableError(
+      `${environment} cannot be destroyed: deletion protection of database ${identifier} is on. Nothing was changed`,
+      `run \`aws rds modify-db-instance --db-instance-identifier ${identifier} --region ${region} --no-deletion-protection --apply-immediately\`, then destroy again`,
+    )
+  }
+  return database['skip_final_snapshot'] === true ? undefined : String(database['final_snapshot_identifier'])
+}
+
+async function isProtected(DBInstanceIdentifier: string, rds: RDSClient): Promise<boolean> {
+  try {
+    const { DBInstances = [] } = await rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier }))
+    return DBInstances[0]?.DeletionProtection === true
+  } catch (error) {
+    if (error instanceof Error && error.name === 'DBInstanceNotFoundFault') return false
+    throw error
+  }
 }
 
 async function hasImages(repositoryName: string, ecr: AwsClients['ecr']): Promise<boolean> {
@@ -411,12 +445,12 @@ export async function destroyStacks(
 async function destroyNetwork(environment: Environment, destroyStack: DestroyStack): Promise<void> {
   const stack = await prepareStack('network', environment)
   const network = await readState(stack)
-  const cluster = await readState(await prepareStack('cluster', environment))
-  const user = findNetworkUser(network, cluster)
-  if (user !== undefined) {
+  for (const name of stacksOf(environment).filter((other) => other === 'cluster' || other === 'data')) {
+    const user = findNetworkUser(network, await readState(await prepareStack(name, environment)))
+    if (user === undefined) continue
     throw new ActionableError(
-      `the network of ${environment.name} is in use: ${user} of the stack cluster is in it. Nothing was changed`,
-      `destroy everything with \`make destroy ENV=${environment.name}\`, or the cluster first: \`make destroy ENV=${environment.name} STACK=cluster\``,
+      `the network of ${environment.name} is in use: ${user} of the stack ${name} is in it. Nothing was changed`,
+      `destroy everything with \`make destroy ENV=${environment.name}\`, or that stack first: \`make destroy ENV=${environment.name} STACK=${name}\``,
     )
   }
   await destroyStack(stack)
@@ -433,8 +467,8 @@ export function findNetworkUser(network: StackState, user: StackState): string |
   })?.address
 }
 
-/** The cluster, and the stacks that need it. */
-const IN_CLUSTER: readonly StackName[] = ['edge', 'platform', 'cluster']
+/** The cluster, and the stacks that build on it. */
+const IN_CLUSTER: readonly StackName[] = ['edge', 'platform', 'data', 'cluster']
 
 async function destroyClusterStacks(
   names: readonly StackName[],
@@ -452,13 +486,16 @@ async function destroyClusterStacks(
   const cluster = target.inState ? found : undefined
   const access = cluster === undefined ? undefined : connectToCluster(target, cluster, environment)
   if (names.includes('cluster')) await checkDestroyable(target, state, cluster, clients)
+  const data = names.includes('data') ? await prepareStack('data', environment) : undefined
+  const snapshot = data && (await checkDatabaseDestroyable(target, await readState(data), clients.rds))
   if (target.inState && cluster === undefined) {
     console.log(`cluster ${target.name} is already gone, so there is nothing to clean up in it`)
   }
   // AWS deletes neither a load balancer that CloudFront uses nor a certificate that a load balancer uses.
-  const edge = await appliedEdge(environment)
+  const needsCluster = names.some((name) => name !== 'data')
+  const edge = needsCluster ? await appliedEdge(environment) : undefined
   if (edge !== undefined) await detachStack(edge)
-  if (access !== undefined) {
+  if (access !== undefined && needsCluster) {
     if (names.some((name) => name !== 'edge')) await emptyCluster(target, access, clients)
     else if (edge !== undefined) await deleteServiceIngress(access)
   }
@@ -466,6 +503,9 @@ async function destroyClusterStacks(
     if (name === 'edge') {
       if (edge === undefined) console.log(`edge (${environment.name}): there is nothing to destroy`)
       else await destroyStack(edge)
+    } else if (name === 'data' && data !== undefined) {
+      await destroyStack(data)
+      if (snapshot !== undefined) console.log(`the database's data remains in the snapshot ${snapshot}`)
     } else if (name === 'cluster') await destroyCluster(stack, state, target, found, clients, destroyStack)
     else if (await isInstalledByHelm(environment)) await uninstallPlatform(environment, cluster)
     else await destroyPlatform(await prepareStack(name, environment), cluster, destroyStack)

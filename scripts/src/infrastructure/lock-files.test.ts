@@ -11,6 +11,7 @@ const providers = {
   bootstrap: ['aws'],
   network: ['aws'],
   cluster: ['aws', 'cloudinit', 'null', 'time', 'tls'],
+  data: ['aws'],
   platform: ['helm'],
   alarms: ['aws'],
   edge: ['aws'],
@@ -39,7 +40,7 @@ for (const [stack, expected] of Object.entries(providers)) {
 }
 
 t.test('the stacks that use the AWS provider pin the same version', async (t) => {
-  const versions = ['bootstrap', 'network', 'cluster', 'edge', 'alarms'].map((stack) => {
+  const versions = ['bootstrap', 'network', 'cluster', 'data', 'edge', 'alarms'].map((stack) => {
     const text = readFileSync(join(root, stack, '.terraform.lock.hcl'), 'utf8')
     return /hashicorp\/aws" \{\n {2}version {5}= "([^"]+)"/.exec(text)?.[1]
   })

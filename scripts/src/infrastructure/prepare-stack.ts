@@ -1,4 +1,5 @@
 /** Initialises stacks: where their files, modules, providers and states are. */
+import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
@@ -61,10 +62,11 @@ export async function prepareStack(name: StackName, environment: Environment): P
   if (name === 'cluster') {
     stack.variables['TF_VAR_network_state'] = JSON.stringify(await stateOf('network', environment))
   }
-  if (name === 'platform') {
+  if (buildsOnCluster(name)) {
     stack.variables['TF_VAR_cluster_state'] = JSON.stringify(await stateOf('cluster', environment))
-    if (isLocal) Object.assign(stack.variables, await mirrorVariable(box))
   }
+  if (name === 'platform' && isLocal) Object.assign(stack.variables, await mirrorVariable(box))
+  if (name === 'data') stack.variables['TF_VAR_passwords'] = JSON.stringify(newPasswords())
   if (name === 'alarms') {
     stack.variables['TF_VAR_states'] = JSON.stringify(await appliedStates(environment))
     // The bootstrap stack creates it. In the box, which is not bootstrapped, the stack creates a key of its own.
@@ -166,6 +168,17 @@ async function appliedStates(environment: Environment): Promise<Record<string, S
     if (exists) states[name] = await stateOf(name, environment)
   }
   return states
+}
+
+/** Whether a stack reads the outputs of the cluster stack. */
+export function buildsOnCluster(name: StackName): boolean {
+  return name === 'data' || name === 'platform'
+}
+
+/** Passwords that the data stack uses where it creates or rotates credentials: 240 random bits each. */
+function newPasswords(): Record<'service' | 'migration' | 'cache', string> {
+  const password = () => randomBytes(30).toString('base64url')
+  return { service: password(), migration: password(), cache: password() }
 }
 
 function terraformVariables(dataDirectory: string): Record<string, string> {

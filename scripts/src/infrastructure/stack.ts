@@ -9,6 +9,7 @@ import { confirmProduction, type Environment, kubeContext, readEnvironment } fro
 import { ActionableError, reportFailure } from 'shared/errors'
 import { PRICES } from 'shared/prices'
 import { builtProgram } from 'shared/tools'
+import { shareCacheToken } from './cache-token.ts'
 import { type CostPlan, monthlyCost, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
 import { HelmPlatform } from './helm-platform.ts'
@@ -24,6 +25,7 @@ import {
   summarize,
 } from './plan.ts'
 import {
+  buildsOnCluster,
   networkSource,
   planFromEmptyState,
   prepareStack,
@@ -110,7 +112,7 @@ interface Obstacle {
 }
 
 async function obstacle(name: StackName, environment: Environment): Promise<Obstacle | undefined> {
-  if (name === 'platform' && (await clusterOutputs(environment))['cluster_name'] === undefined) {
+  if (buildsOnCluster(name) && (await clusterOutputs(environment))['cluster_name'] === undefined) {
     return {
       reason: 'the cluster is not applied yet',
       nextStep: `apply it first: \`make apply ENV=${environment.name} STACK=cluster\``,
@@ -274,11 +276,16 @@ export async function apply(request: Request): Promise<void> {
     const createsCluster = reviewedPlan === undefined && creates(planned.document, 'aws_eks_cluster')
     if (createsCluster && (await recoverCluster(stack))) planned = await makePlan(stack, planOptions)
     console.log(describePlan(titleOf(stack), planned.summary))
-    if (isEmpty(planned.summary)) continue
-    checkApproval(titleOf(stack), planned.digest, approvedDigest)
-    await applyPlan(stack, reviewedPlan ?? planFile(stack))
-    await rm(planFile(stack), { force: true })
-    console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
+    if (!isEmpty(planned.summary)) {
+      checkApproval(titleOf(stack), planned.digest, approvedDigest)
+      await applyPlan(stack, reviewedPlan ?? planFile(stack))
+      await rm(planFile(stack), { force: true })
+    }
+    // Even without changes, because a previous run may have been interrupted before it.
+    if (name === 'data') await shareCacheToken(environment)
+    if (!isEmpty(planned.summary)) {
+      console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
+    }
   }
 }
 
@@ -396,12 +403,12 @@ async function kubeconfig({ environment }: Request): Promise<void> {
 async function cost(request: Request): Promise<void> {
   const { environment } = request
   const local = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
-  const priced = (await chosenStacks(request)).filter((name) => name !== 'platform')
+  const priced = (await chosenStacks(request)).filter((name) => name !== 'platform' && name !== 'data')
   const plans: CostPlan[] = []
   for (const name of priced) plans.push(JSON.parse(await planFromEmptyState(name, local, environment.name)))
   console.log(renderCost(monthlyCost(plans, PRICES, new Date())))
   console.log(`counted: ${priced.join(', ')}`)
-  console.log('not counted: the platform stack; docs/cost.md explains how to price its plan')
+  console.log('not counted: the stacks data and platform (docs/cost.md)')
 }
 
 const actions = { cost, plan, apply, destroy, output, kubeconfig }

@@ -3,7 +3,7 @@ import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
 /** The stacks, in the order in which they build on one another. */
-export const STACKS = ['bootstrap', 'network', 'cluster', 'platform', 'edge', 'alarms'] as const
+export const STACKS = ['bootstrap', 'network', 'cluster', 'data', 'platform', 'edge', 'alarms'] as const
 export type StackName = (typeof STACKS)[number]
 
 /** Stacks that are planned and applied only if `STACK` names them, but destroyed with the others. */
