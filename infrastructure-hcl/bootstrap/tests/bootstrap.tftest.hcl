@@ -195,10 +195,22 @@ run "the_boundary_prevents_escalation" {
 
   assert {
     condition = !can(regex(
-      "\"(iam:(\\*|Create(Role|Policy|User|AccessKey)|Attach|Put|Update)|s3:|sts:|secretsmanager:|kms:(\\*|PutKeyPolicy|CreateGrant))",
+      "\"(iam:(\\*|Create(Role|Policy|User|AccessKey)|Attach|Put|Update)|s3:|sts:|secretsmanager:(\\*|[A-CE-FH-Z]|Delete|GetR)|kms:(\\*|PutKeyPolicy|CreateGrant))",
       data.aws_iam_policy_document.boundary.json,
     ))
-    error_message = "the boundary must not let a role change IAM, read buckets or secrets, assume another role or change key policies"
+    error_message = "the boundary must not let a role change IAM or secrets, read buckets, assume another role or change key policies"
+  }
+
+  assert {
+    condition = toset([
+      for statement in jsondecode(data.aws_iam_policy_document.boundary.json).Statement :
+      "${statement.Resource} ${can(statement.Condition.ArnLike["aws:ResourceTag/aws:rds:primaryDBInstanceArn"])}"
+      if can(regex("secretsmanager:", jsonencode(statement.Action)))
+      ]) == toset([
+      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:fastify-eks-cluster/* false",
+      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-* true",
+    ])
+    error_message = "the boundary must not let a role read secrets of other clusters or databases"
   }
 }
 
