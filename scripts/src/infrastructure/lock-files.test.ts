@@ -10,6 +10,7 @@ const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
 const providers = {
   bootstrap: ['aws'],
   cluster: ['aws', 'cloudinit', 'null', 'time', 'tls'],
+  data: ['aws'],
   platform: ['helm'],
 }
 
@@ -36,7 +37,7 @@ for (const [stack, expected] of Object.entries(providers)) {
 }
 
 t.test('the stacks that use the AWS provider pin the same version', async (t) => {
-  const versions = ['bootstrap', 'cluster'].map((stack) => {
+  const versions = ['bootstrap', 'cluster', 'data'].map((stack) => {
     const text = readFileSync(join(root, stack, '.terraform.lock.hcl'), 'utf8')
     return /hashicorp\/aws" \{\n {2}version {5}= "([^"]+)"/.exec(text)?.[1]
   })

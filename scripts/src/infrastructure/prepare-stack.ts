@@ -1,4 +1,5 @@
 /** Initialises stacks: where their files, modules, providers and states are. */
+import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
@@ -61,10 +62,9 @@ export async function prepareStack(name: StackName, environment: Environment): P
       config: { bucket: bucket.name, key: key('cluster'), region: bucket.region },
     }
   }
-  if (name === 'platform') {
-    stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
-    if (isLocal) Object.assign(stack.variables, await mirrorVariable(box))
-  }
+  if (buildsOnCluster(name)) stack.variables['TF_VAR_cluster_state'] = JSON.stringify(clusterState)
+  if (name === 'platform' && isLocal) Object.assign(stack.variables, await mirrorVariable(box))
+  if (name === 'data') stack.variables['TF_VAR_passwords'] = JSON.stringify(newPasswords())
 
   const choose = () =>
     chooseModules({
@@ -130,6 +130,17 @@ export async function prepareDescription(
   }
   await run(stack, ['init', '-no-color'])
   return stack
+}
+
+/** Whether a stack reads the outputs of the cluster stack. */
+export function buildsOnCluster(name: StackName): boolean {
+  return name === 'data' || name === 'platform'
+}
+
+/** Passwords that the data stack uses where it creates or rotates credentials: 240 random bits each. */
+function newPasswords(): Record<'service' | 'migration' | 'cache', string> {
+  const password = () => randomBytes(30).toString('base64url')
+  return { service: password(), migration: password(), cache: password() }
 }
 
 function terraformVariables(dataDirectory: string): Record<string, string> {
@@ -242,18 +253,23 @@ export function variableFiles(
 }
 
 /**
- * Plans an environment's cluster stack against the box's AWS, with an empty state and the box's network. This shows
- * what the environment would create, without an AWS account.
+ * Plans a stack of an environment against the box's AWS, with an empty state and the box's network. This shows what the
+ * environment would create, without an AWS account.
  *
  * @param local - the box's environment
+ * @param name - the stack
  * @param planned - the name of the environment to plan
  * @returns the plan as `terraform show -json` prints it
  * @throws ActionableError when planning fails
  */
-export async function planFromEmptyState(local: Environment, planned: string): Promise<string> {
-  const stack = await prepareStack('cluster', local)
+export async function planFromEmptyState(
+  local: Environment,
+  name: 'cluster' | 'data',
+  planned: string,
+): Promise<string> {
+  const stack = await prepareStack(name, local)
   const file = join(stack.dataDirectory, `${planned}-from-empty-state`)
-  const options = variableFiles('cluster', local.name, planned).map((name) => `-var-file=${name}`)
+  const options = variableFiles(name, local.name, planned).map((name) => `-var-file=${name}`)
   await follow(stack, ['plan', `-out=${file}`, `-state=${file}.tfstate`, ...options], () => {})
   return run(stack, ['show', '-json', file])
 }
@@ -283,8 +299,12 @@ async function copyStack(name: StackName, base: string): Promise<void> {
   }
 }
 
-/** The state bucket that the bootstrap stack created, named after the account and the region. */
-async function stateBucket(environment: Environment): Promise<{ name: string; region: string }> {
+/**
+ * The state bucket that the bootstrap stack created, named after the account and the region.
+ *
+ * @throws ActionableError when the caller is not signed in to AWS.
+ */
+export async function stateBucket(environment: Environment): Promise<{ name: string; region: string }> {
   const region = await readRegion(environment, 'backend.hcl')
   try {
     const { Account } = await new STSClient({ region }).send(new GetCallerIdentityCommand({}))

@@ -9,6 +9,7 @@ import { confirmProduction, type Environment, kubeContext, readEnvironment } fro
 import { ActionableError, reportFailure } from 'shared/errors'
 import { PRICES } from 'shared/prices'
 import { builtProgram } from 'shared/tools'
+import { shareCacheToken } from './cache-token.ts'
 import { type CostPlan, monthlyCost, renderCost } from './cost.ts'
 import { destroyStacks } from './destroy.ts'
 import { HelmPlatform } from './helm-platform.ts'
@@ -23,7 +24,13 @@ import {
   planMarkdown,
   summarize,
 } from './plan.ts'
-import { planFromEmptyState, prepareStack, pushControllerImages, stacksOf } from './prepare-stack.ts'
+import {
+  buildsOnCluster,
+  planFromEmptyState,
+  prepareStack,
+  pushControllerImages,
+  stacksOf,
+} from './prepare-stack.ts'
 import { helmMark, isInstalledByHelm } from './releases.ts'
 import { clusterOutputs, readState } from './state.ts'
 import { follow, LOCK_TIMEOUT, run, STACKS, type Stack, type StackName } from './terraform.ts'
@@ -111,7 +118,7 @@ async function readPlan(stack: Stack, file: string): Promise<Planned> {
 export async function plan(request: Request): Promise<void> {
   const { environment, planOptions, summaryFile } = request
   for (const name of chosenStacks(request)) {
-    const hasCluster = name !== 'platform' || (await isClusterApplied(environment))
+    const hasCluster = !buildsOnCluster(name) || (await isClusterApplied(environment))
     if (name === 'platform' && (await isInstalledByHelm(environment))) {
       if (hasCluster) await planWithHelm(request)
       else await reportMissingCluster(titleOf({ name, environment }), summaryFile)
@@ -164,7 +171,7 @@ async function isClusterApplied(environment: Environment): Promise<boolean> {
   return (await clusterOutputs(environment))['cluster_name'] !== undefined
 }
 
-/** Without a cluster, the platform cannot be planned. That is normal for a new account, so it is not an error. */
+/** Without a cluster, the stacks that build on it cannot be planned. That is normal for a new account, so it is not an error. */
 async function skipPlan(stack: Stack, summaryFile: string | undefined): Promise<void> {
   const reason = await reportMissingCluster(titleOf(stack), summaryFile)
   await writeFile(`${planFile(stack)}.txt`, `${reason}\n`)
@@ -181,8 +188,8 @@ async function reportMissingCluster(title: string, summaryFile: string | undefin
 /**
  * Applies the chosen stacks.
  *
- * @throws ActionableError when there is no cluster for the platform, a plan is not the approved one, or Terraform
- * fails.
+ * @throws ActionableError when a stack needs the cluster and there is none, a plan is not the approved one, or
+ * Terraform fails.
  */
 export async function apply(request: Request): Promise<void> {
   const { environment, planOptions, reviewedPlan, approvedDigest } = request
@@ -190,15 +197,15 @@ export async function apply(request: Request): Promise<void> {
   if ((reviewedPlan !== undefined || approvedDigest !== undefined) && names.length > 1) {
     throw new ActionableError(
       `${reviewedPlan === undefined ? 'PLAN_DIGEST' : 'PLAN'} applies to a single stack`,
-      'add STACK=cluster or STACK=platform',
+      'add STACK=cluster, STACK=data or STACK=platform',
     )
   }
   confirmProduction(environment, { reviewed: reviewedPlan !== undefined })
   for (const name of names) {
     const since = Date.now()
-    if (name === 'platform' && !(await isClusterApplied(environment))) {
+    if (buildsOnCluster(name) && !(await isClusterApplied(environment))) {
       throw new ActionableError(
-        `platform (${environment.name}): the cluster is not applied yet`,
+        `${titleOf({ name, environment })}: the cluster is not applied yet`,
         `apply it first: \`make apply ENV=${environment.name} STACK=cluster\``,
       )
     }
@@ -213,11 +220,16 @@ export async function apply(request: Request): Promise<void> {
     const createsCluster = reviewedPlan === undefined && creates(planned.document, 'aws_eks_cluster')
     if (createsCluster && (await recoverCluster(stack))) planned = await makePlan(stack, planOptions)
     console.log(describePlan(titleOf(stack), planned.summary))
-    if (isEmpty(planned.summary)) continue
-    checkApproval(titleOf(stack), planned.digest, approvedDigest)
-    await applyPlan(stack, reviewedPlan ?? planFile(stack))
-    await rm(planFile(stack), { force: true })
-    console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
+    if (!isEmpty(planned.summary)) {
+      checkApproval(titleOf(stack), planned.digest, approvedDigest)
+      await applyPlan(stack, reviewedPlan ?? planFile(stack))
+      await rm(planFile(stack), { force: true })
+    }
+    // Even without changes, because a previous run may have been interrupted before it.
+    if (name === 'data') await shareCacheToken(environment)
+    if (!isEmpty(planned.summary)) {
+      console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
+    }
   }
 }
 
@@ -316,11 +328,17 @@ async function kubeconfig({ environment }: Request): Promise<void> {
   if (isLocal) console.log('kubectl gets its tokens from the box\'s AWS, so run eval "$(make -s env)" first')
 }
 
-/** Prints the monthly cost of the environment's cluster stack, from a plan made in the box. */
+/** Prints the monthly cost of the environment's cluster and data stacks, from plans made in the box. */
 async function cost({ environment }: Request): Promise<void> {
   const local = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
-  const plan = JSON.parse(await planFromEmptyState(local, environment.name)) as CostPlan
-  console.log(renderCost(monthlyCost(plan, PRICES, new Date())))
+  const plans = [JSON.parse(await planFromEmptyState(local, 'cluster', environment.name)) as CostPlan]
+  const withData = stacksOf(environment).includes('data') && (await isClusterApplied(local))
+  if (withData) plans.push(JSON.parse(await planFromEmptyState(local, 'data', environment.name)) as CostPlan)
+  const today = new Date()
+  console.log(renderCost(plans.flatMap((plan) => monthlyCost(plan, PRICES, today))))
+  if (!withData) {
+    console.log('not counted: the data stack, which builds on the cluster: `make apply STACK=cluster` first')
+  }
   console.log('not counted: the platform stack; docs/cost.md explains how to price its plan')
 }
 

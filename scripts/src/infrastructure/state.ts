@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { execa } from 'execa'
 import type { Environment } from 'shared/environment'
 import { prepareStack, statePath } from './prepare-stack.ts'
-import { run, type Stack, terraformMissing } from './terraform.ts'
+import { run, type Stack, type StackName, terraformMissing } from './terraform.ts'
 
 /**
  * The outputs of an environment's cluster stack that are strings; empty when the stack is not applied.
@@ -20,11 +20,19 @@ export async function clusterOutputs(environment: Environment): Promise<Record<s
 }
 
 /** All outputs of an environment's cluster stack; empty when the stack is not applied. */
-export async function allClusterOutputs(environment: Environment): Promise<Record<string, unknown>> {
-  const state = statePath(environment.box, 'cluster')
+export function allClusterOutputs(environment: Environment): Promise<Record<string, unknown>> {
+  return stackOutputs('cluster', environment)
+}
+
+/** All outputs of a stack; empty when it is not applied. */
+export async function stackOutputs(
+  name: StackName,
+  environment: Environment,
+): Promise<Record<string, unknown>> {
+  const state = statePath(environment.box, name)
   let text: string
   if (environment.name !== 'local') {
-    text = await run(await prepareStack('cluster', environment), ['output', '-json'])
+    text = await run(await prepareStack(name, environment), ['output', '-json'])
   } else if (existsSync(state)) {
     // Much faster than prepareStack, which runs init.
     text = await readOutputs(state)

@@ -3,7 +3,7 @@ import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
 /** The stacks, in the order in which they build on one another. */
-export const STACKS = ['bootstrap', 'cluster', 'platform'] as const
+export const STACKS = ['bootstrap', 'cluster', 'data', 'platform'] as const
 export type StackName = (typeof STACKS)[number]
 
 /** A stack of an environment, initialised for Terraform's commands. */

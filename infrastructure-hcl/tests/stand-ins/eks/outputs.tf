@@ -16,6 +16,11 @@ output "cluster_certificate_authority_data" {
   value       = aws_eks_cluster.this[0].certificate_authority[0].data
 }
 
+output "node_security_group_id" {
+  description = "Security group of the nodes"
+  value       = aws_security_group.node.id
+}
+
 output "oidc_provider_arn" {
   description = "OIDC provider of the service accounts"
   value       = aws_iam_openid_connect_provider.this.arn
