@@ -82,8 +82,9 @@ resource "aws_iam_role_policy_attachment" "read_stacks" {
 
 resource "aws_iam_role_policy" "state_key" {
   for_each = {
-    plan  = ["kms:Decrypt"]
-    apply = ["kms:Decrypt", "kms:GenerateDataKey"]
+    plan   = ["kms:Decrypt"]
+    apply  = ["kms:Decrypt", "kms:GenerateDataKey"]
+    deploy = ["kms:Decrypt"]
   }
 
   name = "state-key"

@@ -231,7 +231,7 @@ run "release_pushes_to_one_repository" {
   }
 }
 
-run "deploy_finds_one_cluster_and_one_repositorys_images" {
+run "deploy_finds_one_cluster_one_repositorys_images_and_one_state" {
   command = plan
 
   assert {
@@ -240,8 +240,10 @@ run "deploy_finds_one_cluster_and_one_repositorys_images" {
       } == {
       "arn:aws:eks:eu-central-1:123456789012:cluster/fastify-eks-cluster" = toset(["eks:DescribeCluster"])
       "arn:aws:ecr:eu-central-1:123456789012:repository/fastify-app"      = toset(["ecr:DescribeImages", "ecr:DescribeRepositories"])
+      (local.state_bucket_arn)                                            = toset(["s3:ListBucket"])
+      "${local.state_bucket_arn}/${var.environment}/data.tfstate"         = toset(["s3:GetObject"])
     }
-    error_message = "deploy must only be able to find the cluster and the image"
+    error_message = "deploy must only be able to find the cluster, the image and the data stack's outputs"
   }
 }
 

@@ -11,7 +11,7 @@ import {
 } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { imageReference } from '../image/image.ts'
-import { AUTHORITIES, authorities, dataOutputs, databaseValues } from './database.ts'
+import { AUTHORITIES, authorities, databaseValues, dataOutputs } from './database.ts'
 import {
   type Diagnosis,
   describeDiagnosis,

@@ -25,8 +25,8 @@ export interface ExternalSecret {
 /** The ExternalSecret with a name among rendered manifests. */
 export function findExternalSecret(manifests: string, name: string): ExternalSecret | undefined {
   return parseAllDocuments(manifests)
-    .map((document) => document.toJS() as ExternalSecret | null)
-    .find((object) => object?.kind === 'ExternalSecret' && object.metadata.name === name)
+    .map((document) => (document.toJS() ?? {}) as ExternalSecret)
+    .find(({ kind, metadata }) => kind === 'ExternalSecret' && metadata.name === name)
 }
 
 /** Reads an ExternalSecret; undefined when there is none, or the cluster lacks the kind. */

@@ -1,12 +1,6 @@
 /** The service's Helm release: its revisions, and diagnoses of its objects in the cluster. */
 import { join } from 'node:path'
-import {
-  AppsV1Api,
-  CoreV1Api,
-  CustomObjectsApi,
-  NetworkingV1Api,
-  type V1Pod,
-} from '@kubernetes/client-node'
+import { AppsV1Api, CoreV1Api, CustomObjectsApi, NetworkingV1Api, type V1Pod } from '@kubernetes/client-node'
 import { type ClusterAccess, loadKubeConfig } from 'shared/cluster-access'
 import { REPOSITORY_ROOT, SERVICE } from 'shared/environment'
 import { type Diagnosis, diagnoseDeployments, diagnoseMigration } from './diagnosis.ts'
