@@ -112,6 +112,8 @@ const FREE_RELEASES: ReadonlySet<string> = new Set([
   'aws-load-balancer-controller-crds',
   'cluster-baseline',
   'cluster-monitoring',
+  'external-secrets',
+  'external-secrets-crds',
   'karpenter',
   'karpenter-crd',
   // At rest all pods fit on the system nodes, so its NodePool launches none.

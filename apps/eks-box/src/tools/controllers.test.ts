@@ -91,7 +91,7 @@ t.test('the chart of External Secrets contains the definitions, and no other cha
       'generators.external-secrets.io_generatorstates',
     ].map((name) => [`${name}.yaml`, `kind: CustomResourceDefinition\n`]),
   )
-  const { list, read } = await packaged(t, 'external-secrets', {
+  const { charts, list, read } = await packaged(t, 'external-secrets', {
     config: { crds: { bases: definitions } },
     deploy: {
       charts: {
@@ -118,6 +118,9 @@ t.test('the chart of External Secrets contains the definitions, and no other cha
       .map((file) => `external-secrets/templates/crds/${file}`)
       .sort(),
   )
+  const stores = 'external-secrets/templates/crds/external-secrets.io_secretstores.yaml'
+  const { stdout } = await execa('tar', ['--extract', '--to-stdout', '--file', join(charts, chart), stores])
+  t.equal(stdout, '{{- if .Values.installCRDs }}\nkind: CustomResourceDefinition\n{{- end }}', 'they can be left out')
 })
 
 t.test('the same charts make the same archives', async (t) => {

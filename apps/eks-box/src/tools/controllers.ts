@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
 import { CONTROLLERS, type Controller, pinnedVersion, type Tool } from 'shared/tools'
@@ -117,7 +117,11 @@ async function packageChart(
   const copy = join(work, name)
   // Files in Go's module cache are read-only.
   await execa('cp', ['--recursive', '--no-preserve=mode', source, copy])
-  for (const file of definitions) await copyFile(file, join(copy, 'templates', 'crds', basename(file)))
+  for (const file of definitions) {
+    // The project's release makes the same condition of them.
+    const template = `{{- if .Values.installCRDs }}\n${await readFile(file, 'utf8')}{{- end }}\n`
+    await writeFile(join(copy, 'templates', 'crds', basename(file)), template)
+  }
   const chart = parseDocument(await readFile(join(copy, 'Chart.yaml'), 'utf8'))
   const values = parseDocument(await readFile(join(copy, 'values.yaml'), 'utf8'))
   if (version !== undefined) {
