@@ -120,7 +120,11 @@ t.test('the chart of External Secrets contains the definitions, and no other cha
   )
   const stores = 'external-secrets/templates/crds/external-secrets.io_secretstores.yaml'
   const { stdout } = await execa('tar', ['--extract', '--to-stdout', '--file', join(charts, chart), stores])
-  t.equal(stdout, '{{- if .Values.installCRDs }}\nkind: CustomResourceDefinition\n{{- end }}', 'they can be left out')
+  t.equal(
+    stdout,
+    '{{- if .Values.installCRDs }}\nkind: CustomResourceDefinition\n{{- end }}',
+    'they can be left out',
+  )
 })
 
 t.test('the same charts make the same archives', async (t) => {

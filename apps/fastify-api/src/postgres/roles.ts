@@ -42,6 +42,8 @@ export async function ensureRoles(
 ): Promise<void> {
   const migrator = escapeIdentifier(migration.username)
   await createRole(client, SERVICE_ROLE)
+  // Somebody may have created it as a user.
+  await client.query(`ALTER ROLE ${SERVICE_ROLE} NOLOGIN`)
   for (const { username, password } of [migration, service]) {
     await createRole(client, username)
     await client.query(
