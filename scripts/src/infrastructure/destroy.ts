@@ -438,7 +438,8 @@ export async function destroyStacks(
     console.log(`cluster ${target.name} is already gone, so there is nothing to clean up in it`)
   }
   // The database does not depend on anything in the cluster.
-  if (access !== undefined && names.some((name) => name !== 'data')) await emptyCluster(target, access, clients)
+  if (access !== undefined && names.some((name) => name !== 'data'))
+    await emptyCluster(target, access, clients)
   for (const name of names) {
     if (name === 'data' && data !== undefined) {
       await destroyStack(data)

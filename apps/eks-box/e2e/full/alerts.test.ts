@@ -202,7 +202,7 @@ const nodeRole = entries.find((arn) => arn.endsWith(`/${nodeClass?.spec.role}`))
 await t.test('a part fails while the service serves', async (t) => {
   const [pod] = await servicePods()
   if (pod === undefined) throw new Error('the service has no pod')
-  const cache = firewall(PORTS.redis)
+  const cache = firewall(PORTS.redisWithoutTls)
   const rollout = (...args: string[]) => kubectl(inService, ...args)
   await Promise.all([
     drill(

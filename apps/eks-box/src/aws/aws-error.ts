@@ -35,6 +35,18 @@ export type Reason =
   | 'dryRun'
   /** The launch template does not exist. */
   | 'noLaunchTemplate'
+  /** The box has a single database server, which serves another instance. */
+  | 'databaseQuota'
+  /** The snapshot does not exist. */
+  | 'noDatabaseSnapshot'
+  /** The box has a single cache server, which serves another replication group. */
+  | 'cacheQuota'
+  | 'noCacheSubnetGroup'
+  | 'cacheSubnetGroupExists'
+  | 'cacheSubnetGroupInUse'
+  | 'noReplicationGroup'
+  | 'replicationGroupExists'
+  | 'noCacheCluster'
 
 /** An error with which AWS rejects a request. */
 export class AwsError extends Error {
@@ -68,6 +80,15 @@ const query: Readonly<Record<Reason, StatusAndCode>> = {
   capacity: [500, 'InsufficientInstanceCapacity'],
   dryRun: [412, 'DryRunOperation'],
   noLaunchTemplate: [400, 'InvalidLaunchTemplateName.NotFoundException'],
+  databaseQuota: [400, 'InstanceQuotaExceeded'],
+  noDatabaseSnapshot: [404, 'DBSnapshotNotFound'],
+  cacheQuota: [400, 'ClusterQuotaForCustomerExceeded'],
+  noCacheSubnetGroup: [400, 'CacheSubnetGroupNotFoundFault'],
+  cacheSubnetGroupExists: [400, 'CacheSubnetGroupAlreadyExists'],
+  cacheSubnetGroupInUse: [400, 'CacheSubnetGroupInUse'],
+  noReplicationGroup: [404, 'ReplicationGroupNotFoundFault'],
+  replicationGroupExists: [400, 'ReplicationGroupAlreadyExists'],
+  noCacheCluster: [404, 'CacheClusterNotFound'],
 }
 
 /** The codes of EC2 (Amazon EC2 API Reference, "Error codes"). */

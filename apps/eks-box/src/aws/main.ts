@@ -13,11 +13,19 @@ import {
   DescribeSubnetsCommand,
   EC2Client,
 } from '@aws-sdk/client-ec2'
+import { RDSClient } from '@aws-sdk/client-rds'
+import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
 import { execa } from 'execa'
 import { ACCOUNT, operatorKeyPath, REGION, readBoxConfig } from 'shared/box'
 import { kubernetesVersion, pinnedVersion } from 'shared/tools'
 import { AGENT_ADDRESS, CLUSTER_NAME, CONTROL_PLANE_IP, oidcIssuer, PORTS, SERVICE_CIDR } from '../cluster.ts'
 import { kubectl } from '../components/kubectl.ts'
+import { databaseHosts, type Server, ServerAddresses, serverAddress } from '../databases/addresses.ts'
+import { DatabaseAuthority } from '../databases/authority.ts'
+import { CacheServer } from '../databases/cache-server.ts'
+import { ElastiCache } from '../databases/elasticache.ts'
+import { PostgresServer } from '../databases/postgres-server.ts'
+import { Rds } from '../databases/rds.ts'
 import type { PolicyRule } from '../eks-api/authorizer.ts'
 import { EksException } from '../eks-api/exception.ts'
 import { findAssociation } from '../eks-api/pod-identity.ts'
@@ -34,7 +42,14 @@ import { buildAgent } from '../pod-identity/agent.ts'
 import { connectToApiServer, reviewToken, serviceAccountAnnotations } from '../pod-identity/api-server.ts'
 import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
 import { buildPodIdentityWebhook } from '../pod-identity/webhook.ts'
-import { accountKeysPath, readConnections } from '../preparation/credentials.ts'
+import {
+  accountKeysPath,
+  cachePasswordPath,
+  cacheUsersPath,
+  readConnections,
+} from '../preparation/credentials.ts'
+import { cacheCertificates } from '../preparation/databases.ts'
+import { POSTGRES_DATA, POSTGRES_PROGRAMS, POSTGRES_SOCKETS } from '../preparation/postgres-data.ts'
 import { boxPaths } from '../state-directory.ts'
 import { seedAccount } from './account.ts'
 import { AddonWorkloads } from './addon-workloads.ts'
@@ -79,7 +94,55 @@ const own = ownClient(keys)
 const ec2 = new EC2Client(own)
 const capacity = new Capacity(ec2, CLUSTER_NAME, config.maxNodes)
 const stateChanges = new StateChanges(ec2, (request) => emulator.forward(request))
+const authority = new DatabaseAuthority(config)
+const serverAddresses = new ServerAddresses(databaseHosts(config))
+
+/** Gives a server the address that it has in a subnet, and the names of its endpoints. */
+async function setServerAddress(server: Server, subnetId: string, names: readonly string[]): Promise<void> {
+  const { Subnets = [] } = await ec2.send(new DescribeSubnetsCommand({ SubnetIds: [subnetId] }))
+  const address = serverAddress(server, Subnets[0]?.CidrBlock ?? '')
+  await serverAddresses.set(server, { address, names })
+}
+
+const rds = new Rds({
+  rds: new RDSClient(own),
+  secretsManager: new SecretsManagerClient(own),
+  keys,
+  server: new PostgresServer({
+    authority,
+    data: POSTGRES_DATA,
+    programs: POSTGRES_PROGRAMS,
+    sockets: POSTGRES_SOCKETS,
+    restartTimeout: timeLimits(config).componentStart,
+  }),
+  setAddress: (entry) =>
+    entry === undefined
+      ? serverAddresses.set('database', undefined)
+      : setServerAddress('database', entry.subnetId, [entry.host]),
+  snapshots: join(data, 'database-snapshots'),
+})
+const cacheServer = new CacheServer({
+  authority,
+  directory: cacheCertificates(config),
+  users: cacheUsersPath(config),
+  own: {
+    host: CONTROL_PLANE_IP,
+    port: PORTS.redisWithoutTls,
+    passwordFile: cachePasswordPath(config),
+  },
+})
+const elastiCache = new ElastiCache({
+  file: join(data, 'aws', 'elasticache.json'),
+  describeSubnets,
+  apply: async (cache) => {
+    await cacheServer.apply(cache)
+    if (cache === undefined) await serverAddresses.set('cache', undefined)
+    else await setServerAddress('cache', cache.subnetId, cache.hosts)
+  },
+})
 const supplemented = supplement({
+  rds,
+  elastiCache,
   capacity,
   stateChanges,
   fleets: new Fleets({ ec2: new EC2Client({ ...own, maxAttempts: 1 }), unsuitable }),
@@ -284,11 +347,15 @@ for (const host of ['127.0.0.1', CONTROL_PLANE_IP]) {
 }
 if (!existsSync(operatorKeyPath(config))) {
   await emulator.clear()
+  await elastiCache.clear()
   principals.forget()
   const key = await seedAccount(own.endpoint, own.credentials, await readConnections(config))
   await writeFile(`${operatorKeyPath(config)}.new`, JSON.stringify(key), { mode: 0o600 })
   await rename(`${operatorKeyPath(config)}.new`, operatorKeyPath(config))
 }
+// Addresses do not survive a restart of the box.
+await elastiCache.restore()
+await rds.refresh()
 await stateChanges.start()
 await agent.listen({ port: PORTS.podIdentityAgent, host: AGENT_ADDRESS })
 await podIdentityWebhook.listen({ port: PORTS.podIdentityWebhook, host: '127.0.0.1' })

@@ -73,13 +73,16 @@ async function startAccount(t: Test, { maxNodes = 10, unsuitable = new Map<strin
   const iam = new IAMClient(options)
   const stateChanges = new StateChanges(ec2, (request) => emulator.forward(request))
   const nodes: { address: string; podSubnet: string }[] = []
+  const unexpected = () => Promise.reject(new Error('this test does not call the service'))
   const supplemented = supplement({
+    // The tests beside the databases cover these.
+    rds: { handle: unexpected, completeSecret: unexpected },
+    elastiCache: { handle: unexpected },
     capacity: new Capacity(ec2, cluster, maxNodes),
     fleets: new Fleets({ ec2, unsuitable: async (type) => unsuitable.get(type) }),
     stateChanges,
     nodes: async () => nodes,
   })
-  const unexpected = () => Promise.reject(new Error('this test does not call the service'))
   const gateway = createGateway({
     authenticate: async ({ headers }: AwsRequest) => {
       const [, service = ''] =

@@ -1,3 +1,5 @@
+import type { ElastiCache } from '../databases/elasticache.ts'
+import type { Rds } from '../databases/rds.ts'
 import { AwsError } from './aws-error.ts'
 import type { Capacity, Launch } from './capacity.ts'
 import { describeEksImages, getEksImageParameter } from './ec2/eks-images.ts'
@@ -9,6 +11,8 @@ import { type AwsRequest, type AwsResponse, operation, parameter } from './reque
 import { filterList } from './xml.ts'
 
 export interface SupplementsOptions {
+  rds: Pick<Rds, 'handle' | 'completeSecret'>
+  elastiCache: Pick<ElastiCache, 'handle'>
   capacity: Capacity
   fleets: Fleets
   stateChanges: StateChanges
@@ -25,7 +29,14 @@ export type Supplemented = (service: string, request: AwsRequest, forward: Forwa
  * Adds to the emulator what clients of the box need and it lacks. Unlike the corrections of its responses, these
  * operations depend on the request or on the state of the box.
  */
-export function supplement({ capacity, fleets, stateChanges, nodes }: SupplementsOptions): Supplemented {
+export function supplement({
+  rds,
+  elastiCache,
+  capacity,
+  fleets,
+  stateChanges,
+  nodes,
+}: SupplementsOptions): Supplemented {
   const withPodPrefixes: Supplement = async (request, forward) => {
     const response = await forward(request)
     return { ...response, body: Buffer.from(addPodPrefixes(response.body.toString(), await nodes())) }
@@ -43,10 +54,13 @@ export function supplement({ capacity, fleets, stateChanges, nodes }: Supplement
     'ec2 DescribeLaunchTemplates': (request, forward) => forward(withAllResults(request)),
     'iam ListInstanceProfiles': listInstanceProfiles,
     'pricing GetProducts': async (request) => getProducts(request),
+    'secretsmanager GetSecretValue': async (request, forward) => rds.completeSecret(await forward(request)),
     'ssm GetParameter': async (request, forward) => getEksImageParameter(request) ?? forward(request),
   }
   return async (service, request, forward) => {
     const name = operation(request) ?? ''
+    if (service === 'rds') return rds.handle(request, forward)
+    if (service === 'elasticache') return elastiCache.handle(request)
     // The emulator performs these dry runs.
     if (service === 'ec2' && name.startsWith('Describe') && isDryRun(request)) {
       throw new AwsError('dryRun', 'Request would have succeeded, but DryRun flag is set.')

@@ -1,15 +1,20 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
-import { programPath } from 'shared/tools'
+import { awsPythonPath } from 'shared/tools'
 import { PORTS } from '../cluster.ts'
 import type { Component } from './component.ts'
+
+/** Starts the emulator. */
+export function motoCommand(config: BoxConfig): readonly [string, ...string[]] {
+  return [awsPythonPath(config), join(import.meta.dirname, '..', 'aws', 'moto_server.py')]
+}
 
 /** The AWS emulator. It keeps its state in memory only; the `aws` component in front of it makes it durable. */
 export function moto(config: BoxConfig): Component {
   return {
     name: 'moto',
     dependsOn: [],
-    command: [programPath(config, 'moto_server'), '--host', '127.0.0.1', '--port', String(PORTS.moto)],
+    command: [...motoCommand(config), '--host', '127.0.0.1', '--port', String(PORTS.moto)],
     environment: {
       // moto leaves AWS managed policies out by default to start faster, but node roles and operators attach them.
       MOTO_IAM_LOAD_MANAGED_POLICIES: 'true',
@@ -29,7 +34,7 @@ export function moto(config: BoxConfig): Component {
 export function aws(_config: BoxConfig): Component {
   return {
     name: 'aws',
-    dependsOn: ['moto'],
+    dependsOn: ['moto', 'postgres', 'redis'],
     command: [process.execPath, join(import.meta.dirname, '..', 'aws', 'main.ts')],
     files: {},
     probe: { kind: 'http', url: `http://127.0.0.1:${PORTS.eksWebhooks}/healthz` },

@@ -155,22 +155,25 @@ t.test('the resolver resolves the database and the cache by AWS host names', asy
   t.match(flags('resolver').split(' '), [/coredns$/, '-conf', '/box/default/config/Corefile'])
   const corefile = named('resolver').files['/box/default/config/Corefile']
   t.match(corefile, `${CONTROL_PLANE_IP} ${DATABASE_HOST} ${CACHE_HOST}`)
+  t.match(corefile, 'hosts /box/default/run/databases.hosts', 'and by the endpoints of the account')
   // With fewer than five dots (ndots), pods would try every domain of their search path first.
   for (const name of [DATABASE_HOST, CACHE_HOST]) t.ok(name.split('.').length > 5, name)
 })
 
-t.test('the database and the cache require a password from remote clients', async (t) => {
-  const hba = named('postgres').files['/box/default/data/postgres/data/pg_hba.conf'] ?? ''
-  const hosts = hba.split('\n').filter((line) => line.startsWith('host'))
-  t.ok(hosts.length > 0 && hosts.every((line) => line.endsWith(' scram-sha-256')), hba)
-  t.match(
-    named('redis').files['/box/default/config/redis.conf'],
-    'include /box/default/credentials/redis-password.conf',
-  )
-})
+t.test(
+  'the database and the cache offer TLS, and take their clients from files that the component aws writes',
+  async (t) => {
+    const database = named('postgres').files['/box/default/data/postgres/data/postgresql.conf']
+    t.match(database, "hba_file = '/var/lib/postgresql/data/clients.conf'")
+    t.match(database, /^ssl = on$/m)
+    const cache = named('redis').files['/box/default/config/redis.conf']
+    t.match(cache, 'include /box/default/credentials/cache-users.conf')
+    t.match(cache, /^tls-port 6379$/m)
+  },
+)
 
 t.test('commands and configuration files contain no password', async (t) => {
-  t.notMatch(JSON.stringify([named('postgres'), named('redis')]), /requirepass \S|PASSWORD '[^']/)
+  t.notMatch(JSON.stringify([named('postgres'), named('redis')]), /requirepass \S|PASSWORD '[^']|user \S+ on/)
 })
 
 t.test('the cache is bounded and evicts the least recently used keys', async (t) => {

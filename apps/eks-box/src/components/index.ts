@@ -54,10 +54,13 @@ export function fingerprint(config: BoxConfig, root = join(import.meta.dirname, 
   const hash = createHash('sha256').update(
     JSON.stringify([components(config), config.ports, config.maxNodes, process.version]),
   )
-  const sources = globSync(['src/**/*.ts', 'manifests/**/*.yaml', '../../shared/src/**/*.ts'], {
-    cwd: root,
-    exclude: ['**/*.test.ts', 'src/{eks-api,load-balancer}/testing.ts', 'src/cli.ts'],
-  })
+  const sources = globSync(
+    ['src/**/*.ts', 'src/aws/*.py', 'manifests/**/*.yaml', '../../shared/src/**/*.ts'],
+    {
+      cwd: root,
+      exclude: ['**/*.test.ts', 'src/{eks-api,load-balancer}/testing.ts', 'src/cli.ts'],
+    },
+  )
   for (const file of [...sources.sort(), 'package.json']) {
     hash.update(`${file}\0`).update(readFileSync(join(root, file)))
   }

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
-import { CONTROL_PLANE_IP, DATABASE, PORTS } from '../cluster.ts'
+import { DATABASE, PORTS } from '../cluster.ts'
+import { RULES_FILE } from '../databases/postgres-server.ts'
 import { databasePasswordPath } from '../preparation/credentials.ts'
 import {
   asPostgres,
@@ -11,7 +12,10 @@ import {
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
 
-/** The service's database, in place of RDS. Committed data survives a crash of its process. */
+/**
+ * The service's database, in place of RDS. Committed data survives a crash of its process. The component `aws` makes it
+ * the instance of the emulated account, and writes the rules for its clients.
+ */
 export function postgres(config: BoxConfig): Component {
   const paths = boxPaths(config)
   // The server sees this directory as POSTGRES_DATA.
@@ -24,15 +28,12 @@ export function postgres(config: BoxConfig): Component {
     dependsOn: [],
     command: [...asPostgres, join(POSTGRES_PROGRAMS, 'postgres'), '-D', POSTGRES_DATA],
     files: {
-      [inData('postgresql.conf')]: `listen_addresses = '${CONTROL_PLANE_IP}'
+      [inData('postgresql.conf')]: `listen_addresses = '*'
 port = ${PORTS.postgres}
 unix_socket_directories = '${POSTGRES_SOCKETS}'
 cluster_name = 'eks-box-${config.name}'
-`,
-      // Sockets need no password: only root can enter their directory. Connections over TCP need one, and only the
-      // service's user has one.
-      [inData('pg_hba.conf')]: `local all all trust
-host  all all all scram-sha-256
+hba_file = '${POSTGRES_DATA}/${RULES_FILE}'
+ssl = on
 `,
       [accounts]: `\\set password \`cat '${databasePasswordPath(config)}'\`
 SELECT 'CREATE ROLE ${DATABASE} LOGIN'

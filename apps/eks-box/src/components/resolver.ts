@@ -1,10 +1,14 @@
 import { join } from 'node:path'
-import type { BoxConfig } from 'shared/box'
+import { type BoxConfig, REGION } from 'shared/box'
 import { programPath } from 'shared/tools'
 import { CACHE_HOST, CONTROL_PLANE_IP, DATABASE_HOST, PORTS, RESOLVER_IP } from '../cluster.ts'
+import { databaseHosts } from '../databases/addresses.ts'
 import { loadBalancerHosts } from '../load-balancer/addresses.ts'
 import { boxPaths } from '../state-directory.ts'
 import type { Component } from './component.ts'
+
+/** The domains of RDS and ElastiCache. The plugin `hosts` reads one file, and each zone has its own. */
+const databaseZones = [`${REGION}.rds.amazonaws.com`, 'cache.amazonaws.com']
 
 /**
  * The VPC's DNS resolver: it resolves the names of the database, the cache and the load balancers. It has no upstream
@@ -22,6 +26,15 @@ export function resolver(config: BoxConfig): Component {
     errors
     ready 127.0.0.1:${PORTS.resolverReady}
     hosts ${loadBalancerHosts(config)} {
+        no_reverse
+        reload 1s
+        ttl 5
+    }
+}
+${databaseZones.map((zone) => `${zone}:${PORTS.dns}`).join(' ')} {
+    bind ${RESOLVER_IP}
+    errors
+    hosts ${databaseHosts(config)} {
         ${CONTROL_PLANE_IP} ${DATABASE_HOST} ${CACHE_HOST}
         no_reverse
         reload 1s

@@ -15,6 +15,7 @@ import { readNodes } from '../node/status.ts'
 import { writeWebhookManifest } from '../pod-identity/webhook.ts'
 import { ensureCertificates } from '../preparation/certificates.ts'
 import { ensureCredentials } from '../preparation/credentials.ts'
+import { prepareDatabases } from '../preparation/databases.ts'
 import { preparePostgres } from '../preparation/postgres-data.ts'
 import { boxPaths } from '../state-directory.ts'
 import { runProbe } from './probe.ts'
@@ -126,6 +127,7 @@ try {
   await writeCapacityWebhookManifest(config)
   await ensureCredentials(config)
   await preparePostgres(config)
+  await prepareDatabases(config)
   await supervisor.start()
   report({ kind: 'phase', phase: 'ready' })
 } catch (error) {

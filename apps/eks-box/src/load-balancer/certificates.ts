@@ -1,8 +1,8 @@
-import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ACMClient, DescribeCertificateCommand, GetCertificateCommand } from '@aws-sdk/client-acm'
-import { execa } from 'execa'
+import { issueCertificate } from '../issue-certificate.ts'
 
 export interface CertificateOptions {
   acm: ACMClient
@@ -60,30 +60,13 @@ export class Certificates {
   }
 
   async #issue(names: readonly string[]): Promise<string> {
-    const { directory, pki } = this.#options
-    const authority = join(pki, 'ca')
-    const extensions = join(directory, 'extensions.cnf')
-    await writeFile(
-      extensions,
-      `subjectAltName=${names.map((name) => `DNS:${name}`).join(',')}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n`,
-    )
-    const keyFile = join(directory, 'issued.key')
-    const request = await execa('openssl', [
-      ...['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-      ...['-keyout', keyFile, '-subj', '/O=eks-box'],
-    ])
-    const certificate = await execa(
-      'openssl',
-      [
-        ...['x509', '-req', '-sha256', '-days', '365', '-set_serial', `0x${randomBytes(15).toString('hex')}`],
-        ...['-CA', `${authority}.crt`, '-CAkey', `${authority}.key`, '-extfile', extensions],
-      ],
-      { input: request.stdout },
+    const authority = join(this.#options.pki, 'ca')
+    const { certificate, key } = await issueCertificate(
+      { certificate: `${authority}.crt`, key: `${authority}.key` },
+      names,
     )
     const issuer = await readFile(`${authority}.crt`, 'utf8')
-    const key = await readFile(keyFile, 'utf8')
-    await rm(keyFile)
-    return [certificate.stdout, issuer, key].map((part) => `${part.trim()}\n`).join('')
+    return [certificate, issuer, key].map((part) => `${part.trim()}\n`).join('')
   }
 }
 

@@ -24,9 +24,9 @@ t.test('the connection URLs contain the passwords that the servers expect', asyn
   t.match(database.hostname, /\.eu-central-1\.rds\.amazonaws\.com$/)
   t.equal(readFileSync(databasePasswordPath(config), 'utf8'), database.password)
   const cache = new URL(REDIS_URL)
-  t.match(cache, { protocol: 'redis:', port: '6379' })
+  t.match(cache, { protocol: 'redis:', username: 'box', port: '6380' })
   t.match(cache.hostname, /\.cache\.amazonaws\.com$/)
-  t.equal(readFileSync(cachePasswordPath(config), 'utf8'), `requirepass ${cache.password}\n`)
+  t.equal(readFileSync(cachePasswordPath(config), 'utf8'), cache.password)
   t.not(database.password, cache.password)
 })
 
@@ -48,4 +48,14 @@ t.test('a box keeps its passwords, and a new box gets new ones', async (t) => {
   rmSync(boxPaths(config).credentials, { recursive: true })
   await ensureCredentials(config)
   t.notSame(await readConnections(config), first)
+})
+
+t.test('a box of an older checkout is refused', async (t) => {
+  const config = box(t)
+  await ensureCredentials(config)
+  rmSync(cachePasswordPath(config))
+  await t.rejects(ensureCredentials(config), {
+    message: /created by an older checkout/,
+    nextStep: /`make down`, then `make up`/,
+  })
 })
