@@ -26,7 +26,7 @@ STACKS := $(NODE) scripts/src/infrastructure/stack.ts
 up: node_modules
 	@$(BOX) up --only-own-tools
 # Terraform and Helm mostly wait, so the tools of the later steps are built meanwhile.
-	@CI=true $(BOX) tools --quiet karpenter load-balancer-controller helm & trap "kill $$! 2> /dev/null || :" EXIT; \
+	@CI=true $(BOX) tools --quiet karpenter load-balancer-controller external-secrets helm & trap "kill $$! 2> /dev/null || :" EXIT; \
 	  $(MAKE) --no-print-directory apply build push STACK=cluster; wait $$!
 	@CI=true $(BOX) tools --quiet k6 & trap "kill $$! 2> /dev/null || :" EXIT; \
 	  $(MAKE) --no-print-directory apply STACK=data; $(MAKE) --no-print-directory apply STACK=platform; \

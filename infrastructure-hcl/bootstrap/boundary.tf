@@ -1,8 +1,8 @@
 # The permissions boundary of all roles that CI creates, whatever policies CI attaches to them. Without a boundary,
 # anyone who can create roles can become an administrator. It allows what the environment's roles need: instances,
-# networks, load balancers, images, the interruption queue, the cluster's KMS key, the flow logs, the pods' logs and
-# traces, and what CloudWatch's agent and the sleep schedule do. None of these roles needs to change IAM, apart from
-# instance profiles and service-linked roles, to read a bucket or to assume another role.
+# networks, load balancers, images, the interruption queue, the cluster's secrets and its KMS key, the flow logs, the
+# pods' logs and traces, and what CloudWatch's agent and the sleep schedule do. None of these roles needs to change IAM,
+# apart from instance profiles and service-linked roles, to read a bucket or to assume another role.
 
 data "aws_iam_policy_document" "boundary" {
   #checkov:skip=CKV_AWS_111: a boundary grants nothing; each role's own policy restricts the resources
@@ -82,6 +82,26 @@ data "aws_iam_policy_document" "boundary" {
     sid       = "Interruptions"
     actions   = ["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"]
     resources = ["arn:${local.partition}:sqs:${local.here}:${var.cluster_name}-*"]
+  }
+
+  # For the External Secrets operator.
+  statement {
+    sid       = "Secrets"
+    actions   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:${var.cluster_name}/*"]
+  }
+
+  # RDS chooses the name of the secret with the administrator's password, but tags it with the database.
+  statement {
+    sid       = "DatabaseAdministrator"
+    actions   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:rds!db-*"]
+
+    condition {
+      test     = "ArnLike"
+      variable = "aws:ResourceTag/aws:rds:primaryDBInstanceArn"
+      values   = ["arn:${local.partition}:rds:${local.here}:db:${var.cluster_name}*"]
+    }
   }
 
   statement {

@@ -70,6 +70,13 @@ export const TOOLS = {
     coldSeconds: 40,
     packages: 126,
   },
+  'external-secrets': {
+    programs: ['external-secrets'],
+    installer: 'go',
+    neededBy: 'up',
+    coldSeconds: 30,
+    packages: 82,
+  },
   helm: { programs: ['helm'], installer: 'go', neededBy: 'up', coldSeconds: 20, packages: 233 },
   k6: { programs: ['k6'], installer: 'go', neededBy: 'up', coldSeconds: 55, packages: 301 },
   aws: { programs: ['aws', 'moto_server'], installer: 'pip', neededBy: 'box', coldSeconds: 90 },
@@ -211,7 +218,11 @@ export function missingTools(config: BoxConfig, tools: readonly Tool[] = TOOL_NA
 }
 
 /** The controllers that run as pods. The directory of such a tool also contains its charts and its image. */
-export const CONTROLLERS = ['karpenter', 'load-balancer-controller'] as const satisfies Tool[]
+export const CONTROLLERS = [
+  'karpenter',
+  'load-balancer-controller',
+  'external-secrets',
+] as const satisfies Tool[]
 export type Controller = (typeof CONTROLLERS)[number]
 
 /** The directory with the charts of a controller's release, such as `karpenter-1.14.1.tgz`. */

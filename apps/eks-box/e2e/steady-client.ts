@@ -18,7 +18,10 @@ let results: Record<string, number> = {}
 function send(agent: Agent | false): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>()
   const request = get(url, { agent, timeout: 30_000 }, (response) => {
-    response.on('end', () => resolve(String(response.statusCode))).resume()
+    const { statusCode, headers } = response
+    const result =
+      statusCode === 503 && headers['retry-after'] !== undefined ? '503 with Retry-After' : `${statusCode}`
+    response.on('end', () => resolve(result)).resume()
     response.on('error', (error) => resolve(error.message))
   })
   request.on('timeout', () => request.destroy(new Error('no response within 30 s')))

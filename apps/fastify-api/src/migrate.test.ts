@@ -179,6 +179,26 @@ t.test('an invalid setting is reported in one line, with exit code 1', async (t)
   t.equal(stderr, 'migrate: MIGRATION_TIMEOUT_MS="1m" must be an integer from 1 to 9999999\n')
 })
 
+t.test('with an administrator, it makes the users first', async (t) => {
+  const admin = await server.createDatabase()
+  const as = (user: string) => admin.replace('postgres@', `${user}:password@`)
+  const environment = {
+    DATABASE_URL: as('migration_user'),
+    DATABASE_ADMIN_USERNAME: 'postgres',
+    DATABASE_ADMIN_PASSWORD: 'any',
+    SERVICE_DATABASE_URL: as('service_user'),
+  }
+  t.strictSame(await run(t, environment), { code: 0, stdout: FIRST_OUTPUT, stderr: '' })
+  t.strictSame(await query(as('service_user'), 'SELECT FROM tasks'), [])
+
+  t.strictSame(await run(t, { ...environment, DATABASE_ADMIN_PASSWORD: undefined }), {
+    code: 1,
+    stdout: '',
+    stderr:
+      'migrate: DATABASE_ADMIN_USERNAME, DATABASE_ADMIN_PASSWORD and SERVICE_DATABASE_URL must be set together\n',
+  })
+})
+
 t.test('an unreadable CA certificate is reported in one line, with exit code 1', async (t) => {
   const { code, stderr } = await run(t, { DATABASE_URL: 'postgres://host/app', DATABASE_CA: 'none' })
   t.equal(code, 1)

@@ -74,17 +74,26 @@ PRESSURE_MAX_HEAP_USED_PERCENT: {{ .maxHeapUsedPercent | quote }}
 {{- ternary (include "fastify-app.name" .) .Values.secret.name .Values.externalSecret.enabled -}}
 {{- end -}}
 
+{{/* Name of the Secret with the migration's own credentials. Empty if the migration uses the service's, or none runs. */}}
+{{- define "fastify-app.migrationSecretName" -}}
+{{- with .Values.externalSecret -}}
+{{- if and .enabled .migration.key (include "fastify-app.migrates" $) -}}
+{{- include "fastify-app.name" $ }}-migration
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* "true" if the pods get the variable `key` from the Secret, otherwise empty. Takes a dict of root and key. */}}
 {{- define "fastify-app.hasSecretKey" -}}
 {{- if and (include "fastify-app.secretName" .root) (has .key .root.Values.secret.keys) -}}true{{- end -}}
 {{- end -}}
 
-{{/* One environment variable from the Secret. It is not optional: a pod waits for it instead of starting without it. */}}
+{{/* The variable `key` from the Secret `name`. It is not optional: a pod waits for it instead of starting without it. */}}
 {{- define "fastify-app.secretVariable" -}}
 - name: {{ .key }}
   valueFrom:
     secretKeyRef:
-      name: {{ include "fastify-app.secretName" .root }}
+      name: {{ .name }}
       key: {{ .key }}
 {{- end -}}
 

@@ -64,7 +64,7 @@
 
 {{- $own := include "fastify-app.environment" . | fromYaml -}}
 {{- range .Values.extraEnv -}}
-{{- if or (hasKey $own .name) (has .name (list "DATABASE_URL" "REDIS_URL" "MIGRATION_TIMEOUT_MS")) -}}
+{{- if or (hasKey $own .name) (has .name (list "DATABASE_URL" "REDIS_URL" "MIGRATION_TIMEOUT_MS" "DATABASE_ADMIN_USERNAME" "DATABASE_ADMIN_PASSWORD" "SERVICE_DATABASE_URL")) -}}
 {{- fail (printf "extraEnv must not set %s: the chart sets this variable itself" .name) -}}
 {{- end -}}
 {{- end -}}
@@ -132,6 +132,14 @@
 {{- end -}}
 {{- if not .Values.externalSecret.key -}}
 {{- fail "externalSecret.key is empty: set it to the name of the secret in the store" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.externalSecret.migration -}}
+{{- if and (or .key .adminKey) (not $.Values.externalSecret.enabled) -}}
+{{- fail "externalSecret.migration has no effect, because externalSecret.enabled is false: set it to true, or clear externalSecret.migration" -}}
+{{- end -}}
+{{- if and .adminKey (not .key) -}}
+{{- fail "externalSecret.migration.adminKey needs externalSecret.migration.key, because the service's user must not own the tables: set both" -}}
 {{- end -}}
 {{- end -}}
 

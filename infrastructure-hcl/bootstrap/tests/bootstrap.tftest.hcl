@@ -219,10 +219,22 @@ run "the_boundary_prevents_escalation" {
 
   assert {
     condition = !can(regex(
-      "\"(iam:(\\*|Create(Role|Policy|User|AccessKey)|Attach|Put|Update)|s3:|sts:|secretsmanager:|kms:(\\*|PutKeyPolicy|CreateGrant))",
+      "\"(iam:(\\*|Create(Role|Policy|User|AccessKey)|Attach|Put|Update)|s3:|sts:|secretsmanager:(\\*|[A-CE-FH-Z]|Delete|GetR)|kms:(\\*|PutKeyPolicy|CreateGrant))",
       data.aws_iam_policy_document.boundary.json,
     ))
-    error_message = "the boundary must not let a role change IAM, read buckets or secrets, assume another role or change key policies"
+    error_message = "the boundary must not let a role change IAM or secrets, read buckets, assume another role or change key policies"
+  }
+
+  assert {
+    condition = toset([
+      for statement in jsondecode(data.aws_iam_policy_document.boundary.json).Statement :
+      "${statement.Resource} ${can(statement.Condition.ArnLike["aws:ResourceTag/aws:rds:primaryDBInstanceArn"])}"
+      if can(regex("secretsmanager:", jsonencode(statement.Action)))
+      ]) == toset([
+      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:fastify-eks-cluster/* false",
+      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-* true",
+    ])
+    error_message = "the boundary must not let a role read secrets of other clusters or databases"
   }
 }
 
@@ -285,11 +297,11 @@ run "deploy_finds_one_cluster_one_repositorys_images_and_one_state" {
       } == {
       "arn:aws:eks:eu-central-1:123456789012:cluster/fastify-eks-cluster" = toset(["eks:DescribeCluster"])
       "arn:aws:ecr:eu-central-1:123456789012:repository/fastify-app"      = toset(["ecr:DescribeImages", "ecr:DescribeRepositories"])
-
-      "arn:aws:s3:::fastify-eks-state-123456789012-eu-central-1"                  = toset(["s3:ListBucket"])
-      "arn:aws:s3:::fastify-eks-state-123456789012-eu-central-1/dev/edge.tfstate" = toset(["s3:GetObject"])
+      (local.state_bucket_arn)                                            = toset(["s3:ListBucket"])
+      "${local.state_bucket_arn}/${var.environment}/data.tfstate"         = toset(["s3:GetObject"])
+      "${local.state_bucket_arn}/${var.environment}/edge.tfstate"         = toset(["s3:GetObject"])
     }
-    error_message = "deploy must only be able to find the cluster and the image, and to read what the Ingress needs"
+    error_message = "deploy must only be able to find the cluster and the image, and to read the outputs of data and edge"
   }
 }
 

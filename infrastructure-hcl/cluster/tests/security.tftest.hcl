@@ -323,3 +323,39 @@ run "roles_for_logs_and_traces_have_few_permissions" {
     error_message = "The roles must carry the boundary of their own account."
   }
 }
+
+run "external_secrets_reads_only_the_secrets_of_the_cluster" {
+  command = plan
+
+  variables {
+    permissions_boundary = "some-boundary"
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.external_secrets.policy).Statement :
+      statement.Action == ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    ])
+    error_message = "The operator must not change secrets."
+  }
+
+  assert {
+    condition = {
+      for statement in jsondecode(aws_iam_role_policy.external_secrets.policy).Statement :
+      statement.Resource => can(statement.Condition.ArnLike["aws:ResourceTag/aws:rds:primaryDBInstanceArn"])
+      } == {
+      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:${var.cluster_name}/*" = false
+      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-*"              = true
+    }
+    error_message = "Other secrets of the account, and those of other databases, must stay unreadable."
+  }
+
+  assert {
+    condition = (
+      aws_eks_pod_identity_association.external_secrets.namespace == "kube-system" &&
+      aws_eks_pod_identity_association.external_secrets.service_account == "external-secrets" &&
+      aws_iam_role.external_secrets.permissions_boundary == "arn:aws:iam::123456789012:policy/some-boundary"
+    )
+    error_message = "Only the operator may have the role, and the role must carry the boundary."
+  }
+}

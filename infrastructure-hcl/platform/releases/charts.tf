@@ -1,6 +1,7 @@
 locals {
   third_party_charts = {
     aws-load-balancer-controller = { repository = "https://aws.github.io/eks-charts", version = "3.5.0" }
+    external-secrets             = { repository = "https://charts.external-secrets.io", version = "1.3.2" }
     fluent-bit                   = { repository = "https://fluent.github.io/helm-charts", version = "0.58.1" }
     karpenter                    = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }
     karpenter-crd                = { repository = "oci://public.ecr.aws/karpenter", version = "1.14.1" }

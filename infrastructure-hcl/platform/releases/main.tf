@@ -28,6 +28,14 @@ locals {
     install_timeout = null
   }
 
+  # Only the service's ExternalSecrets need the operator.
+  external_secrets_kinds = {
+    createClusterExternalSecret = false
+    createClusterGenerator      = false
+    createClusterPushSecret     = false
+    createPushSecret            = false
+  }
+
   described = {
     cluster-baseline = {
       stage = "foundation"
@@ -56,6 +64,24 @@ locals {
       stage          = "foundation"
       chart          = local.charts.custom-resource-definitions
       definitions_of = "aws-load-balancer-controller"
+      take_ownership = true
+      timeout        = 120
+    }
+
+    # These definitions are templates of the operator's chart, so Helm upgrades them. In a release of their own, they
+    # outlive the operator; without them, Kubernetes would delete every ExternalSecret.
+    external-secrets-crds = {
+      stage = "foundation"
+      chart = local.charts.external-secrets
+      values = yamlencode({
+        installCRDs    = true
+        crds           = local.external_secrets_kinds
+        createOperator = false
+        rbac           = { create = false }
+        serviceAccount = { create = false }
+        webhook        = { create = false }
+        certController = { create = false }
+      })
       take_ownership = true
       timeout        = 120
     }
@@ -93,6 +119,16 @@ locals {
         monitoring   = var.monitoring.enabled
       })
       skip_crds = true
+    }
+
+    external-secrets = {
+      stage = "controllers"
+      chart = local.charts.external-secrets
+      values = templatefile("${path.module}/values/external-secrets.yaml", {
+        region     = var.cluster.region
+        replicas   = var.controller_replicas
+        monitoring = var.monitoring.enabled
+      })
     }
 
     metrics-server = {

@@ -480,6 +480,61 @@ t.test('an ExternalSecret is created before the migration, and its Secret outliv
   t.equal((await render(CONNECTED)).ExternalSecret, undefined)
 })
 
+t.test('the migration has credentials of its own, only while it runs', async (t) => {
+  const rendered = await render({
+    externalSecret: {
+      enabled: true,
+      key: 'cluster/service',
+      migration: { key: 'cluster/migration', adminKey: 'rds!db-1' },
+    },
+  })
+  const secret = rendered.other<CustomObject>('ExternalSecret', '-migration')
+  t.match(secret, {
+    metadata: {
+      annotations: {
+        'helm.sh/hook': 'pre-install,pre-upgrade',
+        'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
+      },
+    },
+    spec: {
+      target: { name: 'fastify-app-migration', creationPolicy: 'Owner' },
+      data: [
+        { secretKey: 'DATABASE_URL', remoteRef: { key: 'cluster/migration', property: 'DATABASE_URL' } },
+        { secretKey: 'DATABASE_ADMIN_USERNAME', remoteRef: { key: 'rds!db-1', property: 'username' } },
+        { secretKey: 'DATABASE_ADMIN_PASSWORD', remoteRef: { key: 'rds!db-1', property: 'password' } },
+        {
+          secretKey: 'SERVICE_DATABASE_URL',
+          remoteRef: { key: 'cluster/service', property: 'DATABASE_URL' },
+        },
+      ],
+    },
+  })
+  const references = (spec: V1PodSpec | undefined) =>
+    (container(spec).env ?? []).flatMap(({ valueFrom }) => valueFrom?.secretKeyRef ?? [])
+  t.strictSame(
+    references(rendered.Job?.spec?.template.spec),
+    ['DATABASE_URL', 'DATABASE_ADMIN_USERNAME', 'DATABASE_ADMIN_PASSWORD', 'SERVICE_DATABASE_URL'].map(
+      (key) => ({ name: 'fastify-app-migration', key }),
+    ),
+  )
+  t.strictSame(
+    references(podSpec(rendered)).map(({ name }) => name),
+    ['fastify-app', 'fastify-app'],
+    'the service does not see them',
+  )
+})
+
+t.test('without an administrator, the migration only signs in as another user', async (t) => {
+  const { Job, other } = await render({
+    externalSecret: { enabled: true, key: 'cluster/service', migration: { key: 'cluster/migration' } },
+  })
+  t.match(other('ExternalSecret', '-migration'), { spec: { data: { length: 1 } } })
+  t.strictSame(
+    container(Job?.spec?.template.spec).env?.flatMap(({ valueFrom }) => valueFrom?.secretKeyRef ?? []),
+    [{ name: 'fastify-app-migration', key: 'DATABASE_URL' }],
+  )
+})
+
 t.test('with a database, a migration runs before the rollout', async (t) => {
   const { Job, Service, Deployment } = await render(CONNECTED)
   t.match(Job?.metadata?.annotations, {
@@ -959,6 +1014,11 @@ t.test('contradictory values are refused with the reason', async (t) => {
     [{ extraEnv: [{ name: 'LOG_LEVEL', value: 'x' }] }, 'extraEnv must not set LOG_LEVEL'],
     [{ extraEnv: [{ name: 'DATABASE_URL', value: 'x' }] }, 'extraEnv must not set DATABASE_URL'],
     [{ externalSecret: { enabled: true } }, 'externalSecret.key is empty'],
+    [
+      { externalSecret: { enabled: true, key: 'x', migration: { adminKey: 'x' } } },
+      'externalSecret.migration.adminKey needs externalSecret.migration.key',
+    ],
+    [{ externalSecret: { migration: { key: 'x' } } }, 'externalSecret.migration has no effect'],
     [
       { ...CONNECTED, externalSecret: { enabled: true, key: 'x' } },
       'secret.name (connections) names an existing Secret, but externalSecret.enabled creates another one',

@@ -164,6 +164,7 @@ const steps: readonly Step[] = [
   longTest('scale-out', 'load, until Karpenter launches nodes and removes them again'),
   longTest('generators', 'load from pods of the cluster: counts, interruption, failures of pods'),
   longTest('resilience', 'disturbances under load, each protection switched off, an interrupted destroy'),
+  longTest('rotation', 'new passwords and a failover of the database, under load'),
   longTest(
     'monitoring',
     '`make monitoring`: targets, the HPA on custom metrics, every expression',

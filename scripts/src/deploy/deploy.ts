@@ -1,7 +1,7 @@
 /** `make deploy`: rolls out the image with the Helm chart; diagnoses a failed rollout and rolls it back. */
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { ApiException, type CoreV1Api } from '@kubernetes/client-node'
+import { ApiException, type CoreV1Api, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node'
 import {
   confirmProduction,
   type Environment,
@@ -11,7 +11,7 @@ import {
 } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { imageReference } from '../image/image.ts'
-import { provideConnectionSecret } from './connection-secret.ts'
+import { AUTHORITIES, authorities, databaseValues, dataOutputs } from './database.ts'
 import {
   type Diagnosis,
   describeDiagnosis,
@@ -19,12 +19,13 @@ import {
   watchForPermanentFailure,
 } from './diagnosis.ts'
 import { type Edge, missingStep, readEdge } from './edge.ts'
+import { findExternalSecret, synchronize } from './external-secret.ts'
 import { helmCause, helmProgram, lastDeployed } from './helm-release.ts'
 import { awaitLoadBalancer, loadBalancerName } from './load-balancer.ts'
 import { CHART, chartWarnings, NAMESPACE, Release, ROLLOUT_TIMEOUT } from './release.ts'
 
-/** The Secret with the connection URLs, as values-local.yaml names it. */
-const connectionSecret = { namespace: NAMESPACE, name: SERVICE }
+/** How long the operator may take to read the service's secret, in seconds. */
+const SECRET_TIMEOUT = 60
 
 /**
  * Creates the namespace, with the Pod Security level that the chart's pods meet, unless it exists. As the first request
@@ -97,17 +98,21 @@ async function readDeployment(env: NodeJS.ProcessEnv): Promise<Deployment> {
 
 async function deploy({ environment, release, image, extraValues }: Deployment): Promise<void> {
   await ensureNamespace(release.core)
-  const hasSecret = await provideConnectionSecret(environment, release.core, connectionSecret).catch(
-    (failure: unknown) => {
-      throw failure instanceof ActionableError ? failure : clusterFailure(failure)
-    },
-  )
-  if (!hasSecret) {
-    console.log(
-      `the Secret ${NAMESPACE}/${connectionSecret.name} does not exist, so the service runs without a database`,
-    )
-  }
   const edge = await readEdge(environment)
+  const database = await databaseArguments(environment, release.core)
+  const chart: ChartArguments = {
+    options: [
+      ...['--values', environment.valuesFile],
+      // As strings, because --set would turn a tag of digits into a number.
+      ...['--set-string', `image.repository=${image.repository},image.tag=${image.tag}`],
+      // The box knows these kinds, and `make monitoring` reads them. Other local clusters may not.
+      ...(environment.usesBox ? ['--set', 'serviceMonitor.enabled=true,prometheusRule.enabled=true'] : []),
+      ...database.options,
+      ...(edge?.settings ?? []),
+      ...(extraValues === undefined ? [] : ['--values', extraValues]),
+    ],
+    input: database.input,
+  }
   const since = Date.now()
 
   const history = await release.history()
@@ -117,14 +122,8 @@ async function deploy({ environment, release, image, extraValues }: Deployment):
     console.log(await release.restore())
   }
   const generationBefore = await release.generation()
-  const warnings = await rollOut(release, environment, image, [
-    // The box knows these kinds, and `make monitoring` reads them. Other local clusters may not.
-    ...(environment.usesBox ? ['--set', 'serviceMonitor.enabled=true,prometheusRule.enabled=true'] : []),
-    ...(edge?.settings ?? []),
-    ...(extraValues === undefined ? [] : ['--values', extraValues]),
-    // Acceptable where somebody tries out the service in a cluster of their own; the chart prints a warning.
-    ...(hasSecret ? [] : ['--set-string', 'secret.name=', '--set', 'database.acceptTaskLoss=true']),
-  ])
+  await synchronizeSecret(release, chart)
+  const warnings = await rollOut(release, image, chart)
 
   const seconds = ((Date.now() - since) / 1000).toFixed(1)
   const generationAfter = await release.generation()
@@ -140,6 +139,81 @@ async function deploy({ environment, release, image, extraValues }: Deployment):
   if (edge === undefined) return
   const missing = missingStep(edge, await loadBalancerName(release.networking, NAMESPACE), environment.name)
   if (missing !== undefined) console.warn(missing)
+}
+
+/** Helm's options with the chart's values, and the values for its standard input. */
+interface ChartArguments {
+  options: readonly string[]
+  input: string
+}
+
+/**
+ * Reads the data stack, and puts the authorities of the database into the cluster. Without the stack, the environment's
+ * values name the Secret, which the user creates. Locally, the service does without a database if there is none.
+ */
+async function databaseArguments(environment: Environment, core: CoreV1Api): Promise<ChartArguments> {
+  const outputs = await dataOutputs(environment)
+  if (outputs !== undefined) {
+    await applyAuthorities(core, await authorities(environment)).catch((failure: unknown) => {
+      throw clusterFailure(failure)
+    })
+    return { options: ['--values', '-'], input: JSON.stringify(databaseValues(outputs, environment)) }
+  }
+  if (environment.name !== 'local' || (await hasSecret(core, SERVICE))) return { options: [], input: '' }
+  console.log(
+    `there is neither a data stack nor a Secret ${NAMESPACE}/${SERVICE}, so the service runs without a database`,
+  )
+  // Acceptable where somebody tries out the service in a cluster of their own; the chart prints a warning.
+  return {
+    options: ['--set-string', 'secret.name=', '--set', 'database.acceptTaskLoss=true'],
+    input: '',
+  }
+}
+
+async function hasSecret(core: CoreV1Api, name: string): Promise<boolean> {
+  try {
+    await core.readNamespacedSecret({ namespace: NAMESPACE, name })
+    return true
+  } catch (failure) {
+    if (failure instanceof ApiException && failure.code === 404) return false
+    throw clusterFailure(failure)
+  }
+}
+
+async function applyAuthorities(core: CoreV1Api, pem: string): Promise<void> {
+  const { configMap: name, key } = AUTHORITIES
+  await core.patchNamespacedConfigMap(
+    {
+      namespace: NAMESPACE,
+      name,
+      body: {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { namespace: NAMESPACE, name },
+        data: { [key]: pem },
+      },
+      fieldManager: 'deploy',
+      force: true,
+    },
+    setHeaderOptions('Content-Type', PatchStrategy.ServerSideApply),
+  )
+}
+
+/**
+ * Brings the service's Secret up to date before Helm renders the chart. Then the pods are replaced exactly if their
+ * credentials have changed, because the chart compares the Secret's content.
+ */
+async function synchronizeSecret(release: Release, { options, input }: ChartArguments): Promise<void> {
+  const rendered = await release.helm(
+    ['template', SERVICE, CHART, ...options, '--show-only', 'templates/externalsecret.yaml'],
+    { input },
+  )
+  // Helm fails if the template is empty. If the values are wrong, the rollout reports it.
+  const secret = rendered.failed ? undefined : findExternalSecret(rendered.stdout, SERVICE)
+  if (secret === undefined) return
+  await synchronize(release.customObjects, NAMESPACE, secret, SECRET_TIMEOUT).catch((failure: unknown) => {
+    throw failure instanceof ActionableError ? failure : clusterFailure(failure)
+  })
 }
 
 /**
@@ -196,9 +270,8 @@ export function readRolloutTimeout(env: NodeJS.ProcessEnv): number {
 /** Installs or upgrades the release and returns the chart's warnings. */
 async function rollOut(
   release: Release,
-  environment: Environment,
   { repository, tag }: Deployment['image'],
-  settings: readonly string[],
+  { options, input }: ChartArguments,
 ): Promise<string[]> {
   const existingPods = await release.migrationPods().catch((failure: unknown) => {
     throw clusterFailure(failure)
@@ -209,13 +282,10 @@ async function rollOut(
   const upgrade = release.helm(
     [
       ...['upgrade', SERVICE, CHART, '--install'],
-      ...['--values', environment.valuesFile],
-      // As strings, because --set would turn a tag of digits into a number.
-      ...['--set-string', `image.repository=${repository},image.tag=${tag}`],
-      ...settings,
+      ...options,
       ...['--wait', '--timeout', `${release.timeout}s`],
     ],
-    { signal: upgradeAbort.signal },
+    { signal: upgradeAbort.signal, input },
   )
   const watching = watchForPermanentFailure(
     () => release.diagnoses(earlierMigrationPods),
@@ -273,7 +343,7 @@ function nextStep(diagnosis: Diagnosis | undefined): string {
       return 'see `kubectl get nodes`: no node has enough free resources, or none matches the node selector'
     case 'CreateContainerConfigError':
       if (diagnosis?.missingSecret === undefined) break
-      return `see \`kubectl describe externalsecret ${SERVICE} --namespace ${NAMESPACE}\`, and check that the External Secrets operator runs and may read the store`
+      return `see \`kubectl describe externalsecret ${diagnosis.missingSecret} --namespace ${NAMESPACE}\`, and check that the External Secrets operator runs and may read the store`
     case undefined:
       return 'fix what Helm reports, then run `make deploy` again'
   }

@@ -1,16 +1,10 @@
 /** The service's Helm release: its revisions, and diagnoses of its objects in the cluster. */
 import { join } from 'node:path'
-import {
-  ApiException,
-  AppsV1Api,
-  CoreV1Api,
-  CustomObjectsApi,
-  NetworkingV1Api,
-  type V1Pod,
-} from '@kubernetes/client-node'
+import { AppsV1Api, CoreV1Api, CustomObjectsApi, NetworkingV1Api, type V1Pod } from '@kubernetes/client-node'
 import { type ClusterAccess, loadKubeConfig } from 'shared/cluster-access'
 import { REPOSITORY_ROOT, SERVICE } from 'shared/environment'
 import { type Diagnosis, diagnoseDeployments, diagnoseMigration } from './diagnosis.ts'
+import { readExternalSecret } from './external-secret.ts'
 import { HelmRelease } from './helm-release.ts'
 
 /** The release's namespace. */
@@ -30,18 +24,12 @@ export function chartWarnings(output: string): string[] {
   return output.split('\n').filter((line) => line.startsWith('WARNING: '))
 }
 
-/** The parts of an ExternalSecret that matter to a deployment. */
-interface ExternalSecret {
-  spec?: { target?: { name?: string } }
-  status?: { conditions?: { type: string; status: string; reason?: string; message?: string }[] }
-}
-
 /** The service's Helm release in a cluster. */
 export class Release extends HelmRelease {
   readonly core: CoreV1Api
   readonly apps: AppsV1Api
   readonly networking: NetworkingV1Api
-  readonly #customObjects: CustomObjectsApi
+  readonly customObjects: CustomObjectsApi
 
   constructor(helm: string, access: ClusterAccess, timeout = ROLLOUT_TIMEOUT) {
     super(helm, access, { name: SERVICE, namespace: NAMESPACE, timeout })
@@ -49,7 +37,7 @@ export class Release extends HelmRelease {
     this.core = kubeConfig.makeApiClient(CoreV1Api)
     this.apps = kubeConfig.makeApiClient(AppsV1Api)
     this.networking = kubeConfig.makeApiClient(NetworkingV1Api)
-    this.#customObjects = kubeConfig.makeApiClient(CustomObjectsApi)
+    this.customObjects = kubeConfig.makeApiClient(CustomObjectsApi)
   }
 
   /** The generation of the Deployment, which changes with its specification. */
@@ -87,11 +75,12 @@ export class Release extends HelmRelease {
     return diagnoseDeployments(this, NAMESPACE, selector)
   }
 
-  /** Adds the External Secrets operator's status, if the missing Secret is that of the release's ExternalSecret. */
+  /** Adds the External Secrets operator's status, if an ExternalSecret of the release makes the missing Secret. */
   async #withExternalSecret({ missingSecret, ...diagnosis }: Diagnosis): Promise<Diagnosis> {
     if (missingSecret === undefined) return diagnosis
-    const externalSecret = await this.#externalSecret()
-    if (externalSecret?.spec?.target?.name !== missingSecret) return diagnosis
+    // Both ExternalSecrets of the chart have the names of their Secrets.
+    const externalSecret = await readExternalSecret(this.customObjects, NAMESPACE, missingSecret)
+    if (externalSecret === undefined) return diagnosis
     const ready = externalSecret.status?.conditions?.find(({ type }) => type === 'Ready')
     const state =
       ready === undefined
@@ -100,23 +89,7 @@ export class Release extends HelmRelease {
     return {
       ...diagnosis,
       missingSecret,
-      message: `${diagnosis.message}; ExternalSecret ${SERVICE}: ${state}`,
-    }
-  }
-
-  /** The release's ExternalSecret; undefined when there is none, or the cluster lacks the kind. */
-  async #externalSecret(): Promise<ExternalSecret | undefined> {
-    try {
-      return await this.#customObjects.getNamespacedCustomObject({
-        group: 'external-secrets.io',
-        version: 'v1',
-        plural: 'externalsecrets',
-        namespace: NAMESPACE,
-        name: SERVICE,
-      })
-    } catch (failure) {
-      if (failure instanceof ApiException && failure.code === 404) return undefined
-      throw failure
+      message: `${diagnosis.message}; ExternalSecret ${missingSecret}: ${state}`,
     }
   }
 }

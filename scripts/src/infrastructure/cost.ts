@@ -161,6 +161,8 @@ const FREE_RELEASES: ReadonlySet<string> = new Set([
   'aws-load-balancer-controller-crds',
   'cluster-baseline',
   'cluster-monitoring',
+  'external-secrets',
+  'external-secrets-crds',
   // Its pods fit beside those of other nodes.
   'fluent-bit',
   'karpenter',

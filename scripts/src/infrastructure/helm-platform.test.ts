@@ -220,6 +220,8 @@ const all = [
   'aws-load-balancer-controller',
   'aws-load-balancer-controller-crds',
   'cluster-baseline',
+  'external-secrets',
+  'external-secrets-crds',
   'karpenter',
   'karpenter-crd',
   'karpenter-nodes',
@@ -229,13 +231,18 @@ t.test('after an apply, nothing changes; a destroy uninstalls in reverse order',
   const { platform, commands, releases, values, withoutOutputs } = newBox(t)
   t.capture(console, 'log')
   const plan = await platform.plan([])
-  t.match(plan.summary, { add: 6, change: 0, destroy: [] })
+  t.match(plan.summary, { add: all.length, change: 0, destroy: [] })
   await platform.apply(plan)
   t.strictSame(releases(), all)
   const order = commands().map((command) => command.replace('upgrade ', ''))
-  t.strictSame(order.slice(0, 3).sort(), [all[1], 'cluster-baseline', 'karpenter-crd'])
-  t.strictSame(order.slice(3, 5).sort(), [all[0], 'karpenter'])
-  t.strictSame(order.slice(5), ['karpenter-nodes'])
+  t.strictSame(order.slice(0, 4).sort(), [
+    'aws-load-balancer-controller-crds',
+    'cluster-baseline',
+    'external-secrets-crds',
+    'karpenter-crd',
+  ])
+  t.strictSame(order.slice(4, 7).sort(), ['aws-load-balancer-controller', 'external-secrets', 'karpenter'])
+  t.strictSame(order.slice(7), ['karpenter-nodes'])
   t.strictSame(values('aws-load-balancer-controller-crds'), {
     definitions: ['kind: CustomResourceDefinition'],
   })
@@ -247,9 +254,13 @@ t.test('after an apply, nothing changes; a destroy uninstalls in reverse order',
   withoutOutputs()
   await platform.destroy()
   t.strictSame(releases(), [])
-  const uninstalled = commands().slice(6)
+  const uninstalled = commands().slice(all.length)
   t.equal(uninstalled[0], 'uninstall karpenter-nodes')
-  t.match(uninstalled.slice(1, 3).sort(), [/aws-load-balancer-controller$/, /karpenter$/])
+  t.match(uninstalled.slice(1, 4).sort(), [
+    /aws-load-balancer-controller$/,
+    /external-secrets$/,
+    /karpenter$/,
+  ])
 })
 
 t.test('only what differs is upgraded', async (t) => {
@@ -258,14 +269,15 @@ t.test('only what differs is upgraded', async (t) => {
   await platform.apply(await platform.plan([]))
   set('cluster-baseline', 'description', 'files 000000000000')
   const plan = await platform.plan(['-var=controller_replicas=2'])
-  t.match(plan.summary, { add: 0, change: 3, destroy: [] })
+  t.match(plan.summary, { add: 0, change: 4, destroy: [] })
   t.strictSame([...plan.lines].sort(), [
     '  upgrade  kube-system/aws-load-balancer-controller: values',
     "  upgrade  kube-system/cluster-baseline: the chart's files",
+    '  upgrade  kube-system/external-secrets: values',
     '  upgrade  kube-system/karpenter: values',
   ])
   await platform.apply(plan)
-  t.equal(commands().length, 6 + 3)
+  t.equal(commands().length, all.length + 4)
 })
 
 t.test('a release that is not described any more is uninstalled', async (t) => {
@@ -319,7 +331,7 @@ t.test('what an interrupted run left pending is ended before the release is inst
     '  upgrade  kube-system/karpenter-nodes: it is uninstalling',
   ])
   await platform.apply(plan)
-  t.strictSame(commands().slice(6), [
+  t.strictSame(commands().slice(all.length), [
     ...['uninstall karpenter-crd', 'upgrade karpenter-crd'],
     ...['uninstall karpenter-nodes', 'upgrade karpenter-nodes'],
   ])
@@ -336,7 +348,7 @@ t.test('two runs do not change the releases at the same time', async (t) => {
   t.strictSame(commands(), [''])
   lock(2 ** 22 + 1)
   await platform.apply(plan)
-  t.equal(commands().length, 6, 'the lock of a killed run does not count')
+  t.equal(commands().length, all.length, 'the lock of a killed run does not count')
 })
 
 t.test('an invalid variable is reported with the file to correct', async (t) => {

@@ -7,6 +7,7 @@ import { kubeconfigPath } from 'shared/box'
 import { type ClusterAccess, loadKubeConfig } from 'shared/cluster-access'
 import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
+import { CONTROLLERS } from 'shared/tools'
 import {
   type Diagnosis,
   describeDiagnosis,
@@ -369,7 +370,7 @@ function nextStep(diagnosis: Diagnosis | undefined): string {
   switch (diagnosis?.reason) {
     case 'ErrImagePull':
     case 'ImagePullBackOff':
-      return `see which image the events above name: the box has only those of \`make tools TOOL=karpenter\` and \`TOOL=load-balancer-controller\`; ${again}`
+      return `see which image the events above name: the box has only those of ${CONTROLLERS.map((name) => `\`make tools TOOL=${name}\``).join(', ')}; ${again}`
     case 'Unschedulable':
       return `see \`kubectl get nodes\`: no node has enough free resources, or none matches the node selector; ${again}`
     case undefined:

@@ -358,8 +358,12 @@ async function copyStack(name: StackName, base: string): Promise<void> {
   }
 }
 
-/** The state bucket that the bootstrap stack created, named after the account and the region. */
-async function stateBucket(environment: Environment): Promise<{ name: string; region: string }> {
+/**
+ * The state bucket that the bootstrap stack created, named after the account and the region.
+ *
+ * @throws ActionableError when the caller is not signed in to AWS.
+ */
+export async function stateBucket(environment: Environment): Promise<{ name: string; region: string }> {
   const region = await readRegion(environment, 'backend.hcl')
   try {
     const { Account } = await new STSClient({ region }).send(new GetCallerIdentityCommand({}))

@@ -17,13 +17,13 @@ import {
   DescribeTargetHealthCommand,
   ElasticLoadBalancingV2Client,
 } from '@aws-sdk/client-elastic-load-balancing-v2'
-import { execa } from 'execa'
 import { awsEnvironment, REGION } from 'shared/box'
 import t, { type Test } from 'tap'
 import { CLUSTER_NAME } from '../../src/cluster.ts'
 import { loadBalancerAddress } from '../../src/load-balancer/addresses.ts'
 import { batch } from '../objects.ts'
-import { eventually, operate, RESOURCES, repository, WITHOUT_LOAD_SHEDDING } from '../operator.ts'
+import { eventually, operate, RESOURCES, WITHOUT_LOAD_SHEDDING } from '../operator.ts'
+import { failures, type Results, STEADY_CLIENT, startLoad, sum } from '../steady-load.ts'
 
 const started = Date.now()
 const { environment, config, make, interrupt, aws, kubectl, apply, list, ec2, killAndRecover } =
@@ -226,48 +226,15 @@ async function settled(): Promise<void> {
   })
 }
 
-/** How many requests had each result: a status, or the message of an error. */
-type Results = Record<string, number>
-
 /** Sends requests to the service's load balancer, from inside the box. */
-async function startLoad(path: string, rate: number, clients: number) {
+async function startClients(path: string, rate: number, clients: number) {
   const [ingress] = await list<Ingress>('ingresses', inService)
   const address = loadBalancerAddress(config, ingress?.status.loadBalancer.ingress?.[0]?.hostname ?? '')
-  const script = join(import.meta.dirname, '../steady-client.ts')
-  const args = ['exec', 'node', script, `http://${address}${path}`, String(rate), String(clients)]
-  const client = execa('node', ['apps/eks-box/src/cli.ts', ...args], {
-    cwd: repository,
-    env: environment,
-    stdin: 'pipe',
-    stderr: 'inherit',
-    reject: false,
-  })
-  const lines = client.iterable()[Symbol.asyncIterator]()
-  const read = async (): Promise<Results> => {
-    const { value, done } = await lines.next()
-    if (done) throw new Error('the clients have ended')
-    return JSON.parse(value)
-  }
-  return {
-    /** Returns the results since the last call. */
-    take: () => {
-      client.stdin.write('\n')
-      return read()
-    },
-    /** Waits for the open requests, and returns the results since the last call. */
-    stop: async () => {
-      client.stdin.end()
-      const last = await read()
-      await client
-      return last
-    },
-  }
+  const client = [STEADY_CLIENT, `http://${address}${path}`, String(rate), String(clients)]
+  return startLoad(['apps/eks-box/src/cli.ts', 'exec', 'node', ...client], environment)
 }
 
-const sum = (results: Results) => Object.values(results).reduce((total, count) => total + count, 0)
-const failures = ({ 200: _served, ...failed }: Results): Results => failed
-
-let load: Awaited<ReturnType<typeof startLoad>>
+let load: ReturnType<typeof startLoad>
 let served = 0
 
 /** Disturbs the service until it has settled again; returns the results of the requests meanwhile. */
@@ -405,7 +372,7 @@ elb = new ElasticLoadBalancingV2Client({
 await restart()
 await settled()
 t.comment(`the service is deployed after ${Math.round((Date.now() - started) / 1000)} s`)
-load = await startLoad('/', 100, 4)
+load = await startClients('/', 100, 4)
 
 await t.test('no request fails during a deployment, a change of size, and a drain', async (t) => {
   await survives(t, 'rolling update', () => deploy({ podAnnotations: { e2e: 'a new revision' } }))
@@ -575,7 +542,7 @@ await t.test('requests fail without the deregistration delay', async (t) => {
       ...['--attributes', `Key=deregistration_delay.timeout_seconds,Value=${seconds}`],
     )
   // Each request takes five seconds, so a pod that ends always has some.
-  const long = await startLoad('/api/v1/delay/5000', 4, 20)
+  const long = await startClients('/api/v1/delay/5000', 4, 20)
   const steady = load
   load = long
   await sleep(5000)

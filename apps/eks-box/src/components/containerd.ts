@@ -13,7 +13,15 @@ export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock'
  * The registries of the images in the cluster: of the service, of EKS's add-ons, of the controllers, of monitoring and of
  * the load test.
  */
-const registries = [ECR_REGISTRY, ADDON_REGISTRY, 'public.ecr.aws', 'quay.io', 'registry.k8s.io', 'docker.io']
+const registries = [
+  ECR_REGISTRY,
+  ADDON_REGISTRY,
+  'public.ecr.aws',
+  'oci.external-secrets.io',
+  'quay.io',
+  'registry.k8s.io',
+  'docker.io',
+]
 
 /** The container runtime. Pulls from ECR go to the box's registry, so image references match production. */
 export function containerd(config: BoxConfig, node: NodeSpec): Component {

@@ -3,10 +3,13 @@
  * `go.mod` of an aligned tool.
  */
 import { readFileSync } from 'node:fs'
+import { copyFile, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { reportFailure } from 'shared/errors'
 import { TOOL_NAMES, type Tool, toolModule } from 'shared/tools'
+import { EXTERNAL_SECRETS, reduceExternalSecrets } from './external-secrets.ts'
 
 const workspace = join(import.meta.dirname, '..', '..', 'tools', 'aligned.work')
 
@@ -18,6 +21,7 @@ export const KUBERNETES_TOOLS: readonly Tool[] = [
   'helm',
   'karpenter',
   'load-balancer-controller',
+  'external-secrets',
   'karpenter-kwok',
   'kwok',
   'kube-state-metrics',
@@ -43,16 +47,17 @@ export function requirements(tool: Tool): Map<string, string> {
 }
 
 /**
- * The versions that a tool of `KUBERNETES_TOOLS` has to use: those of Kubernetes. The load balancer controller also
- * shares the AWS SDK with Karpenter, whose EC2 client alone compiles for a minute. kube-state-metrics does not compile
- * with one of these versions.
+ * The versions that a tool of `KUBERNETES_TOOLS` has to use: those of Kubernetes. The load balancer controller and
+ * External Secrets also share the AWS SDK with Karpenter; its EC2 client alone compiles for a minute. kube-state-metrics
+ * and External Secrets do not compile with one of these versions.
  */
 export function versionsFor(tool: Tool): Map<string, string> {
   const kubernetes = requirements('kubernetes')
   if (tool === 'kube-state-metrics') kubernetes.delete('github.com/prometheus/client_golang')
-  return tool === 'load-balancer-controller'
-    ? new Map([...requirements('karpenter'), ...kubernetes])
-    : kubernetes
+  if (tool !== 'load-balancer-controller' && tool !== 'external-secrets') return kubernetes
+  const versions = new Map([...requirements('karpenter'), ...kubernetes])
+  if (tool === 'external-secrets') versions.delete('sigs.k8s.io/controller-runtime')
+  return versions
 }
 
 /** The modules that `tool` requires at another version than `versions`, with the version in `versions`. */
@@ -74,7 +79,21 @@ async function edit(tool: Tool, flags: readonly string[]): Promise<void> {
     stdio: 'inherit',
   } as const
   if (flags.length > 0) await execa('go', ['mod', 'edit', ...flags], options)
-  await execa('go', ['mod', 'tidy'], options)
+  if (tool !== 'external-secrets') {
+    await execa('go', ['mod', 'tidy'], options)
+    return
+  }
+  // The requirements are those of the reduced copy, which the build compiles.
+  const work = await mkdtemp(join(tmpdir(), 'align-'))
+  try {
+    await execa('go', ['mod', 'tidy', await reduceExternalSecrets(options.env, work)], options)
+    await execa('go', ['mod', 'edit', `-dropreplace=${EXTERNAL_SECRETS}`, join(work, 'go.mod')], options)
+    for (const file of ['go.mod', 'go.sum']) await copyFile(join(work, file), join(options.cwd, file))
+    // go.sum of the copy lacks the checksum of the original.
+    await execa('go', ['mod', 'download', EXTERNAL_SECRETS], options)
+  } finally {
+    await rm(work, { recursive: true, force: true })
+  }
 }
 
 /** Aligns `tool` with `versions`. A module that it requires at a higher version has to be excluded at that version. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { pinnedVersion } from 'shared/tools'
+import { type Controller, pinnedVersion } from 'shared/tools'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { readImage } from '../images/layout.ts'
@@ -27,11 +27,7 @@ const karpenter = {
 }
 const version = pinnedVersion('karpenter', 'github.com/aws/karpenter-provider-aws').slice(1)
 
-async function packaged(
-  t: Test,
-  name: 'karpenter' | 'load-balancer-controller',
-  source: NonNullable<Parameters<Test['testdir']>[0]>,
-) {
+async function packaged(t: Test, name: Controller, source: NonNullable<Parameters<Test['testdir']>[0]>) {
   const directory = t.testdir({ source, built: { program: 'x' } })
   const built = join(directory, 'built')
   await packageController(name, 'program', join(directory, 'source'), built)
@@ -84,6 +80,52 @@ t.test(
     )
   },
 )
+
+t.test('the chart of External Secrets contains the definitions, and no other chart', async (t) => {
+  const release = pinnedVersion('external-secrets', 'github.com/external-secrets/external-secrets').slice(1)
+  const definitions = Object.fromEntries(
+    [
+      'external-secrets.io_clustersecretstores',
+      'external-secrets.io_externalsecrets',
+      'external-secrets.io_secretstores',
+      'generators.external-secrets.io_generatorstates',
+    ].map((name) => [`${name}.yaml`, `kind: CustomResourceDefinition\n`]),
+  )
+  const { charts, list, read } = await packaged(t, 'external-secrets', {
+    config: { crds: { bases: definitions } },
+    deploy: {
+      charts: {
+        'external-secrets': {
+          '.helmignore': 'templates/crds/README.md\n',
+          'Chart.yaml':
+            'name: external-secrets\nversion: 0.1.0\nappVersion: v0.1.0\ndependencies: [{ name: other, version: 1.0.0 }]\n',
+          'values.yaml': 'image: { repository: oci.external-secrets.io/external-secrets, tag: "" }\n',
+          templates: { crds: { 'README.md': '' } },
+        },
+      },
+    },
+  })
+  const chart = `external-secrets-${release}.tgz`
+  t.strictSame(await read(chart, 'external-secrets/Chart.yaml'), {
+    name: 'external-secrets',
+    version: release,
+    appVersion: release,
+  })
+  t.match(await read(chart, 'external-secrets/values.yaml'), { image: { tag: release } })
+  t.strictSame(
+    (await list(chart)).filter((file) => /crds\/./.test(file)).sort(),
+    Object.keys(definitions)
+      .map((file) => `external-secrets/templates/crds/${file}`)
+      .sort(),
+  )
+  const stores = 'external-secrets/templates/crds/external-secrets.io_secretstores.yaml'
+  const { stdout } = await execa('tar', ['--extract', '--to-stdout', '--file', join(charts, chart), stores])
+  t.equal(
+    stdout,
+    '{{- if .Values.installCRDs }}\nkind: CustomResourceDefinition\n{{- end }}',
+    'they can be left out',
+  )
+})
 
 t.test('the same charts make the same archives', async (t) => {
   const digests = async () => {

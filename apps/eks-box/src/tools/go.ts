@@ -19,6 +19,7 @@ import {
 } from 'shared/tools'
 import { writeImage } from '../images/layout.ts'
 import { isController, moduleOf, packageController } from './controllers.ts'
+import { reduceExternalSecrets } from './external-secrets.ts'
 
 /** Go's build cache: large, and only useful while pins change. */
 export function buildCache(config: BoxConfig): string {
@@ -120,7 +121,12 @@ async function install(
   for (const [variable, value] of Object.entries(linkerVariables(tool))) {
     linkerFlags.push('-X', `${variable}=${value}`)
   }
+  // Beside the directory of the programs, because its only file must be the program.
+  const work = `${directory}.source`
+  const reduced =
+    tool === 'external-secrets' ? [await reduceExternalSecrets(goEnvironment(config), work)] : []
   const flags = [
+    ...reduced,
     ...['-v', '-ldflags', linkerFlags.join(' ')],
     // The linker would remove debugging information anyway (-s -w). Not generating it saves a tenth of the time.
     '-gcflags=all=-dwarf=false',
@@ -132,8 +138,12 @@ async function install(
     all: true,
     cancelSignal: interrupt,
   })
-  for await (const line of build.iterable({ from: 'all' })) onLine(line)
-  await build
+  try {
+    for await (const line of build.iterable({ from: 'all' })) onLine(line)
+    await build
+  } finally {
+    await rm(work, { recursive: true, force: true })
+  }
 }
 
 /**

@@ -5,12 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, DatabaseError } from 'pg'
 import Postgrator from 'postgrator'
 import { connectionConfig } from './connections.ts'
+import { type Credentials, credentialsIn, ensureRoles, grantTables, urlWith } from './roles.ts'
 
 /** An arbitrary number that no other program locks in this database. */
 const ADVISORY_LOCK = 7_240_531
 
 /** A migration that waits for a table lock blocks the service, so it fails after this time and can be retried. */
 const LOCK_TIMEOUT_MS = 5_000
+
+const SCHEMA_TABLE = 'schema_version'
 
 const CONNECT_TIMEOUT_MS = 5_000
 const RETRY_PAUSE_MS = 500
@@ -34,8 +37,18 @@ export interface Migrated {
   version: number
 }
 
+/** With which users the roles are made. */
+export interface RoleOptions {
+  /** Owns the database and may create roles. */
+  admin: Credentials
+  /** The database's URL with the service's user. */
+  serviceUrl: string
+}
+
 export interface MigrateOptions {
   ca?: string | undefined
+  /** If it is set, the roles of the service and of the migration are made first. */
+  roles?: RoleOptions | undefined
   onWait?: (reason: string) => void
 }
 
@@ -46,8 +59,8 @@ export interface MigrateOptions {
  * @param url - as `DATABASE_URL`
  * @param timeoutMs - how long to wait for the server to accept connections, and then for a concurrent migration, in
  *   milliseconds
- * @param options - `ca`: certificate authorities of the server, as in `DATABASE_CA`; `onWait`: called once, when the
- *   first attempt to connect has failed and will be retried
+ * @param options - `ca`: certificate authorities of the server, as in `DATABASE_CA`; `roles`: to make the users first;
+ *   `onWait`: called once, when the first attempt to connect has failed and will be retried
  * @throws {@link MigrationFailed}
  */
 export async function migrate(
@@ -55,27 +68,76 @@ export async function migrate(
   timeoutMs: number,
   options: MigrateOptions = {},
 ): Promise<Migrated> {
+  const { roles } = options
+  if (roles !== undefined) await makeRoles(url, roles, timeoutMs, options)
   const client = await connect(url, timeoutMs, options)
   try {
-    return await applyDue(client, timeoutMs)
+    return await applyDue(client, timeoutMs, roles !== undefined)
   } finally {
     await client.end()
   }
 }
 
-async function applyDue(client: Client, timeoutMs: number): Promise<Migrated> {
+async function makeRoles(
+  url: string,
+  { admin, serviceUrl }: RoleOptions,
+  timeoutMs: number,
+  options: MigrateOptions,
+): Promise<void> {
+  const [migration, service] = [
+    credentialsOf('DATABASE_URL', url),
+    credentialsOf('SERVICE_DATABASE_URL', serviceUrl),
+  ]
+  if (new Set([admin.username, migration.username, service.username]).size < 3) {
+    throw new MigrationFailed(
+      'DATABASE_ADMIN_USERNAME, DATABASE_URL and SERVICE_DATABASE_URL must name three different users',
+    )
+  }
+  const client = await connect(urlWith(url, admin), timeoutMs, options)
+  try {
+    await begin(client, timeoutMs)
+    await ensureRoles(client, migration, service)
+    await client.query('COMMIT')
+  } catch (error) {
+    throw failed(
+      'cannot make the roles',
+      error,
+      'nothing was changed; DATABASE_ADMIN_USERNAME must own the database and may create roles',
+    )
+  } finally {
+    await client.end()
+  }
+}
+
+function credentialsOf(variable: string, url: string): Credentials {
+  try {
+    return credentialsIn(url)
+  } catch {
+    // Without the value, which contains a password.
+    throw new MigrationFailed(
+      `${variable} must be a URL with user and password: postgres://user:password@host/database`,
+    )
+  }
+}
+
+/** Begins a transaction, after that of a concurrent run. */
+async function begin(client: Client, timeoutMs: number): Promise<void> {
+  await client.query('BEGIN')
+  await client.query(`SET LOCAL lock_timeout = ${timeoutMs}`)
+  await client.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`)
+  await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`)
+}
+
+async function applyDue(client: Client, timeoutMs: number, grants: boolean): Promise<Migrated> {
   let step = 'cannot migrate'
   try {
     await access(FOLDER)
-    await client.query('BEGIN')
-    await client.query(`SET LOCAL lock_timeout = ${timeoutMs}`)
-    await client.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`)
-    await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`)
+    await begin(client, timeoutMs)
 
     const postgrator = new Postgrator({
       driver: 'pg',
       migrationPattern: join(FOLDER, '*.do.*.sql'),
-      schemaTable: 'schema_version',
+      schemaTable: SCHEMA_TABLE,
       execQuery: (sql) => client.query(sql),
     })
     postgrator.on('migration-started', ({ filename }) => {
@@ -83,6 +145,8 @@ async function applyDue(client: Client, timeoutMs: number): Promise<Migrated> {
     })
     const applied = await postgrator.migrate()
     const version = await postgrator.getDatabaseVersion()
+    // In the same transaction, so that no table exists that the service may not use.
+    if (grants) await grantTables(client, SCHEMA_TABLE)
     await client.query('COMMIT')
     return { applied: applied.map(({ filename }) => basename(filename)), version }
   } catch (error) {

@@ -86,6 +86,36 @@ run "load_balancer_controller_does_not_need_the_instance_metadata" {
   }
 }
 
+run "external_secrets_reads_secrets_manager_with_its_own_role" {
+  command = plan
+
+  assert {
+    condition = yamldecode(output.releases["external-secrets"].values[0]).extraObjects[0].spec == {
+      provider   = { aws = { service = "SecretsManager", region = "eu-central-1" } }
+      conditions = [{ namespaces = ["fastify-app"] }]
+    }
+    error_message = "The store must use the operator's own credentials, and serve only the service's namespace."
+  }
+
+  assert {
+    condition = (
+      output.releases["external-secrets"].namespace == "kube-system" &&
+      yamldecode(output.releases["external-secrets"].values[0]).serviceAccount.name == "external-secrets"
+    )
+    error_message = "The cluster stack associates the operator's role with this service account."
+  }
+
+  assert {
+    condition = (
+      !yamldecode(output.releases["external-secrets"].values[0]).installCRDs &&
+      yamldecode(output.releases["external-secrets-crds"].values[0]).installCRDs &&
+      !yamldecode(output.releases["external-secrets-crds"].values[0]).createOperator &&
+      output.releases["external-secrets-crds"].stage == "foundation"
+    )
+    error_message = "The definitions must be a release of their own, which is installed first."
+  }
+}
+
 run "only_the_deploy_group_may_deploy" {
   command = plan
 
@@ -140,9 +170,11 @@ run "releases_come_after_what_they_need" {
       cluster-baseline                  = "foundation"
       karpenter-crd                     = "foundation"
       aws-load-balancer-controller-crds = "foundation"
+      external-secrets-crds             = "foundation"
       prometheus-operator-crds          = "foundation"
       karpenter                         = "controllers"
       aws-load-balancer-controller      = "controllers"
+      external-secrets                  = "controllers"
       karpenter-nodes                   = "nodes"
       cluster-monitoring                = "workloads"
       kube-prometheus-stack             = "workloads"

@@ -1,0 +1,116 @@
+/**
+ * Rotates the passwords of the database and kills its server, while clients read tasks through the load balancer. The
+ * pods reach the database as the data stack's secrets say: over TLS that they verify, as users that the migration makes.
+ */
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
+import { kubeconfigPath } from 'shared/box'
+import { programPath } from 'shared/tools'
+import t from 'tap'
+import type { Pod } from '../objects.ts'
+import { operate, WITHOUT_LOAD_SHEDDING } from '../operator.ts'
+import { failures, STEADY_CLIENT, startLoad, sum } from '../steady-load.ts'
+
+const { environment, config, make, kubectl, list, killAndRecover } = await operate('e2e-rotation', 26_100)
+const service = `http://127.0.0.1:${config.ports.service}`
+const inService = '--namespace=fastify-app'
+const values = join(t.testdir(), 'values.json')
+
+t.teardown(async () => {
+  if (!t.passing() && existsSync(config.stateDir)) await make('logs-export')
+  await make('down')
+})
+
+const deploy = () => make('deploy', { VALUES: values })
+const load = (path: string, rate: number) =>
+  startLoad([STEADY_CLIENT, `${service}${path}`, String(rate), '4'], environment)
+
+const pods = async () =>
+  (await list<Pod>('pods', inService, '--selector=app.kubernetes.io/name=fastify-app'))
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map(({ metadata }) => metadata.name)
+
+/** The path of a pod's API at the API server. */
+const through = (pod: string) => `/api/v1/namespaces/fastify-app/pods/${pod}:3000/proxy/api/v1/tasks`
+
+async function createTask(pod: string, title: string): Promise<void> {
+  const args = ['--kubeconfig', kubeconfigPath(config), 'create', '--raw', through(pod), '--filename', '-']
+  await execa(programPath(config, 'kubectl'), args, { input: JSON.stringify({ title }) })
+}
+
+async function titlesSeenBy(pod: string): Promise<string[]> {
+  const page = JSON.parse(await kubectl('get', '--raw', through(pod))) as { items: { title: string }[] }
+  return page.items.map(({ title }) => title).sort()
+}
+
+/** A value of the Secret that the pods read. */
+async function connectionUrl(key: string): Promise<URL> {
+  const secret = JSON.parse(await kubectl('get', 'secret', 'fastify-app', inService, '--output=json')) as {
+    data: Record<string, string>
+  }
+  return new URL(Buffer.from(secret.data[key] ?? '', 'base64').toString())
+}
+
+await t.test('the service is deployed with a database that it verifies', async (t) => {
+  writeFileSync(
+    values,
+    JSON.stringify({ autoscaling: { minReplicas: 2, maxReplicas: 2 }, ...WITHOUT_LOAD_SHEDDING }),
+  )
+  for (const target of ['box', 'apply', 'build', 'push']) await make(target)
+  await deploy()
+  const url = await connectionUrl('DATABASE_URL')
+  t.match(url, { username: 'fastify_app_a', search: '?sslmode=verify-full' })
+  t.equal((await connectionUrl('REDIS_URL')).protocol, 'rediss:')
+})
+
+await t.test('the administrator’s password is in the cluster only while a migration runs', async (t) => {
+  const secrets = await list<Pod>('secrets', inService)
+  t.notOk(secrets.some(({ metadata }) => metadata.name === 'fastify-app-migration'))
+})
+
+await t.test('a task that one pod creates is read through the other', async (t) => {
+  const [one = '', other = ''] = await pods()
+  await createTask(one, 'first')
+  t.strictSame(await titlesSeenBy(other), ['first'])
+})
+
+await t.test('a rotation of the passwords loses no request', async (t) => {
+  const before = await pods()
+  const clients = load('/api/v1/tasks', 100)
+  await make('apply', { STACK: 'data', ARGS: '-var=credentials_version=2' })
+  t.strictSame(await pods(), before, 'the pods continue with the former user')
+  await deploy()
+  await sleep(10_000)
+  const results = await clients.stop()
+  t.comment(JSON.stringify(results))
+  t.ok(sum(results) > 1_000)
+  t.strictSame(failures(results), {})
+  t.equal((await connectionUrl('DATABASE_URL')).username, 'fastify_app_b')
+  t.notOk(
+    (await pods()).some((pod) => before.includes(pod)),
+    'all pods use the new user',
+  )
+})
+
+await t.test('without a change, a deployment replaces no pod', async (t) => {
+  t.match(await deploy(), /no pod was replaced/)
+})
+
+await t.test(
+  'while the database restarts, only routes that need it answer 503, with Retry-After',
+  async (t) => {
+    const [tasks, others] = [load('/api/v1/tasks', 50), load('/', 50)]
+    await sleep(5_000)
+    await killAndRecover('postgres')
+    await sleep(30_000)
+    const results = await tasks.stop()
+    t.comment(JSON.stringify(results))
+    const { '503 with Retry-After': _refused, ...unexpected } = failures(results)
+    t.strictSame(unexpected, {})
+    t.strictSame(failures(await others.stop()), {})
+    const [pod = ''] = await pods()
+    t.strictSame(await titlesSeenBy(pod), ['first'], 'all data is there')
+  },
+)
