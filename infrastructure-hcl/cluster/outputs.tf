@@ -33,6 +33,11 @@ output "node_security_group_id" {
   value       = module.eks.node_security_group_id
 }
 
+output "database_subnet_ids" {
+  description = "Ids of the network stack's subnets for databases; null with an existing network"
+  value       = var.network == "stack" ? local.stack.database_subnet_ids : null
+}
+
 output "control_plane_log_group" {
   description = "Log group of the control plane, which EKS can recreate after the cluster has been deleted"
   value       = local.control_plane_log_group

@@ -22,7 +22,7 @@ variable "cluster_state" {
 }
 
 variable "database_subnet_ids" {
-  description = "Ids of existing subnets for the database and the cache, in at least two availability zones of the cluster's VPC. If null, the subnets of the nodes"
+  description = "Ids of existing subnets for the database and the cache, in at least two availability zones of the cluster's VPC. If null, those of the network stack, or the subnets of the nodes in an existing network"
   type        = list(string)
   default     = null
 

@@ -22,6 +22,7 @@ override_data {
       region                 = "eu-central-1"
       cluster_name           = "checked-cluster"
       vpc_id                 = "vpc-0123456789abcdef0"
+      database_subnet_ids    = null
       node_subnet_ids        = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
       node_security_group_id = "sg-0123456789abcdef0"
     }
