@@ -96,9 +96,10 @@ run "the_network_stack_owns_the_roles_of_its_subnets" {
     target = data.terraform_remote_state.network["network"]
     values = {
       outputs = {
-        vpc_id             = "vpc-00000000000000001"
-        private_subnet_ids = ["subnet-0000000000000000a", "subnet-0000000000000000b"]
-        public_subnet_ids  = ["subnet-0000000000000000c", "subnet-0000000000000000d"]
+        vpc_id              = "vpc-00000000000000001"
+        private_subnet_ids  = ["subnet-0000000000000000a", "subnet-0000000000000000b"]
+        public_subnet_ids   = ["subnet-0000000000000000c", "subnet-0000000000000000d"]
+        database_subnet_ids = ["subnet-0000000000000000e", "subnet-0000000000000000f"]
       }
     }
   }
