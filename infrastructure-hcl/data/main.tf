@@ -22,8 +22,9 @@ locals {
     managed-by                  = "terraform"
   }
 
-  # In an existing network without subnets of their own, database and cache are in those of the nodes.
-  subnet_ids = coalesce(var.database_subnet_ids, local.cluster.database_subnet_ids, local.cluster.node_subnet_ids)
+  # In an existing network without subnets of their own, database and cache are in those of the nodes. An output that is
+  # null is not in the state.
+  subnet_ids = coalesce(var.database_subnet_ids, try(local.cluster.database_subnet_ids, null), local.cluster.node_subnet_ids)
 
   servers = {
     database = { port = 5432, description = "PostgreSQL" }
