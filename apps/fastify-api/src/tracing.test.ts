@@ -101,6 +101,7 @@ t.test('requests are exported as spans, probes are not', async (t) => {
 t.test('a bucket of the durations names the trace of a request, if it is sampled', async (t) => {
   const { endpoint } = await collector(t)
   const { app } = await build(t, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint })
+  app.get('/untraced', { config: { otel: false } }, async () => ({}))
   const management = buildManagement(app)
   const parent = (flags: string) => ({ headers: { traceparent: `00-${TRACE}-${PARENT}-${flags}` } })
   const durations = async () => {
@@ -110,6 +111,7 @@ t.test('a bucket of the durations names the trace of a request, if it is sampled
     return body.split('\n').filter((line) => line.startsWith('http_request_duration_seconds_bucket'))
   }
   await app.inject({ url: '/', ...parent('00') })
+  await app.inject({ url: '/untraced', ...parent('01') })
   t.notMatch((await durations()).join('\n'), /trace_id/)
   await app.inject({ url: '/', ...parent('01') })
   const exemplars = (await durations()).filter((line) => line.includes('trace_id'))
