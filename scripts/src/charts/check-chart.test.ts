@@ -40,7 +40,7 @@ function fixture(t: Test, { template = POD, values = '', openApi = OPENAPI }: Pa
       'values.yaml': 'image: { repository: "", tag: "" }\n',
       'values-dev.yaml': values,
       'values.schema.json':
-        '{ "properties": { "image": {}, "database": {} }, "additionalProperties": false }',
+        '{ "properties": { "image": {}, "database": {}, "ingress": {} }, "additionalProperties": false }',
       ci: { 'case-values.yaml': 'image: { repository: case, tag: "1" }\n' },
       templates: { 'pod.yaml': template },
     },
