@@ -10,9 +10,6 @@ export const REGION = 'eu-central-1'
 /** Account number of the box's AWS: the one AWS uses in its examples. */
 export const ACCOUNT = '123456789012'
 
-/** Name of the secret with the service's connection URLs in the box's Secrets Manager. */
-export const CONNECTION_SECRET = 'fastify-app/local'
-
 /** Where a box keeps its files, and its ports. Boxes with different names can run side by side. */
 export interface BoxConfig {
   /** Name of the box; part of its state directory and cgroup. */

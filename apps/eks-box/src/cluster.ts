@@ -24,13 +24,6 @@ export const CONTROL_PLANE_IP = '10.0.255.10'
 /** Address of the VPC's DNS resolver: the second after the VPC's first (VPC user guide, Amazon DNS server). */
 export const RESOLVER_IP = '10.0.0.2'
 
-/** Host names of the database and the cache that the service uses so far, which are not part of the data stack. */
-export const DATABASE_HOST = `fastify-app.box.${REGION}.rds.amazonaws.com`
-export const CACHE_HOST = 'fastify-app.box.ng.0001.euc1.cache.amazonaws.com'
-
-/** Name of the service's database and of its user. */
-export const DATABASE = 'fastify_app'
-
 /** NodePort that the box's port `service` forwards to; set in `helm/fastify-app/values-local.yaml`. */
 export const SERVICE_NODE_PORT = 30080
 
@@ -74,7 +67,7 @@ export const PORTS = {
   podIdentityAgent: 80,
   postgres: 5432,
   redis: 6379,
-  /** Without TLS, for the box itself and, until it uses the data stack's cache, for the service. */
+  /** Without TLS, for the box itself. */
   redisWithoutTls: 6380,
 } as const
 

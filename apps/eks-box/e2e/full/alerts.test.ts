@@ -9,8 +9,7 @@ import { execa } from 'execa'
 import { kubeconfigPath } from 'shared/box'
 import { programPath } from 'shared/tools'
 import t, { type Test } from 'tap'
-import { CLUSTER_NAME, CONTROL_PLANE_IP, DATABASE_HOST, PORTS } from '../../src/cluster.ts'
-import { readConnections } from '../../src/preparation/credentials.ts'
+import { CLUSTER_NAME, CONTROL_PLANE_IP, PORTS } from '../../src/cluster.ts'
 import { batch, hasCondition, type KubernetesObject, type NodeClaim } from '../objects.ts'
 import { eventually, operate, repository } from '../operator.ts'
 
@@ -202,7 +201,7 @@ const nodeRole = entries.find((arn) => arn.endsWith(`/${nodeClass?.spec.role}`))
 await t.test('a part fails while the service serves', async (t) => {
   const [pod] = await servicePods()
   if (pod === undefined) throw new Error('the service has no pod')
-  const cache = firewall(PORTS.redisWithoutTls)
+  const cache = firewall(PORTS.redis)
   const rollout = (...args: string[]) => kubectl(inService, ...args)
   await Promise.all([
     drill(
@@ -311,10 +310,8 @@ await t.test('the database refuses connections, and Karpenter loses AWS', async 
 })
 
 await t.test('statements lock the tasks, and Karpenter does not run', async (t) => {
-  const { DATABASE_URL } = await readConnections(config)
-  // Only pods can resolve the name.
-  const url = DATABASE_URL.replace(DATABASE_HOST, CONTROL_PLANE_IP)
-  const query = (statement: string) => exec('psql', url, '--command', statement)
+  const query = (statement: string) =>
+    exec('psql', '--username=postgres', '--dbname=fastify', '--command', statement)
   const locking: Promise<void>[] = []
   // Between two locks, statements succeed. Otherwise, the pods would become unready and get no requests.
   const locks = `DO $$ BEGIN

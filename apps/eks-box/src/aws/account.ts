@@ -21,11 +21,9 @@ import {
   IAMClient,
 } from '@aws-sdk/client-iam'
 import { CreateHostedZoneCommand, Route53Client } from '@aws-sdk/client-route-53'
-import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
 import type { AccessKey } from 'shared/box'
-import { ACCOUNT, CONNECTION_SECRET, REGION } from 'shared/box'
+import { ACCOUNT, REGION } from 'shared/box'
 import { OPERATOR } from '../cluster.ts'
-import type { Connections } from '../preparation/credentials.ts'
 
 /** The existing network of a company, one row per availability zone. */
 const network = {
@@ -45,23 +43,17 @@ const roles = ['fastify-eks-deploy', 'fastify-eks-readonly'] as const
 
 /**
  * Fills an empty account with the resources that a company already has: a VPC with public and private subnets in three
- * zones and their gateways, an operator, roles for CI and readers, the secret with the service's connection URLs, and
- * a domain.
+ * zones and their gateways, an operator, roles for CI and readers, and a domain.
  * The order must stay the same, because `infrastructure-hcl/environments/local` refers to the resulting identifiers.
  *
  * @param endpoint URL of the emulated AWS.
  * @param credentials the box's access key.
  * @returns the operator's access key.
  */
-export async function seedAccount(
-  endpoint: string,
-  credentials: AccessKey,
-  connections: Connections,
-): Promise<AccessKey> {
+export async function seedAccount(endpoint: string, credentials: AccessKey): Promise<AccessKey> {
   const options = { endpoint, region: REGION, credentials }
   await seedNetwork(new EC2Client(options))
   const key = await seedPrincipals(new IAMClient(options))
-  await seedSecret(new SecretsManagerClient(options), connections)
   await seedDomain(new Route53Client(options))
   return key
 }
@@ -134,16 +126,6 @@ async function seedPrincipals(iam: IAMClient): Promise<AccessKey> {
     throw new TypeError('the emulator created an access key without a secret')
   }
   return { accessKeyId: AccessKey.AccessKeyId, secretAccessKey: AccessKey.SecretAccessKey }
-}
-
-async function seedSecret(secretsManager: SecretsManagerClient, connections: Connections): Promise<void> {
-  await secretsManager.send(
-    new CreateSecretCommand({
-      Name: CONNECTION_SECRET,
-      Description: "The service's database and cache",
-      SecretString: JSON.stringify(connections),
-    }),
-  )
 }
 
 async function seedDomain(route53: Route53Client): Promise<void> {

@@ -42,12 +42,7 @@ import { buildAgent } from '../pod-identity/agent.ts'
 import { connectToApiServer, reviewToken, serviceAccountAnnotations } from '../pod-identity/api-server.ts'
 import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
 import { buildPodIdentityWebhook } from '../pod-identity/webhook.ts'
-import {
-  accountKeysPath,
-  cachePasswordPath,
-  cacheUsersPath,
-  readConnections,
-} from '../preparation/credentials.ts'
+import { accountKeysPath, cachePasswordPath, cacheUsersPath } from '../preparation/credentials.ts'
 import { cacheCertificates } from '../preparation/databases.ts'
 import { POSTGRES_DATA, POSTGRES_PROGRAMS, POSTGRES_SOCKETS } from '../preparation/postgres-data.ts'
 import { boxPaths } from '../state-directory.ts'
@@ -357,7 +352,7 @@ if (!existsSync(operatorKeyPath(config))) {
   await emulator.clear()
   await elastiCache.clear()
   principals.forget()
-  const key = await seedAccount(own.endpoint, own.credentials, await readConnections(config))
+  const key = await seedAccount(own.endpoint, own.credentials)
   await writeFile(`${operatorKeyPath(config)}.new`, JSON.stringify(key), { mode: 0o600 })
   await rename(`${operatorKeyPath(config)}.new`, operatorKeyPath(config))
 }

@@ -1,8 +1,7 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
-import { DATABASE, PORTS } from '../cluster.ts'
+import { PORTS } from '../cluster.ts'
 import { RULES_FILE } from '../databases/postgres-server.ts'
-import { databasePasswordPath } from '../preparation/credentials.ts'
 import {
   asPostgres,
   POSTGRES_DATA,
@@ -20,7 +19,6 @@ export function postgres(config: BoxConfig): Component {
   const paths = boxPaths(config)
   // The server sees this directory as POSTGRES_DATA.
   const inData = (file: string) => join(paths.data, 'postgres', 'data', file)
-  const accounts = join(paths.config, 'postgres', 'accounts.sql')
   const client = (program: string) =>
     [join(POSTGRES_PROGRAMS, program), `--host=${POSTGRES_SOCKETS}`, '--username=postgres'] as const
   return {
@@ -35,18 +33,8 @@ cluster_name = 'eks-box-${config.name}'
 hba_file = '${POSTGRES_DATA}/${RULES_FILE}'
 ssl = on
 `,
-      [accounts]: `\\set password \`cat '${databasePasswordPath(config)}'\`
-SELECT 'CREATE ROLE ${DATABASE} LOGIN'
- WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '${DATABASE}') \\gexec
-ALTER ROLE ${DATABASE} PASSWORD :'password';
-SELECT 'CREATE DATABASE ${DATABASE} OWNER ${DATABASE}'
- WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '${DATABASE}') \\gexec
-`,
     },
     probe: { kind: 'command', command: client('pg_isready') },
-    afterReady: [
-      [...client('psql'), '--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', `--file=${accounts}`],
-    ],
     // SIGINT rolls back open transactions and exits; SIGTERM would wait until every client disconnects.
     stopSignal: 'SIGINT',
     diagnoses: [

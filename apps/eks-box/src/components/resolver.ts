@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type BoxConfig, REGION } from 'shared/box'
 import { programPath } from 'shared/tools'
-import { CACHE_HOST, CONTROL_PLANE_IP, DATABASE_HOST, PORTS, RESOLVER_IP } from '../cluster.ts'
+import { PORTS, RESOLVER_IP } from '../cluster.ts'
 import { databaseHosts } from '../databases/addresses.ts'
 import { loadBalancerHosts } from '../load-balancer/addresses.ts'
 import { boxPaths } from '../state-directory.ts'
@@ -35,7 +35,6 @@ ${databaseZones.map((zone) => `${zone}:${PORTS.dns}`).join(' ')} {
     bind ${RESOLVER_IP}
     errors
     hosts ${databaseHosts(config)} {
-        ${CONTROL_PLANE_IP} ${DATABASE_HOST} ${CACHE_HOST}
         no_reverse
         reload 1s
         ttl 5

@@ -3,7 +3,6 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import { DATABASE } from '../cluster.ts'
 import type { DatabaseAuthority } from './authority.ts'
 
 /** An instance of RDS. */
@@ -31,12 +30,10 @@ export interface PostgresServerOptions {
 }
 
 /** Roles and databases that belong to the box itself. */
-const own = { roles: ['postgres', DATABASE], databases: ['postgres', DATABASE] }
+const own = { roles: ['postgres'], databases: ['postgres'] }
 
-/** Rules for the box itself, and for its own database. */
-const ownRules = `local all all trust
-host ${DATABASE} ${DATABASE} all scram-sha-256
-`
+/** Rules for the box itself. */
+const ownRules = 'local all all trust\n'
 
 /** The rules that a server starts with, before the account has an instance. */
 export const initialRules = ownRules
