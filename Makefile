@@ -27,10 +27,9 @@ up: node_modules
 	@$(BOX) up --only-own-tools
 # Terraform and Helm mostly wait, so the tools of the later steps are built meanwhile.
 	@CI=true $(BOX) tools --quiet karpenter load-balancer-controller external-secrets helm & trap "kill $$! 2> /dev/null || :" EXIT; \
-	  $(MAKE) --no-print-directory apply build push STACK=cluster; wait $$!
+	  $(MAKE) --no-print-directory apply build push STACK=cluster; $(MAKE) --no-print-directory apply STACK=data; wait $$!
 	@CI=true $(BOX) tools --quiet k6 & trap "kill $$! 2> /dev/null || :" EXIT; \
-	  $(MAKE) --no-print-directory apply STACK=data; $(MAKE) --no-print-directory apply STACK=platform; \
-	  $(MAKE) --no-print-directory deploy; wait $$!
+	  $(MAKE) --no-print-directory apply STACK=platform; $(MAKE) --no-print-directory deploy; wait $$!
 	@$(MAKE) --no-print-directory loadtest PROFILE=scaling ARGS=--until-scaled-down
 
 # Stop the box and remove everything except the built tools

@@ -45,7 +45,7 @@ t.test('`make up` runs its steps one after the other, even with -j', async (t) =
     begun,
     [
       ...[/cli\.ts up/, /stack\.ts apply/, /image\.ts build/, /image\.ts push/],
-      ...[/stack\.ts apply/, /deploy\.ts/, /run\.ts scaling/],
+      ...[/stack\.ts apply/, /stack\.ts apply/, /deploy\.ts/, /run\.ts scaling/],
     ],
     'in this order',
   )
