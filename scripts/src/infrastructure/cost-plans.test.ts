@@ -19,15 +19,16 @@ t.test('other stacks read what the plan of the cluster knows, and else what the 
     node_security_group_id: { value: 'sg-1', type: string },
     system_node_group: { value: { name: 'system-1', min_size: 2 }, type: group },
   }
-  const planned = {
+  const outputs = {
     cluster_name: { value: 'planned', type: string },
     node_security_group_id: { type: string },
     database_subnet_ids: { value: null, type: string },
     pod_log_group: { value: '/aws/eks/planned/pods', type: string },
     // The name is known only after apply.
-    system_node_group: { value: { min_size: 0 }, type: group },
+    system_node_group: { type: group },
   }
-  t.strictSame(withPlanned(applied, planned), {
+  const output_changes = { system_node_group: { after: { min_size: 0 } } }
+  t.strictSame(withPlanned(applied, { planned_values: { outputs }, output_changes }), {
     cluster_name: { value: 'planned', type: string },
     node_security_group_id: { value: 'sg-1', type: string },
     pod_log_group: { value: '/aws/eks/planned/pods', type: string },

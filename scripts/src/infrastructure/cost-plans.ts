@@ -15,13 +15,19 @@ import {
 import { describeReleases } from './releases.ts'
 import { follow, run, type StackName } from './terraform.ts'
 
-/** An output in a state or in a plan. A plan has no value of what is known only after apply. */
-export interface Output {
+/** An output in a state. */
+interface Output {
   value?: unknown
   type?: unknown
 }
 
 type Outputs = Record<string, Output>
+
+/** The outputs in a plan. What is known only after apply is missing: in `after`, from objects too. */
+interface PlannedOutputs {
+  planned_values: { outputs?: Outputs }
+  output_changes?: Record<string, { after?: unknown }>
+}
 
 /**
  * Plans stacks of an environment against the box's AWS, with empty states, and in the network and the domain of the box.
@@ -72,30 +78,29 @@ async function planCluster(
       `apply it: \`make apply STACK=${name}\`; or choose another stack with STACK`,
     )
   }
-  const plan = (await planFromEmptyState('cluster', local, planned)) as CostPlan & {
-    planned_values: { outputs?: Outputs }
-  }
+  const plan = (await planFromEmptyState('cluster', local, planned)) as CostPlan & PlannedOutputs
   const applied = JSON.parse(await readFile(statePath(local.box, 'cluster'), 'utf8')) as { outputs: Outputs }
-  const outputs = withPlanned(applied.outputs, plan.planned_values.outputs ?? {})
+  const outputs = withPlanned(applied.outputs, plan)
   const path = join(local.box.stateDir, 'terraform', `cluster-of-${planned}.tfstate`)
   await writeFile(path, JSON.stringify({ ...applied, outputs, resources: [] }))
   return { plan, outputs, state: { backend: 'local', config: { path } } }
 }
 
-/** Replaces the applied values of outputs by those that a plan knows, also in objects of which it knows a part. */
-export function withPlanned(applied: Outputs, planned: Outputs): Outputs {
-  const known = Object.entries(planned).filter(([, { value }]) => value !== undefined && value !== null)
-  return {
-    ...applied,
-    ...Object.fromEntries(
-      known.map(([name, { value, type }]) => {
-        const before = applied[name]
-        return isObject(value) && isObject(before?.value)
-          ? [name, { ...before, value: { ...before.value, ...value } }]
-          : [name, { value, type }]
-      }),
-    ),
+/** Replaces applied outputs by those that a plan knows, and the attributes of objects of which it knows a part. */
+export function withPlanned(
+  applied: Outputs,
+  { planned_values: { outputs = {} }, output_changes = {} }: PlannedOutputs,
+): Outputs {
+  const merged = { ...applied }
+  for (const [name, { value, type }] of Object.entries(outputs)) {
+    const before = applied[name]
+    const after = output_changes[name]?.after
+    if (value !== undefined && value !== null) merged[name] = { value, type }
+    else if (isObject(after) && isObject(before?.value)) {
+      merged[name] = { ...before, value: { ...before.value, ...after } }
+    }
   }
+  return merged
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
