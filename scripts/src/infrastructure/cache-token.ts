@@ -10,7 +10,7 @@ import { GetSecretValueCommand, type SecretsManagerClient } from '@aws-sdk/clien
 import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import { awsClients } from './aws.ts'
-import { clusterOutputs, stackOutputs } from './state.ts'
+import { stackOutputs } from './state.ts'
 
 /** Tag of the replication group: the version of the service's secret that contains its token. The stack ignores it. */
 export const TOKEN_TAG = 'fastify-eks/token-of-secret-version'
@@ -25,9 +25,9 @@ const TOKEN_TIMEOUT = 1800
  * @throws ActionableError when the secret contains no token, or ElastiCache does not accept it in time
  */
 export async function shareCacheToken(environment: Environment): Promise<void> {
-  const { service_secret: secret, cache } = await stackOutputs('data', environment)
-  const { region } = await clusterOutputs(environment)
-  const clients = awsClients(environment, region ?? '')
+  const { data, cluster } = await stackOutputs(environment, 'data', 'cluster')
+  const { service_secret: secret, cache } = data
+  const clients = awsClients(environment, String(cluster['region']))
   const { replication_group_id: group } = cache as { replication_group_id: string }
   await setCacheToken(clients, group, String(secret), (line) => console.log(line))
 }

@@ -75,7 +75,7 @@ export async function describeReleases(
 ): Promise<Description> {
   const { name, cluster } = described ?? {
     name: environment.name,
-    cluster: await stackOutputs('cluster', environment),
+    ...(await stackOutputs(environment, 'cluster')),
   }
   const stack = await prepareDescription(environment, cluster, name)
   const file = join(stack.dataDirectory, 'description')

@@ -129,7 +129,7 @@ async function obstacle(name: StackName, environment: Environment): Promise<Obst
   if (
     name === 'cluster' &&
     usesStack &&
-    (await stackOutputs('network', environment))['vpc_id'] === undefined
+    (await stackOutputs(environment, 'network')).network['vpc_id'] === undefined
   ) {
     return {
       reason: 'the network is not applied yet',

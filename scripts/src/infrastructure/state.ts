@@ -1,9 +1,13 @@
-import { existsSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { execa } from 'execa'
+import { readFile } from 'node:fs/promises'
+import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Environment } from 'shared/environment'
-import { prepareStack, statePath } from './prepare-stack.ts'
-import { run, type Stack, type StackName, terraformMissing } from './terraform.ts'
+import { ActionableError } from 'shared/errors'
+import { needsCredentials } from './aws.ts'
+import { stateBucket, statePath } from './prepare-stack.ts'
+import { run, type Stack, type StackName } from './terraform.ts'
+
+/** A stack's outputs by their name. */
+export type Outputs = Record<string, unknown>
 
 /**
  * The outputs of an environment's cluster stack that are strings; empty when the stack is not applied.
@@ -11,42 +15,67 @@ import { run, type Stack, type StackName, terraformMissing } from './terraform.t
  * @throws ActionableError when its state cannot be read.
  */
 export async function clusterOutputs(environment: Environment): Promise<Record<string, string | undefined>> {
+  const { cluster } = await stackOutputs(environment, 'cluster')
   return Object.fromEntries(
-    Object.entries(await stackOutputs('cluster', environment)).map(([name, value]) => [
-      name,
-      typeof value === 'string' ? value : undefined,
-    ]),
+    Object.entries(cluster).map(([name, value]) => [name, typeof value === 'string' ? value : undefined]),
   )
 }
 
 /**
- * All outputs of an environment's stack; empty when the stack is not applied.
+ * All outputs of an environment's stacks; empty for a stack that is not applied. They are read from the states
+ * themselves: Terraform would first initialise the stack, which takes seconds, and CI's job for deployments has none.
  *
- * @throws ActionableError when its state cannot be read.
+ * @throws ActionableError when a state cannot be read.
  */
-export async function stackOutputs(
-  stack: StackName,
+export async function stackOutputs<Name extends StackName>(
   environment: Environment,
-): Promise<Record<string, unknown>> {
-  const state = statePath(environment.box, stack)
-  let text: string
-  if (environment.name !== 'local') {
-    text = await run(await prepareStack(stack, environment), ['output', '-json'])
-  } else if (existsSync(state)) {
-    // Much faster than prepareStack, which runs init.
-    text = await readOutputs(state)
-  } else return {}
-  const outputs = JSON.parse(text) as Record<string, { value: unknown }>
-  return Object.fromEntries(Object.entries(outputs).map(([output, { value }]) => [output, value]))
+  ...stacks: Name[]
+): Promise<Record<Name, Outputs>> {
+  const read = environment.name === 'local' ? localState(environment) : await remoteState(environment)
+  const outputs = stacks.map(async (stack) => [stack, outputsIn(await read(stack))] as const)
+  return Object.fromEntries(await Promise.all(outputs)) as Record<Name, Outputs>
 }
 
-async function readOutputs(file: string): Promise<string> {
-  try {
-    return (await execa('terraform', ['output', `-state=${file}`, '-json'], { cwd: dirname(file) })).stdout
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') throw terraformMissing()
-    throw error
+/** Reads a stack's state file; empty when there is none. */
+type StateReader = (stack: StackName) => Promise<string>
+
+function localState({ box }: Environment): StateReader {
+  return async (stack) => {
+    try {
+      return await readFile(statePath(box, stack), 'utf8')
+    } catch (cause) {
+      if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return ''
+      throw cause
+    }
   }
+}
+
+async function remoteState(environment: Environment): Promise<StateReader> {
+  const { name, region } = await stateBucket(environment)
+  const client = new S3Client({ region })
+  return async (stack) => {
+    const key = `${environment.name}/${stack}.tfstate`
+    try {
+      const { Body } = await client.send(new GetObjectCommand({ Bucket: name, Key: key }))
+      return (await Body?.transformToString()) ?? ''
+    } catch (cause) {
+      if (!(cause instanceof Error)) throw cause
+      if (cause.name === 'NoSuchKey' || cause.name === 'NoSuchBucket') return ''
+      if (cause.name === 'CredentialsProviderError') throw needsCredentials(environment, cause)
+      throw new ActionableError(
+        `the state of the stack ${stack}, s3://${name}/${key}, cannot be read: ${cause.message}`,
+        'use a role that may read it, such as the one that applies the stacks',
+        { cause },
+      )
+    }
+  }
+}
+
+/** The outputs in a state file. Terraform creates an empty file when it first locks a local state. */
+function outputsIn(state: string): Outputs {
+  if (state === '') return {}
+  const { outputs = {} } = JSON.parse(state) as { outputs?: Record<string, { value: unknown }> }
+  return Object.fromEntries(Object.entries(outputs).map(([name, { value }]) => [name, value]))
 }
 
 /** A resource in a state, in the root module or below. */

@@ -1,8 +1,9 @@
 /**
  * Rotates the passwords of the database and kills its server, while clients read tasks through the load balancer. The
  * pods reach the database as the data stack's secrets say: over TLS that they verify, as users that the migration makes.
+ * In the end, no password is where others could read it.
  */
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
@@ -11,12 +12,33 @@ import { programPath } from 'shared/tools'
 import t from 'tap'
 import type { Pod } from '../objects.ts'
 import { operate, WITHOUT_LOAD_SHEDDING } from '../operator.ts'
+import {
+  findIn,
+  keepingTerraform,
+  type Places,
+  passwordsIn,
+  readFiles,
+  readObjects,
+  readRuns,
+} from '../secret-scan.ts'
 import { failures, STEADY_CLIENT, startLoad, sum } from '../steady-load.ts'
 
-const { environment, config, make, kubectl, list, killAndRecover } = await operate('e2e-rotation', 26_100)
+const directory = t.testdir({})
+const box = await operate('e2e-rotation', 26_100, {
+  PATH: `${await keepingTerraform(directory)}:${process.env['PATH']}`,
+})
+const { environment, config, aws, kubectl, list, killAndRecover } = box
 const service = `http://127.0.0.1:${config.ports.service}`
 const inService = '--namespace=fastify-app'
-const values = join(t.testdir(), 'values.json')
+const values = join(directory, 'values.json')
+
+/** What the make targets printed. */
+const outputs: Places = new Map()
+const make: typeof box.make = async (target, ...rest) => {
+  const output = await box.make(target, ...rest)
+  outputs.set(`output ${outputs.size + 1}, make ${target}`, Buffer.from(output))
+  return output
+}
 
 t.teardown(async () => {
   if (!t.passing() && existsSync(config.stateDir)) await make('logs-export')
@@ -114,3 +136,62 @@ await t.test(
     t.strictSame(await titlesSeenBy(pod), ['first'], 'all data is there')
   },
 )
+
+/** The passwords in all versions of the account's secrets. */
+async function storedPasswords(): Promise<string[]> {
+  const passwords: string[] = []
+  for (const secret of await aws('secretsmanager', 'list-secrets', '--query', 'SecretList[].ARN')) {
+    const versions = ['--include-deprecated', '--query', 'Versions[].VersionId']
+    const ids = await aws('secretsmanager', 'list-secret-version-ids', '--secret-id', secret, ...versions)
+    for (const id of ids) {
+      const version = ['--secret-id', secret, '--version-id', id]
+      const { SecretString } = await aws('secretsmanager', 'get-secret-value', ...version)
+      passwords.push(...passwordsIn(SecretString))
+    }
+  }
+  return passwords
+}
+
+await t.test('no password is in a state, a plan, an output, a log or a value of Helm', async (t) => {
+  await make('plan', { STACK: 'data', ARGS: '-var=credentials_version=3' })
+  const logs = join(directory, 'logs')
+  mkdirSync(logs)
+  await make('logs-export', { OUT: join(directory, 'logs.tar.gz') })
+  await execa('tar', ['--extract', '--file', join(directory, 'logs.tar.gz'), '--directory', logs])
+  const runs = await readRuns(directory)
+  const kinds = 'pods,deployments,replicasets,jobs,configmaps,events,externalsecrets,secrets'
+  const places = {
+    terraform: runs.places,
+    outputs,
+    logs: readFiles(logs),
+    objects: readObjects(await kubectl('get', kinds, '--all-namespaces', '--output=json')),
+  }
+
+  // What is no secret is found, so passwords would be.
+  const { host } = await connectionUrl('DATABASE_URL')
+  const name = host.replace(/:.*/, '')
+  const withName = findIn(runs.places, [name])
+  for (const file of ['data.tfstate', 'data.tfstate.backup', 'plan', 'plan.json']) {
+    t.ok(
+      withName.some((path) => path.endsWith(`/${file}`)),
+      file,
+    )
+  }
+  t.not(findIn(outputs, ['fastify-app is served at']).length, 0)
+  t.not(findIn(places.logs, [name]).length, 0)
+  const withSecret = findIn(places.objects, ['fastify-eks-cluster/fastify-app'])
+  for (const object of [/^Secret .*sh\.helm\.release/, /^ExternalSecret /]) {
+    t.ok(
+      withSecret.some((found) => object.test(found)),
+      String(object),
+    )
+  }
+
+  const passwords = new Set([...(await storedPasswords()), ...runs.passwords])
+  t.ok(passwords.size >= 7, 'of two versions of three passwords, and of the administrator')
+  t.notOk(passwords.has(''))
+  for (const [what, searched] of Object.entries(places)) {
+    const allowed = what === 'objects' ? ['Secret fastify-app/fastify-app'] : []
+    t.strictSame(findIn(searched, passwords), allowed, what)
+  }
+})
