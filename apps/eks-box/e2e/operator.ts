@@ -36,6 +36,9 @@ export const WITHOUT_LOAD_SHEDDING = { config: { pressure: { maxEventLoopDelayMi
 export const RESOURCES: Readonly<Record<string, readonly string[]>> = {
   clusters: ['eks', 'list-clusters', '--query', 'clusters'],
   repositories: ['ecr', 'describe-repositories', '--query', 'repositories'],
+  databases: ['rds', 'describe-db-instances', '--query', 'DBInstances'],
+  caches: ['elasticache', 'describe-replication-groups', '--query', 'ReplicationGroups'],
+  secrets: ['secretsmanager', 'list-secrets', '--query', 'SecretList'],
   volumes: ['ec2', 'describe-volumes', '--query', 'Volumes'],
   'log groups': ['logs', 'describe-log-groups', '--query', 'logGroups'],
   'Auto Scaling groups': ['autoscaling', 'describe-auto-scaling-groups', '--query', 'AutoScalingGroups'],

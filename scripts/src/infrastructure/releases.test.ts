@@ -127,7 +127,7 @@ t.test('Terraform installs exactly the releases that the module describes', asyn
   const plan = await planPlatform(t)
   t.strictSame(differences(plan), [])
   const { releases, stages } = plan.planned_values.outputs
-  t.equal(Object.keys(releases.value).length, 15, 'every release is enabled')
+  t.equal(Object.keys(releases.value).length, 17, 'every release is enabled')
 
   const definitions = plan.planned_values.root_module.resources.filter(({ name }) => name === 'definitions')
   t.equal(definitions.length, 1)

@@ -77,7 +77,7 @@ await t.test('an environment with an existing network plans no other one', async
 await t.test('the stacks are applied in order, and a second plan has no changes', async (t) => {
   const said = await make('apply')
   const order = [...said.matchAll(/^applied (\w+)/gm)].map(([, stack]) => stack)
-  t.strictSame(order, ['network', 'cluster', 'platform'])
+  t.strictSame(order, ['network', 'cluster', 'data', 'platform'])
   const plan = await make('plan')
   // In particular, network and cluster agree on the tags of the subnets.
   for (const stack of order) t.match(plan, new RegExp(`^${stack} \\(local\\): no changes`, 'm'))
@@ -153,7 +153,7 @@ await t.test('the network is not destroyed while the cluster is in it', async (t
 await t.test('destroy leaves nothing', async (t) => {
   const said = await make('destroy')
   const order = [...said.matchAll(/^destroyed (\w+)/gm)].map(([, stack]) => stack)
-  t.strictSame(order, ['platform', 'cluster', 'network'])
+  t.strictSame(order, ['platform', 'data', 'cluster', 'network'])
   t.strictSame(await networkResources(), before)
   for (const [what, query] of Object.entries(RESOURCES)) t.strictSame(await aws(...query), [], what)
   const roles = await aws('iam', 'list-roles', '--query', 'Roles[].RoleName')

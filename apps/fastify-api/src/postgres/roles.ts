@@ -54,8 +54,9 @@ export async function ensureRoles(
   // Only a member of a role may make it the owner of something.
   await client.query(`GRANT ${migrator} TO CURRENT_USER`)
 
-  const { rows } = await client.query<{ name: string }>('SELECT current_database() AS name')
-  const database = escapeIdentifier(rows[0]?.name ?? '')
+  const { rows } = await client.query('SELECT current_database() AS name')
+  const [{ name }] = rows as [{ name: string }]
+  const database = escapeIdentifier(name)
   await client.query(`REVOKE ALL ON DATABASE ${database} FROM PUBLIC`)
   await client.query(`GRANT CONNECT ON DATABASE ${database} TO ${SERVICE_ROLE}`)
   // CREATE permits trusted extensions, such as pg_trgm.
