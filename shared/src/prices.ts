@@ -16,6 +16,10 @@ export interface Prices {
   region: string
   prices: Record<PriceName, Price>
   instances: Record<string, Price>
+  /** Instances of RDS, by class, engine, and whether they have a standby in another zone. */
+  databases: Record<string, Price>
+  /** Nodes of ElastiCache, by type and engine. */
+  cacheNodes: Record<string, Price>
   /** The last day (UTC) of each Kubernetes version's standard support, from the EKS release calendar. */
   standardSupportEnds: Record<string, string>
 }
@@ -38,6 +42,9 @@ export type PriceName =
   | 'publicIpv4'
   | 'natGateway'
   | 'interfaceEndpoint'
+  | 'rdsGp3'
+  | 'rdsGp3MultiAz'
+  | 'secret'
   | 'route53Zone'
   | 'wafWebAcl'
   | 'wafRule'

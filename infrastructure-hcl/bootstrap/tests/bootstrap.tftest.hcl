@@ -293,7 +293,11 @@ run "deploy_finds_one_cluster_one_repositorys_images_and_one_state" {
 
   assert {
     condition = {
-      for statement in jsondecode(data.aws_iam_policy_document.deploy.json).Statement : statement.Resource => toset(flatten([statement.Action]))
+      for pair in flatten([
+        for statement in jsondecode(data.aws_iam_policy_document.deploy.json).Statement : [
+          for resource in flatten([statement.Resource]) : { resource = resource, actions = statement.Action }
+        ]
+      ]) : pair.resource => toset(flatten([pair.actions]))
       } == {
       "arn:aws:eks:eu-central-1:123456789012:cluster/fastify-eks-cluster" = toset(["eks:DescribeCluster"])
       "arn:aws:ecr:eu-central-1:123456789012:repository/fastify-app"      = toset(["ecr:DescribeImages", "ecr:DescribeRepositories"])

@@ -1,3 +1,5 @@
-environment        = "dev"
-region             = "eu-central-1"
-monthly_budget_usd = 200
+environment = "dev"
+region      = "eu-central-1"
+
+# About 1.4 times what the idle environment costs: docs/cost.md.
+monthly_budget_usd = 240

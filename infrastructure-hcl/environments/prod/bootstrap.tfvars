@@ -1,3 +1,5 @@
-environment        = "prod"
-region             = "eu-central-1"
-monthly_budget_usd = 400
+environment = "prod"
+region      = "eu-central-1"
+
+# About 1.5 times what the idle environment costs: docs/cost.md.
+monthly_budget_usd = 730

@@ -1,3 +1,5 @@
-environment        = "staging"
-region             = "eu-central-1"
-monthly_budget_usd = 200
+environment = "staging"
+region      = "eu-central-1"
+
+# About 1.5 times what the idle environment costs: docs/cost.md.
+monthly_budget_usd = 360

@@ -1,5 +1,8 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
-import type { Price, Prices } from 'shared/prices'
+import { type Price, type Prices, PRICES as RECORDED } from 'shared/prices'
 import t from 'tap'
 import {
   type CostLine,
@@ -35,11 +38,19 @@ const PRICES: Prices = {
     publicIpv4: price(0.005, 'hour'),
     natGateway: price(0.05, 'hour'),
     interfaceEndpoint: price(0.01, 'hour'),
+    rdsGp3: price(0.1, 'GiB-month'),
+    rdsGp3MultiAz: price(0.2, 'GiB-month'),
+    secret: price(0.4, 'month'),
     route53Zone: price(0.5, 'month'),
     wafWebAcl: price(5, 'month'),
     wafRule: price(1, 'month'),
   },
   instances: { 't4g.small': price(0.01, 'hour') },
+  databases: {
+    'db.t4g.micro postgres Single-AZ': price(0.02, 'hour'),
+    'db.t4g.micro postgres Multi-AZ': price(0.04, 'hour'),
+  },
+  cacheNodes: { 'cache.t4g.micro valkey': price(0.01, 'hour') },
   standardSupportEnds: { '1.35': '2027-03-27' },
 }
 
@@ -194,6 +205,35 @@ t.test('alarms cost their number of metrics, in one line', async (t) => {
   t.strictSame(brief(cost(alarm(1), alarm(2), dashboard)), [['CloudWatch alarms', 3, 0.3]])
 })
 
+const CACHE = {
+  engine: 'valkey',
+  node_type: 'cache.t4g.micro',
+  num_cache_clusters: 2,
+  snapshot_retention_limit: 0,
+}
+
+const cacheGroup = (values: Record<string, unknown> = {}) =>
+  resource('aws_elasticache_replication_group', { ...CACHE, ...values })
+
+const alarmOn = (name: string, expression?: string) =>
+  resource('aws_cloudwatch_metric_alarm', { metric_query: [{ expression }] }, { index: name })
+
+t.test('an alarm on the cache reads a metric of each of its nodes', async (t) => {
+  const query = 'SELECT SUM(Evictions) FROM SCHEMA("AWS/ElastiCache", CacheClusterId)'
+  const [alarms] = cost(alarmOn('cache-evictions', query), alarmOn('latency', 'SELECT 1'), cacheGroup())
+  t.equal(alarms?.quantity, 3)
+  t.equal(cost(alarmOn('cache-evictions', query))[0]?.quantity, 1, 'without the plan of the cache')
+})
+
+t.test('each NAT has an alarm, also if the plan of the alarms does not know it yet', async (t) => {
+  const nats = [resource('aws_nat_gateway'), resource('aws_nat_gateway')]
+  const alarms = (...planned: PlannedResource[]) =>
+    cost(...nats, ...planned).find(({ item }) => item === 'CloudWatch alarms')?.quantity
+  t.equal(alarms(alarmOn('latency')), 3)
+  t.equal(alarms(alarmOn('latency'), alarmOn('nat-ports/nat-1')), 3)
+  t.equal(alarms(), undefined, 'without the stack of the alarms there are none')
+})
+
 t.test('a repository is charged for the images that its lifecycle policy keeps', async (t) => {
   const policy = (...rules: object[]) =>
     resource('aws_ecr_lifecycle_policy', { repository: 'app', policy: JSON.stringify({ rules }) })
@@ -273,6 +313,119 @@ t.test('flow logs are estimated by the traffic that they record', async (t) => {
     ['flow logs, kept 365 days', 1.2, 0.012],
   ])
   t.equal(ingested?.assumption, '0.1 GB a month at rest (REJECT)')
+})
+
+const DATABASE = {
+  engine: 'postgres',
+  instance_class: 'db.t4g.micro',
+  multi_az: false,
+  storage_type: 'gp3',
+  allocated_storage: 20,
+  performance_insights_retention_period: 7,
+}
+
+const database = (values: Record<string, unknown> = {}) =>
+  resource('aws_db_instance', { ...DATABASE, ...values })
+
+t.test('a database costs its instance and its storage, by the number of zones', async (t) => {
+  t.strictSame(brief(cost(database())), [
+    ['database, db.t4g.micro postgres Single-AZ', 1, 14.6],
+    ['storage of the database, gp3 Single-AZ', 20, 2],
+  ])
+  t.strictSame(brief(cost(database({ multi_az: true }))), [
+    ['database, db.t4g.micro postgres Multi-AZ', 1, 29.2],
+    ['storage of the database, gp3 Multi-AZ', 20, 4],
+  ])
+})
+
+t.test('what costs extra on a database is reported', async (t) => {
+  const refused: [Record<string, unknown>, RegExp][] = [
+    [{ instance_class: 'db.r8g.large' }, /no price for db\.r8g\.large postgres Single-AZ/],
+    [{ engine: 'mysql' }, /no price for db\.t4g\.micro mysql Single-AZ/],
+    [{ storage_type: 'io2' }, /volume of type io2/],
+    [{ performance_insights_retention_period: 93 }, /performance data for more than 7 days/],
+    [{ database_insights_mode: 'advanced' }, /performance data for more than 7 days/],
+    [{ monitoring_interval: 60 }, /enhanced monitoring/],
+  ]
+  for (const [values, message] of refused) t.throws(() => cost(database(values)), { message })
+})
+
+t.test('each secret has a price, also that of the master user, which RDS manages', async (t) => {
+  const [, , secrets] = cost(
+    database({ manage_master_user_password: true }),
+    resource('aws_secretsmanager_secret'),
+    resource('aws_secretsmanager_secret'),
+    resource('aws_secretsmanager_secret_version'),
+  )
+  t.match(secrets, { item: 'secrets in Secrets Manager', quantity: 3 })
+})
+
+t.test("the database's log is small at rest; an upgrade is not at rest", async (t) => {
+  const group = (type: string) =>
+    resource('aws_cloudwatch_log_group', { name: `/aws/rds/instance/c/${type}`, retention_in_days: 365 })
+  t.strictSame(brief(cost(group('postgresql'), group('upgrade'))), [
+    ['logs of the database, ingested', 0.01, 0.005],
+    ['logs of the database, kept 365 days', 0.12, 0.0012],
+  ])
+})
+
+t.test('the sizes that the environments use have prices', async (t) => {
+  for (const environment of ['dev', 'staging', 'prod']) {
+    const file = join(REPOSITORY_ROOT, 'infrastructure-hcl', 'environments', environment, 'data.tfvars')
+    const text = readFileSync(file, 'utf8')
+    const chosen = (name: string) => new RegExp(`${name} *= *"?([\\w.]+)"?`).exec(text)?.[1]
+    const zones = chosen('multi_az') === 'true' ? 'Multi-AZ' : 'Single-AZ'
+    t.ok(RECORDED.databases[`${chosen('instance_class')} postgres ${zones}`], `database of ${environment}`)
+    t.ok(RECORDED.cacheNodes[`${chosen('node_type')} valkey`], `cache of ${environment}`)
+  }
+})
+
+t.test('a cache costs its nodes', async (t) => {
+  t.strictSame(brief(cost(cacheGroup())), [['cache, cache.t4g.micro valkey', 2, 14.6]])
+  t.throws(() => cost(cacheGroup({ engine: 'redis' })), { message: /no price for cache\.t4g\.micro redis/ })
+  t.throws(() => cost(cacheGroup({ snapshot_retention_limit: 1 })), { message: /has snapshots/ })
+})
+
+const schedule = (name: string, at: string, days: string) =>
+  resource('aws_scheduler_schedule', { name, schedule_expression: `cron(${at} ? * ${days} *)` })
+
+t.test('what the schedules put to sleep costs only while it is awake', async (t) => {
+  const nights = [
+    ...[schedule('system-nodes-off', '0 20', 'MON-FRI'), schedule('system-nodes-on', '0 8', 'MON-FRI')],
+    ...[schedule('database-off', '0 20', 'SUN-SAT'), schedule('database-on', '0 8', 'SUN-SAT')],
+  ]
+  const lines = cost(NODE_GROUP, launchTemplate('system', [gp3(20)]), database(), ...nights)
+  // Monday to Friday from 8 to 20 are 60 of 168 hours, and half of each day 84.
+  t.strictSame(
+    lines.map(({ item, quantity }) => [item, Number(quantity.toFixed(3))]),
+    [
+      ['nodes, t4g.small on demand', 0.714],
+      ['root volumes of the nodes, gp3', 14.286],
+      ['database, db.t4g.micro postgres Single-AZ', 0.5],
+      ['storage of the database, gp3 Single-AZ', 20],
+    ],
+  )
+  t.match(lines[0]?.assumption, "the system nodes asleep for 108 of the week's 168 hours")
+})
+
+t.test("Karpenter's node for monitoring sleeps with the system nodes", async (t) => {
+  const off = schedule('system-nodes-off', '30 22', 'MON,WED')
+  const on = schedule('system-nodes-on', '30 4', 'TUE,THU')
+  const release = resource('helm_release', { name: 'kube-prometheus-stack', values: ['storage: 10Gi\n'] })
+  const [node, root, volumes] = cost(release, off, on)
+  t.strictSame(
+    [node, root, volumes].map((line) => Number(line?.quantity.toFixed(3))),
+    [0.929, 18.571, 10],
+  )
+  t.match(node?.assumption, /Karpenter launches for it; the system nodes asleep for 12 of/)
+})
+
+t.test('a schedule that is not weekly is reported', async (t) => {
+  const monthly = resource('aws_scheduler_schedule', {
+    name: 'database-off',
+    schedule_expression: 'cron(0 20 1 * ? *)',
+  })
+  t.throws(() => cost(database(), monthly), { message: /does not contain a weekly schedule/ })
 })
 
 t.test('a domain costs its hosted zone once, whatever the number of records', async (t) => {

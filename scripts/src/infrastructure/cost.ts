@@ -42,6 +42,7 @@ export interface CostLine {
 /** AWS's convention: a twelfth of 365 days. */
 const HOURS_PER_MONTH = 730
 const DAYS_PER_MONTH = 365 / 12
+const MINUTES_PER_WEEK = 7 * 24 * 60
 
 /**
  * Logs of a control plane at rest, in GB per month by log type. These are estimates, because EKS publishes no figures:
@@ -61,6 +62,9 @@ const LOG_GB: Readonly<Record<string, number>> = {
  * agents is 1 GB. The service logs a line for each request, about 400 bytes with the fields that Fluent Bit adds.
  */
 const POD_LOG_GB = 1
+
+/** Logs of an idle database: a few lines for the checkpoint every five minutes, in GB per month. */
+const DATABASE_LOG_GB = 0.01
 
 /** The service's image: 54 MB compressed (docs/deploy.md), for two platforms. */
 const IMAGE_GB = 2 * 0.054
@@ -100,6 +104,8 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_cloudwatch_event_rule',
   'aws_cloudwatch_event_target',
   'aws_cloudwatch_log_resource_policy',
+  'aws_db_parameter_group',
+  'aws_db_subnet_group',
   'aws_default_security_group',
   'aws_ec2_tag',
   'aws_ecr_lifecycle_policy',
@@ -107,6 +113,7 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   'aws_eks_access_policy_association',
   'aws_eks_addon',
   'aws_eks_pod_identity_association',
+  'aws_elasticache_subnet_group',
   // Its log group is priced.
   'aws_flow_log',
   'aws_iam_openid_connect_provider',
@@ -133,6 +140,8 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
   // The first 14 million calls per month are free.
   'aws_scheduler_schedule',
   'aws_scheduler_schedule_group',
+  // Its secret is priced. The operator reads it every hour, which costs less than a cent.
+  'aws_secretsmanager_secret_version',
   'aws_security_group',
   'aws_security_group_rule',
   // The first million requests per month are free; Karpenter's long polling makes an eighth of that.
@@ -190,9 +199,10 @@ const rules: Readonly<Record<string, Rule>> = {
   aws_eks_node_group: nodeGroup,
   aws_kms_key: ({ address }, { prices }) => [line(`KMS key ${address}`, 1, prices.prices.kmsKey)],
   aws_cloudwatch_log_group: logs,
-  aws_cloudwatch_metric_alarm: ({ values }, { prices }) => [
-    line('CloudWatch alarms', (values['metric_query'] as unknown[]).length, prices.prices.alarmMetric),
-  ],
+  aws_cloudwatch_metric_alarm: alarm,
+  aws_db_instance: database,
+  aws_elasticache_replication_group: cache,
+  aws_secretsmanager_secret: (_, { prices }) => [secretLine(prices)],
   aws_ecr_repository: images,
   aws_nat_gateway: (_, { prices }) => [line('NAT gateway', 1, prices.prices.natGateway)],
   aws_eip: ({ address }, { prices }) => [line(`public IPv4 address ${address}`, 1, prices.prices.publicIpv4)],
@@ -219,6 +229,7 @@ export function monthlyCost(plans: readonly CostPlan[], prices: Prices, on: Date
   return combine([
     ...resources.flatMap((resource) => rules[resource.type]?.(resource, context) ?? []),
     ...loadBalancer(context),
+    ...natAlarms(context),
     ...hostedZone(context),
   ])
 }
@@ -296,6 +307,14 @@ function required<T>(value: T | null | undefined, { address }: PlannedResource, 
   return value
 }
 
+/** The error for what a rule has no price for. */
+function unpriced({ address }: PlannedResource, what: string, nextStep: string): ActionableError {
+  return new ActionableError(
+    `${address} has ${what}, for which there is no price`,
+    `${nextStep}, or add a rule to scripts/src/infrastructure/cost.ts and its price to prices.json`,
+  )
+}
+
 function controlPlane(cluster: PlannedResource, { prices, day }: Context): CostLine[] {
   const version = required(cluster.values['version'] as string | undefined, cluster, 'the Kubernetes version')
   const end = prices.standardSupportEnds[version]
@@ -329,21 +348,61 @@ function nodeGroup(group: PlannedResource, context: Context): CostLine[] {
   const type = required(instance_types?.[0], group, 'the instance type')
   const nodes = required(scaling_config?.[0]?.desired_size, group, 'the desired size')
   const { prices } = context
+  const size = nodes * rootGib(group, context)
   return [
-    line(`nodes, ${type} on demand`, nodes, instancePrice(type, prices)),
-    line('root volumes of the nodes, gp3', nodes * rootGib(group, context), prices.prices.gp3),
-  ]
+    line(`nodes, ${type} on demand`, nodes, priceOf('instances', type, prices)),
+    line('root volumes of the nodes, gp3', size, prices.prices.gp3),
+  ].map((entry) => whileAwake(entry, 'system-nodes', context))
 }
 
-function instancePrice(type: string, { instances, region }: Prices): Price {
-  const price = instances[type]
+function priceOf(kind: 'instances' | 'databases' | 'cacheNodes', type: string, prices: Prices): Price {
+  const price = prices[kind][type]
   if (price === undefined) {
     throw new ActionableError(
-      `prices.json has no price for ${type} in ${region}`,
-      'add it to instances in shared/src/prices.json',
+      `prices.json has no price for ${type} in ${prices.region}`,
+      `add it to ${kind} in shared/src/prices.json`,
     )
   }
   return price
+}
+
+/** What the schedules of the alarms stack switch off and on. The nodes of Karpenter sleep with the system nodes. */
+type Sleeper = 'database' | 'system-nodes'
+
+/** A line for something that costs nothing while it sleeps. */
+function whileAwake(entry: CostLine, sleeper: Sleeper, context: Context): CostLine {
+  const asleep = minutesAsleep(sleeper, context)
+  if (asleep === 0) return entry
+  const share = 1 - asleep / MINUTES_PER_WEEK
+  const schedule = `the ${sleeper.replace('-', ' ')} asleep for ${Number((asleep / 60).toFixed(1))} of the week's 168 hours`
+  const assumption = entry.assumption === undefined ? schedule : `${entry.assumption}; ${schedule}`
+  return { ...entry, quantity: entry.quantity * share, usd: entry.usd * share, assumption }
+}
+
+function minutesAsleep(sleeper: Sleeper, { resources }: Context): number {
+  const times = (step: string) =>
+    resources
+      .filter(({ type, values }) => type === 'aws_scheduler_schedule' && values['name'] === step)
+      .flatMap(minutesOfWeek)
+  const on = times(`${sleeper}-on`)
+  return times(`${sleeper}-off`)
+    .map((off) => Math.min(...on.map((time) => (time - off + MINUTES_PER_WEEK) % MINUTES_PER_WEEK)))
+    .reduce((total, minutes) => total + minutes, 0)
+}
+
+const WEEKDAYS = ['SUN', 'MON', 'TUE', 'WED', 'THU', 'FRI', 'SAT']
+
+/** When a schedule runs, in minutes since the beginning of Sunday. */
+function minutesOfWeek(schedule: PlannedResource): number[] {
+  const cron = String(schedule.values['schedule_expression'])
+  const [, minute, hour, days] = /^cron\((\d+) (\d+) \? \* (\S+) \*\)$/.exec(cron) ?? []
+  return required(days, schedule, 'a weekly schedule')
+    .split(',')
+    .flatMap((part) => {
+      const [first = 0, last = first] = part.split('-').map((day) => WEEKDAYS.indexOf(day))
+      return Array.from({ length: ((last - first + 7) % 7) + 1 }, (_, index) => (first + index) % 7)
+    })
+    .map((day) => (day * 24 + Number(hour)) * 60 + Number(minute))
 }
 
 interface BlockDevice {
@@ -368,12 +427,9 @@ function rootGib(group: PlannedResource, { resources }: Context): number {
 }
 
 /** The type of a volume, after checking that it is the one with a price. */
-function gp3Only({ address }: PlannedResource, type: string | undefined): 'gp3' {
+function gp3Only(resource: PlannedResource, type: string | undefined): 'gp3' {
   if (type === 'gp3') return type
-  throw new ActionableError(
-    `${address} has a volume of type ${type ?? 'unknown'}, for which there is no price`,
-    'use gp3, or add a rule to scripts/src/infrastructure/cost.ts and its price to prices.json',
-  )
+  throw unpriced(resource, `a volume of type ${type ?? 'unknown'}`, 'use gp3')
 }
 
 function moduleOf({ address, type }: PlannedResource): string {
@@ -418,10 +474,16 @@ function flowLogs(group: PlannedResource, { resources }: Context): LogVolume | u
   }
 }
 
+/** The logs that RDS exports. */
+function databaseLogs(group: PlannedResource): LogVolume | undefined {
+  if (!/^\/aws\/rds\/instance\/.+\/postgresql$/.test(String(group.values['name']))) return undefined
+  return { of: 'logs of the database', gb: DATABASE_LOG_GB, contents: 'checkpoints' }
+}
+
 function logs(group: PlannedResource, context: Context): CostLine[] {
   const name = String(group.values['name'])
-  // WAF logs only the requests that it blocks, and at rest there are none.
-  if (name.startsWith('aws-waf-logs-')) return []
+  // At rest, WAF has no blocked requests to log, and RDS no upgrade to a major version.
+  if (/^aws-waf-logs-|^\/aws\/rds\/instance\/.+\/upgrade$/.test(name)) return []
   const { prices } = context.prices
   if (name.startsWith('/aws/containerinsights/')) {
     // The price includes the log events from which CloudWatch derives the metrics.
@@ -434,7 +496,7 @@ function logs(group: PlannedResource, context: Context): CostLine[] {
       ),
     ]
   }
-  const volume = clusterLogs(group, context) ?? flowLogs(group, context)
+  const volume = clusterLogs(group, context) ?? flowLogs(group, context) ?? databaseLogs(group)
   if (volume === undefined) {
     throw new ActionableError(
       `there is no estimate of how much is logged to ${group.address}`,
@@ -454,13 +516,97 @@ function logs(group: PlannedResource, context: Context): CostLine[] {
   ]
 }
 
+/** A query costs as much as the metrics that it reads. Those of the cache have one for each node. */
+function alarm({ values }: PlannedResource, { resources, prices }: Context): CostLine[] {
+  const nodes = resources
+    .filter(({ type }) => type === 'aws_elasticache_replication_group')
+    .reduce((total, group) => total + cacheNodes(group), 0)
+  const metrics = (values['metric_query'] as { expression?: string | null }[]).map(({ expression }) =>
+    expression?.includes('AWS/ElastiCache') ? Math.max(1, nodes) : 1,
+  )
+  const sum = metrics.reduce((total, count) => total + count, 0)
+  return [line('CloudWatch alarms', sum, prices.prices.alarmMetric)]
+}
+
+/** The alarms on NAT. A plan contains them only if the network that it creates already exists. */
+function natAlarms({ resources, prices }: Context): CostLine[] {
+  const alarms = resources.filter(({ type }) => type === 'aws_cloudwatch_metric_alarm')
+  const planned = alarms.filter(({ index }) => String(index).startsWith('nat-')).length
+  const nats = resources.filter(({ type }) => type === 'aws_nat_gateway' || type === 'aws_instance').length
+  if (alarms.length === 0 || nats <= planned) return []
+  return [line('CloudWatch alarms', nats - planned, prices.prices.alarmMetric)]
+}
+
+interface DatabaseValues {
+  engine?: string
+  instance_class?: string
+  multi_az?: boolean
+  storage_type?: string
+  allocated_storage?: number
+  manage_master_user_password?: boolean
+  performance_insights_retention_period?: number
+  database_insights_mode?: string
+  monitoring_interval?: number
+}
+
+function database(resource: PlannedResource, context: Context): CostLine[] {
+  const values = resource.values as DatabaseValues
+  const engine = required(values.engine, resource, 'the engine')
+  const instanceClass = required(values.instance_class, resource, 'the instance class')
+  const gib = required(values.allocated_storage, resource, 'the size of the storage')
+  const zones = values.multi_az === true ? 'Multi-AZ' : 'Single-AZ'
+  const type = `${instanceClass} ${engine} ${zones}`
+  if (
+    (values.performance_insights_retention_period ?? 7) > 7 ||
+    values.database_insights_mode === 'advanced'
+  ) {
+    throw unpriced(resource, 'performance data for more than 7 days', 'keep them for 7 days')
+  }
+  if ((values.monitoring_interval ?? 0) > 0) {
+    throw unpriced(resource, 'enhanced monitoring', 'set monitoring_interval to 0')
+  }
+  const { prices } = context
+  const { rdsGp3, rdsGp3MultiAz } = prices.prices
+  return [
+    whileAwake(line(`database, ${type}`, 1, priceOf('databases', type, prices)), 'database', context),
+    line(
+      `storage of the database, ${gp3Only(resource, values.storage_type)} ${zones}`,
+      gib,
+      zones === 'Multi-AZ' ? rdsGp3MultiAz : rdsGp3,
+      'backups and snapshots of the database are not larger than its storage, and so free',
+    ),
+    ...(values.manage_master_user_password === true ? [secretLine(prices)] : []),
+  ]
+}
+
+function secretLine({ prices }: Prices): CostLine {
+  return line('secrets in Secrets Manager', 1, prices.secret)
+}
+
+function cache(group: PlannedResource, { prices }: Context): CostLine[] {
+  const { engine, node_type, snapshot_retention_limit } = group.values as {
+    engine?: string
+    node_type?: string
+    snapshot_retention_limit?: number
+  }
+  const type = `${required(node_type, group, 'the node type')} ${required(engine, group, 'the engine')}`
+  if ((snapshot_retention_limit ?? 0) > 0) {
+    throw unpriced(group, 'snapshots', 'set snapshot_retention_limit to 0')
+  }
+  return [line(`cache, ${type}`, cacheNodes(group), priceOf('cacheNodes', type, prices))]
+}
+
+function cacheNodes(group: PlannedResource): number {
+  return required(group.values['num_cache_clusters'] as number | undefined, group, 'the number of nodes')
+}
+
 function instance(resource: PlannedResource, { prices }: Context): CostLine[] {
   const { address, values } = resource
   const type = required(values['instance_type'] as string | undefined, resource, 'the instance type')
   const [root] = (values['root_block_device'] ?? []) as { volume_size?: number; volume_type?: string }[]
   const gib = required(root?.volume_size, resource, 'the size of the root volume')
   return [
-    line(`${address}, ${type} on demand`, 1, instancePrice(type, prices)),
+    line(`${address}, ${type} on demand`, 1, priceOf('instances', type, prices)),
     line(`root volume of ${address}, ${gp3Only(resource, root?.volume_type)}`, gib, prices.prices.gp3),
   ]
 }
@@ -502,7 +648,8 @@ function images(repository: PlannedResource, { resources, prices }: Context): Co
   ]
 }
 
-function release(planned: PlannedResource, { prices }: Context): CostLine[] {
+function release(planned: PlannedResource, context: Context): CostLine[] {
+  const { prices } = context
   const { address, values } = planned
   const name = String(values['name'])
   if (FREE_RELEASES.has(name)) return []
@@ -522,14 +669,17 @@ function release(planned: PlannedResource, { prices }: Context): CostLine[] {
     .flatMap((yaml) => [...yaml.matchAll(/^\s*storage: "?(\d+)Gi"?$/gm)])
     .reduce((total, [, gib]) => total + Number(gib), 0)
   const assumption = 'monitoring fits on one node, which Karpenter launches for it'
-  return [
+  const node = [
     line(
       `node for monitoring, ${KARPENTER_INSTANCE} on demand`,
       1,
-      instancePrice(KARPENTER_INSTANCE, prices),
+      priceOf('instances', KARPENTER_INSTANCE, prices),
       assumption,
     ),
     line('root volume of the node for monitoring, gp3', DEFAULT_ROOT_GIB, prices.prices.gp3, assumption),
+  ]
+  return [
+    ...node.map((entry) => whileAwake(entry, 'system-nodes', context)),
     line('volumes of monitoring, gp3', claimed, prices.prices.gp3),
   ]
 }

@@ -9,6 +9,7 @@ import {
   checkDatabaseDestroyable,
   checkDestroyable,
   connectToCluster,
+  deleteExternalSecrets,
   deleteObjectsBackedByAws,
   deleteServiceIngress,
   emptyCluster,
@@ -327,8 +328,43 @@ t.test("before the certificate, the service's Ingress is deleted with its load b
   t.match(output.args(), [[/^deleted Ingress fastify-app\/fastify-app/]])
   await t.rejects(
     deleteServiceIngress(await clusterWithIngress(t, Number.POSITIVE_INFINITY), { interval: 1, timeout: 0 }),
-    { message: /the load balancer of Ingress fastify-app\/fastify-app is not deleted/ },
+    {
+      message:
+        'the controller aws-load-balancer-controller has not cleaned up behind the deleted Ingress after 0 min',
+    },
   )
+})
+
+/** A cluster with an ExternalSecret that disappears after it was deleted and listed a number of times. */
+async function clusterWithExternalSecret(t: Test, lists: number) {
+  let remaining = lists
+  const requests: string[] = []
+  const server = await serve(t, (request) => {
+    requests.push(request)
+    if (request.startsWith('DELETE')) return [200, {}]
+    const metadata = { namespace: 'shop', name: 'web', uid: 'u' }
+    return [200, { items: remaining-- > 0 ? [{ metadata }] : [] }]
+  })
+  return { cluster: kubeConfigOf(server), requests }
+}
+
+t.test('the operator finishes deleting the ExternalSecrets before it is uninstalled', async (t) => {
+  t.capture(console, 'log')
+  const { cluster, requests } = await clusterWithExternalSecret(t, 3)
+  await deleteExternalSecrets(cluster, { interval: 1, timeout: 10_000 })
+  const path = '/apis/external-secrets.io/v1'
+  const list = `GET ${path}/externalsecrets`
+  t.strictSame(requests, [list, `DELETE ${path}/namespaces/shop/externalsecrets/web`, ...[list, list, list]])
+  const stuck = await clusterWithExternalSecret(t, Number.POSITIVE_INFINITY)
+  await t.rejects(deleteExternalSecrets(stuck.cluster, { interval: 1, timeout: 0 }), {
+    message: /^the controller external-secrets has not cleaned up/,
+    nextStep: /^look for the reason in the log of the Deployment external-secrets/,
+  })
+})
+
+t.test('a cluster without the operator has no ExternalSecrets', async (t) => {
+  const server = await serve(t, () => [404, { message: 'not found' }])
+  await deleteExternalSecrets(kubeConfigOf(server), { interval: 1, timeout: 0 })
 })
 
 t.test('a claim is deleted with the workload that uses it, up to its root owner', async (t) => {

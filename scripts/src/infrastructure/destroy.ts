@@ -371,6 +371,7 @@ export async function emptyCluster(
     const found = await deleteObjectsBackedByAws(cluster)
     volumeIds = found.volumeIds
     for (const what of found.deleted) console.log(`deleted ${what}`)
+    await deleteExternalSecrets(cluster)
   } catch (error) {
     const reason = accessFailure(error)
     if (reason === undefined) throw error
@@ -537,15 +538,56 @@ export async function deleteServiceIngress(
   console.log(
     `deleted Ingress ${SERVICE}/${SERVICE}, because it uses the certificate; \`make deploy\` creates it again`,
   )
-  const deadline = Date.now() + polling.timeout
-  while ((await networking.readNamespacedIngress(ingress).catch(ignoreNotFound)) !== undefined) {
+  const exists = async () =>
+    (await networking.readNamespacedIngress(ingress).catch(ignoreNotFound)) !== undefined
+  await waitForController('aws-load-balancer-controller', 'Ingress', exists, polling)
+}
+
+/**
+ * Deletes all ExternalSecrets, and waits until the operator has removed its finalizer from them. Without the operator,
+ * they would keep their custom resource definition from being deleted.
+ *
+ * @throws ActionableError when they are not deleted in time
+ */
+export async function deleteExternalSecrets(
+  cluster: KubeConfig,
+  polling: Polling = { ...CONTROLLER_POLLING, interval: 1_000 },
+): Promise<void> {
+  const custom = cluster.makeApiClient(CustomObjectsApi)
+  const kind = { group: 'external-secrets.io', version: 'v1', plural: 'externalsecrets' }
+  const list = async () => {
+    // Without the operator the kind does not exist.
+    const found = (await custom.listClusterCustomObject(kind).catch(ignoreNotFound)) ?? { items: [] }
+    return (found as { items: { metadata: { name: string; namespace: string } }[] }).items
+  }
+  for (const { metadata } of await list()) {
+    await custom.deleteNamespacedCustomObject({ ...kind, ...metadata }).catch(ignoreNotFound)
+    console.log(`deleted ExternalSecret ${metadata.namespace}/${metadata.name}`)
+  }
+  await waitForController(
+    'external-secrets',
+    'ExternalSecrets',
+    async () => (await list()).length > 0,
+    polling,
+  )
+}
+
+/** Waits until a controller of the platform has cleaned up behind objects that are being deleted. */
+async function waitForController(
+  controller: string,
+  what: string,
+  exists: () => Promise<boolean>,
+  { interval, timeout }: Polling,
+): Promise<void> {
+  const deadline = Date.now() + timeout
+  while (await exists()) {
     if (Date.now() >= deadline) {
       throw new ActionableError(
-        `the load balancer of Ingress ${SERVICE}/${SERVICE} is not deleted after ${Math.round(polling.timeout / 60_000)} min`,
-        'look for the reason in the log of the Deployment aws-load-balancer-controller (namespace kube-system), then run the command again',
+        `the controller ${controller} has not cleaned up behind the deleted ${what} after ${Math.round(timeout / 60_000)} min`,
+        `look for the reason in the log of the Deployment ${controller} (namespace kube-system), then run the command again`,
       )
     }
-    await sleep(polling.interval)
+    await sleep(interval)
   }
 }
 

@@ -12,7 +12,7 @@ import { builtProgram, CONTROLLERS, type Controller, chartsDirectory, imageLayou
 import { needsCredentials, readRegion } from './aws.ts'
 import { canReachRegistry, chooseModules, type ModuleSource, writeManifest } from './modules.ts'
 import { mirrorConfig, providerMirror } from './providers.ts'
-import { follow, run, STACKS, type Stack, type StackName } from './terraform.ts'
+import { run, STACKS, type Stack, type StackName } from './terraform.ts'
 
 const root = join(REPOSITORY_ROOT, 'infrastructure-hcl')
 
@@ -111,11 +111,13 @@ export async function prepareStack(name: StackName, environment: Environment): P
  * Initialises the module that describes the platform's releases, in the box's copy of the stack. It needs no provider.
  *
  * @param cluster - the outputs of the cluster stack
+ * @param described - the name of the environment to describe
  * @throws ActionableError when the charts are not built.
  */
 export async function prepareDescription(
   environment: Environment,
   cluster: Record<string, unknown>,
+  described: string,
 ): Promise<Stack> {
   const { box } = environment
   const base = join(box.stateDir, 'terraform')
@@ -133,14 +135,14 @@ export async function prepareDescription(
       ...(await mirrorVariable(box)),
       TF_VAR_cluster: JSON.stringify(cluster),
     },
-    options: variableFiles('platform', environment.name).map((file) => `-var-file=${file}`),
+    options: variableFiles('platform', environment.name, described).map((file) => `-var-file=${file}`),
   }
   await run(stack, ['init', '-no-color'])
   return stack
 }
 
 /** A stack's state, as another stack reads it: the type of the backend, and its settings. */
-interface State {
+export interface State {
   backend: 'local' | 's3'
   config: Record<string, string>
 }
@@ -310,27 +312,6 @@ export async function networkSource({ name, network }: Environment): Promise<Net
     `${path} does not say where the network comes from`,
     'add the line: network = "stack" or network = "existing"',
   )
-}
-
-/**
- * Plans a stack of an environment against the box's AWS, with an empty state and the box's network and domain. This
- * shows what the environment would create, without an AWS account.
- *
- * @param local - the box's environment
- * @param planned - the name of the environment to plan
- * @returns the plan as `terraform show -json` prints it
- * @throws ActionableError when planning fails
- */
-export async function planFromEmptyState(
-  name: StackName,
-  local: Environment,
-  planned: string,
-): Promise<string> {
-  const stack = await prepareStack(name, local)
-  const file = join(stack.dataDirectory, `${planned}-from-empty-state`)
-  const options = variableFiles(name, local.name, planned).map((path) => `-var-file=${path}`)
-  await follow(stack, ['plan', `-out=${file}`, `-state=${file}.tfstate`, ...options], () => {})
-  return run(stack, ['show', '-json', file])
 }
 
 /** An environment's stacks in the order of application. Bootstrap is applied once, by hand. */

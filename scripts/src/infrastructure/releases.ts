@@ -65,13 +65,19 @@ export async function isInstalledByHelm({ name, box, mirrors }: Environment): Pr
  * Lets Terraform evaluate the description for the environment's variables and the cluster's outputs.
  *
  * @param options - for `terraform plan`
+ * @param described - another environment to describe: its name, and the outputs of its cluster
  * @throws ActionableError when a variable has an invalid value or the charts are not built.
  */
 export async function describeReleases(
   environment: Environment,
   options: readonly string[],
+  described?: { name: string; cluster: Record<string, unknown> },
 ): Promise<Description> {
-  const stack = await prepareDescription(environment, await stackOutputs('cluster', environment))
+  const { name, cluster } = described ?? {
+    name: environment.name,
+    cluster: await stackOutputs('cluster', environment),
+  }
+  const stack = await prepareDescription(environment, cluster, name)
   const file = join(stack.dataDirectory, 'description')
   // A plan without resources evaluates the outputs, and writes no state.
   await follow(stack, ['plan', `-out=${file}`, ...stack.options, ...options], () => {})

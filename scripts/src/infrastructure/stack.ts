@@ -10,7 +10,8 @@ import { ActionableError, reportFailure } from 'shared/errors'
 import { PRICES } from 'shared/prices'
 import { builtProgram } from 'shared/tools'
 import { shareCacheToken } from './cache-token.ts'
-import { type CostPlan, monthlyCost, renderCost } from './cost.ts'
+import { monthlyCost, renderCost } from './cost.ts'
+import { planForCost } from './cost-plans.ts'
 import { destroyStacks } from './destroy.ts'
 import { HelmPlatform } from './helm-platform.ts'
 import { recoverCluster } from './interrupted.ts'
@@ -27,7 +28,6 @@ import {
 import {
   buildsOnCluster,
   networkSource,
-  planFromEmptyState,
   prepareStack,
   pushControllerImages,
   stacksOf,
@@ -396,19 +396,14 @@ async function kubeconfig({ environment }: Request): Promise<void> {
   if (isLocal) console.log('kubectl gets its tokens from the box\'s AWS, so run eval "$(make -s env)" first')
 }
 
-/**
- * Prints the monthly cost of the environment's stacks, from plans made in the box. Planning the platform needs a cluster,
- * so only a plan of the environment itself has its price.
- */
+/** Prints the monthly cost of the environment's stacks, from plans made in the box. */
 async function cost(request: Request): Promise<void> {
   const { environment } = request
   const local = readEnvironment({ ...process.env, ENV: 'local', KUBE_CONTEXT: '' })
-  const priced = (await chosenStacks(request)).filter((name) => name !== 'platform' && name !== 'data')
-  const plans: CostPlan[] = []
-  for (const name of priced) plans.push(JSON.parse(await planFromEmptyState(name, local, environment.name)))
+  const names = await chosenStacks(request)
+  const plans = await planForCost(names, local, environment.name)
   console.log(renderCost(monthlyCost(plans, PRICES, new Date())))
-  console.log(`counted: ${priced.join(', ')}`)
-  console.log('not counted: the stacks data and platform (docs/cost.md)')
+  console.log(`counted: ${names.join(', ')}`)
 }
 
 const actions = { cost, plan, apply, destroy, output, kubeconfig }
