@@ -1,8 +1,9 @@
-import { chmodSync } from 'node:fs'
+import { chmodSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { readEnvironment } from 'shared/environment'
+import { REPOSITORY_ROOT, readEnvironment } from 'shared/environment'
 import t from 'tap'
-import { run, type Stack } from './terraform.ts'
+import { parse } from 'yaml'
+import { OPTIONAL_STACKS, run, STACKS, type Stack } from './terraform.ts'
 
 t.test('each known error of Terraform has its own next step', async (t) => {
   for (const [error, nextStep] of [
@@ -26,5 +27,22 @@ t.test('each known error of Terraform has its own next step', async (t) => {
       options: [],
     }
     await t.rejects(run(stack, ['plan']), { message: new RegExp(`terraform plan: ${error}`), nextStep })
+  }
+})
+
+t.test('the workflows plan and deploy the stacks of `make apply`, in its order', async (t) => {
+  const workflow = (name: string) =>
+    readFileSync(join(REPOSITORY_ROOT, '.github', 'workflows', `${name}.yml`), 'utf8')
+  const applied = STACKS.filter((name) => name !== 'bootstrap' && !OPTIONAL_STACKS.has(name))
+  const planning = workflow('plan')
+  t.strictSame(parse(planning).jobs.plan.strategy.matrix.stack, applied)
+  t.match(planning, `{dev,staging,prod}-{${applied.join(',')}}`, 'the comment shows the plan of each')
+  const deploying = parse(workflow('deploy')).jobs
+  t.strictSame(
+    Object.keys(deploying).filter((name) => deploying[name].with?.stack === name),
+    applied,
+  )
+  for (const [index, name] of [...applied, 'push'].entries()) {
+    t.equal(deploying[name].needs, applied[index - 1], `${name} waits for the stack before it`)
   }
 })

@@ -38,7 +38,7 @@ const program = new Command('compare-signals')
   .option('--signals <list>', `of ${SIGNALS.join(', ')}`, listOf(SIGNALS), [...SIGNALS])
   .option('--loads <list>', `of ${loadNames.join(', ')}`, listOf(loadNames), ['spike'])
   .option('--runs <number>', 'runs of each signal under each load', readNumber, 3)
-  .option('--cpu-limit <quantity>', 'CPU limit of a pod', readCpu, DEFAULT_SETTING.cpuLimit)
+  .option('--cpu-limit <quantity>', 'CPU limit of a ready pod', readCpu, DEFAULT_SETTING.cpuLimit)
   .option('--elu-percent <number>', 'target of elu', readNumber, DEFAULT_SETTING.eluPercent)
   .option(
     '--requests-per-second <number>',
@@ -98,7 +98,17 @@ async function run({ signals, loads, runs, eluPercent, requestsPerSecond, cpuLim
           await release.deploy(signal, setting, stop)
           if (!stop.aborted) await release.awaitSettled(stop)
         },
-        measure: (round, stop) => measure(round, directory, stop),
+        measure: async (round, stop) => {
+          const end = new AbortController()
+          const either = AbortSignal.any([stop, end.signal])
+          const [limited, measured] = await Promise.allSettled([
+            release.limitReadyPods(cpuLimit, either).finally(() => end.abort()),
+            measure(round, directory, either).finally(() => end.abort()),
+          ])
+          if (limited.status === 'rejected') throw limited.reason
+          if (measured.status === 'rejected') throw measured.reason
+          return measured.value
+        },
         restore: () => release.restore(),
       },
       {

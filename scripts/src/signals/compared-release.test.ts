@@ -2,7 +2,9 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import type { V2HorizontalPodAutoscaler } from '@kubernetes/client-node'
+import { json } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { V1Pod, V1PodSpec, V2HorizontalPodAutoscaler } from '@kubernetes/client-node'
 import t, { type Test } from 'tap'
 import { ComparedRelease, unsettled } from './compared-release.ts'
 import { DEFAULT_SETTING } from './plan.ts'
@@ -36,18 +38,41 @@ function autoscaler(status: Partial<V2HorizontalPodAutoscaler['status']>): V2Hor
   }
 }
 
+/** A pod of the release. */
+const pod = (name: string, isReady: boolean): V1Pod => ({
+  metadata: { name },
+  spec: { containers: [{ name: 'app' }] },
+  status: { conditions: [{ type: 'Ready', status: isReady ? 'True' : 'False' }] },
+})
+
 /**
- * A cluster with an autoscaler and API groups, and a Helm that records its arguments and its input. `history` is what it
+ * A cluster with an autoscaler, pods and API groups, and a Helm that records its arguments and its input. `history` is what it
  * lists; a subcommand that `failing` names fails.
  */
 async function startCluster(t: Test, { history = [{ revision: 4, status: 'deployed' }], failing = '' } = {}) {
-  const state = { autoscalers: [autoscaler({})], groups: ['custom.metrics.k8s.io'], status: 200 }
-  const server = createServer((request, response) => {
-    const isGroups = new URL(request.url ?? '', 'http://x').pathname === '/apis'
-    const body = isGroups
-      ? { groups: state.groups.map((name) => ({ name, versions: [] })) }
-      : { items: state.autoscalers }
-    response.writeHead(state.status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  const state = {
+    autoscalers: [autoscaler({})],
+    pods: [] as V1Pod[],
+    groups: ['custom.metrics.k8s.io'],
+    status: 200,
+    /** Changes of pods: the name, and the new CPU limit. */
+    resized: [] as string[],
+  }
+  const server = createServer(async (request, response) => {
+    const { pathname } = new URL(request.url ?? '', 'http://x')
+    const respond = (status: number, body: object) =>
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    if (request.method === 'PATCH') {
+      const name = /\/pods\/(.*)\/resize$/.exec(pathname)?.[1] ?? ''
+      if (name === 'deleted') return respond(404, {})
+      const patch = (await json(request)) as { spec: V1PodSpec }
+      state.resized.push(`${name} ${patch.spec.containers[0]?.resources?.limits?.['cpu']}`)
+      return respond(200, {})
+    }
+    if (pathname === '/apis') {
+      return respond(state.status, { groups: state.groups.map((name) => ({ name, versions: [] })) })
+    }
+    return respond(state.status, { items: pathname.endsWith('/pods') ? state.pods : state.autoscalers })
   }).listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
   t.teardown(() => {
@@ -99,7 +124,7 @@ t.test(
     )
     t.match(values(), {
       autoscaling: { targetCPUUtilizationPercentage: 0, targetRequestsPerSecond: 7 },
-      resources: { limits: { cpu: '220m' } },
+      podAnnotations: { 'compare-signals': 'resized' },
     })
   },
 )
@@ -121,6 +146,29 @@ t.test('a release is also restored after a deployment that failed', async (t) =>
   })
   await release.restore()
   t.match(asked()[1], /^rollback fastify-app 4 --wait/)
+})
+
+t.test('each pod is limited once, when it is ready', async (t) => {
+  const { find, state } = await startCluster(t)
+  state.pods = [pod('ready', true), pod('starting', false), pod('deleted', true)]
+  const stop = new AbortController()
+  const limiting = (await find()).limitReadyPods('220m', stop.signal)
+  const until = async (count: number) => {
+    while (state.resized.length < count) await sleep(10)
+  }
+  await until(1)
+  state.pods = [pod('ready', true), pod('starting', true)]
+  await until(2)
+  stop.abort()
+  await limiting
+  t.strictSame(state.resized, ['ready 220m', 'starting 220m'])
+})
+
+t.test('a cluster that cannot be read ends the limiting of pods', async (t) => {
+  const { find, state } = await startCluster(t)
+  const release = await find()
+  state.status = 500
+  await t.rejects(release.limitReadyPods('220m', never), { message: /^the cluster cannot be read/ })
 })
 
 t.test('a release that was not changed is not restored', async (t) => {

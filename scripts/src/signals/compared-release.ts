@@ -1,8 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  ApiException,
   ApisApi,
   AutoscalingV2Api,
+  CoreV1Api,
   type KubeConfig,
+  PatchStrategy,
+  setHeaderOptions,
+  type V1Pod,
   type V2HorizontalPodAutoscaler,
   type V2MetricSpec,
   type V2MetricStatus,
@@ -22,6 +27,9 @@ const POLL_MS = 2_000
  * take 30 s, and the autoscaler reads every 15 s. Pods of an earlier load that still drain take 40 s.
  */
 const SETTLE_SECONDS = 180
+
+/** Interval of the checks for pods that became ready, in milliseconds. */
+const RESIZE_MS = 500
 
 /** The service's release while its signals are compared. */
 export class ComparedRelease {
@@ -108,6 +116,36 @@ export class ComparedRelease {
   }
 
   /**
+   * Limits the CPU of each pod as soon as it is ready, in place, until `stop` is aborted.
+   *
+   * @throws ActionableError when the cluster refuses
+   */
+  async limitReadyPods(cpuLimit: string, stop: AbortSignal): Promise<void> {
+    const core = this.#kubeConfig.makeApiClient(CoreV1Api)
+    const limited = new Set<string>()
+    const labelSelector = `app.kubernetes.io/instance=${SERVICE},pod-template-hash`
+    while (!stop.aborted) {
+      const { items } = await read(core.listNamespacedPod({ namespace: NAMESPACE, labelSelector }))
+      for (const pod of items.filter(isReady)) {
+        const name = pod.metadata?.name ?? ''
+        if (limited.has(name)) continue
+        const resources = { limits: { cpu: cpuLimit } }
+        const containers = pod.spec?.containers.map(({ name }) => ({ name, resources }))
+        await read(
+          core
+            .patchNamespacedPodResize(
+              { name, namespace: NAMESPACE, body: { spec: { containers } } },
+              setHeaderOptions('Content-Type', PatchStrategy.StrategicMergePatch),
+            )
+            .catch(ignoreDeleted),
+        )
+        limited.add(name)
+      }
+      await sleep(RESIZE_MS, undefined, { signal: stop }).catch(() => undefined)
+    }
+  }
+
+  /**
    * Gives the release its own values again, if they have changed.
    *
    * @throws ActionableError when Helm fails
@@ -136,6 +174,13 @@ async function read<T>(request: Promise<T>): Promise<T> {
       cause,
     })
   }
+}
+
+const isReady = ({ status }: V1Pod) =>
+  status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
+
+function ignoreDeleted(error: unknown): void {
+  if (!(error instanceof ApiException && error.code === 404)) throw error
 }
 
 /** Why the autoscaler does not rest at its minimum with a value of each metric; undefined when it does. */
