@@ -69,7 +69,8 @@ function exportsOf(sections: readonly Section[]): Map<string, string> {
 function pattern(line: string, exported: ReadonlyMap<string, string>): RegExp {
   let text = line.replaceAll(/[\\^$+?()[\]{}|*]/g, '\\$&')
   text = text.replaceAll('...', '\0').replaceAll('.', '\\.').replaceAll('\0', '.*')
-  for (const [name, value] of exported) {
+  // The name of the service contains that of the environment.
+  for (const [name, value] of [...exported].reverse()) {
     text = text.replaceAll(value.replaceAll('.', '\\.'), () => variables[name] ?? value)
   }
   return new RegExp(text.replaceAll(/\d+/g, '\\d+').replaceAll(/ +/g, ' +'), 'm')
