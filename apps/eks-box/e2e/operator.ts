@@ -57,6 +57,29 @@ export const RESOURCES: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
+ * What the stack `network` creates, by what it is; the box's own network has other resources of these kinds. Network
+ * interfaces are not among them, because the emulator keeps those of deleted NAT gateways.
+ */
+export const NETWORK_RESOURCES: Readonly<Record<string, readonly string[]>> = {
+  VPCs: ['ec2', 'describe-vpcs', '--query', 'Vpcs[].VpcId'],
+  subnets: ['ec2', 'describe-subnets', '--query', 'Subnets[].SubnetId'],
+  'route tables': ['ec2', 'describe-route-tables', '--query', 'RouteTables[].RouteTableId'],
+  'internet gateways': [
+    ...['ec2', 'describe-internet-gateways', '--query', 'InternetGateways[].InternetGatewayId'],
+  ],
+  'NAT gateways': [
+    ...['ec2', 'describe-nat-gateways', '--query'],
+    'NatGateways[?State!=`deleted`].NatGatewayId',
+  ],
+  addresses: ['ec2', 'describe-addresses', '--query', 'Addresses[].AllocationId'],
+  endpoints: [
+    ...['ec2', 'describe-vpc-endpoints', '--query'],
+    'VpcEndpoints[?State!=`deleted`].VpcEndpointId',
+  ],
+  'flow logs': ['ec2', 'describe-flow-logs', '--query', 'FlowLogs[].FlowLogId'],
+}
+
+/**
  * Waits until `probe` returns a value, and returns it.
  *
  * @throws Error after ten minutes, with the description of what did not happen.

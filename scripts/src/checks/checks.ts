@@ -173,6 +173,7 @@ const steps: readonly Step[] = [
   longTest('alerts', 'a fault for each alert, until it fires and ends again', MONITORING_TOOLS),
   longTest('environment', 'every stack: applied, planned again, changed, destroyed'),
   longTest('cloudwatch', 'the alarms stack: apply, change, a night of sleep, destroy'),
+  longTest('getting-started', 'the commands of docs/getting-started-aws.md, from an empty account and back'),
   longTest('edge', 'a domain: HTTPS, web ACL, CloudFront, and a destroy that leaves nothing'),
   longTest('simulation', '`make simulate` with a few nodes', SIMULATION_TOOLS),
   {

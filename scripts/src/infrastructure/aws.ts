@@ -7,12 +7,14 @@ import { type Cluster, DescribeClusterCommand, EKSClient } from '@aws-sdk/client
 import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
 import { ElastiCacheClient } from '@aws-sdk/client-elasticache'
 import { RDSClient } from '@aws-sdk/client-rds'
+import { S3Client } from '@aws-sdk/client-s3'
 import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
+import { STSClient } from '@aws-sdk/client-sts'
 import { awsEnvironment, type BoxConfig } from 'shared/box'
 import { type Environment, REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 
-/** Clients of the AWS services that hold an environment's resources. */
+/** Clients of the AWS services that hold an environment's resources, and its states. */
 export interface AwsClients {
   ec2: EC2Client
   ecr: ECRClient
@@ -20,8 +22,10 @@ export interface AwsClients {
   elb: ElasticLoadBalancingV2Client
   logs: CloudWatchLogsClient
   rds: RDSClient
+  s3: S3Client
   elastiCache: ElastiCacheClient
   secretsManager: SecretsManagerClient
+  sts: STSClient
 }
 
 /**
@@ -70,8 +74,10 @@ export function clientsFor(
     elb: new ElasticLoadBalancingV2Client(options),
     logs: new CloudWatchLogsClient(options),
     rds: new RDSClient(options),
+    s3: new S3Client(options),
     elastiCache: new ElastiCacheClient(options),
     secretsManager: new SecretsManagerClient(options),
+    sts: new STSClient(options),
   }
 }
 

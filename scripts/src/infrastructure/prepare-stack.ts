@@ -3,13 +3,15 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
-import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { HeadBucketCommand } from '@aws-sdk/client-s3'
+import { GetCallerIdentityCommand } from '@aws-sdk/client-sts'
 import { pushImage } from 'eks-box/images'
 import { awsEnvironment, type BoxConfig } from 'shared/box'
 import { type Environment, type NetworkSource, REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError, rootCause } from 'shared/errors'
 import { builtProgram, CONTROLLERS, type Controller, chartsDirectory, imageLayout } from 'shared/tools'
-import { needsCredentials, readRegion } from './aws.ts'
+import { awsClients, needsCredentials, readRegion } from './aws.ts'
+import { useFirstState } from './first-state.ts'
 import { canReachRegistry, chooseModules, type ModuleSource, writeManifest } from './modules.ts'
 import { mirrorConfig, providerMirror } from './providers.ts'
 import { run, STACKS, type Stack, type StackName } from './terraform.ts'
@@ -50,15 +52,15 @@ export async function prepareStack(name: StackName, environment: Environment): P
         : []),
     ],
   }
-  const backend: string[] = []
-  if (!isLocal) {
-    const { bucket, key } = (await stateOf(name, environment)).config
-    backend.push(
-      `-backend-config=${join(root, 'environments', environment.name, 'backend.hcl')}`,
-      `-backend-config=bucket=${bucket}`,
-      `-backend-config=key=${key}`,
-    )
-  }
+  const state = await stateOf(name, environment)
+  const backend =
+    state.backend === 'local'
+      ? []
+      : [
+          `-backend-config=${join(root, 'environments', environment.name, 'backend.hcl')}`,
+          `-backend-config=bucket=${state.config['bucket']}`,
+          `-backend-config=key=${state.config['key']}`,
+        ]
   if (name === 'cluster') {
     stack.variables['TF_VAR_network_state'] = JSON.stringify(await stateOf('network', environment))
   }
@@ -84,11 +86,21 @@ export async function prepareStack(name: StackName, environment: Environment): P
   if (isLocal) {
     await copyStack(name, base)
     modules = await keepOrChooseModules(directory, statePath(box, name), choose)
-    await writeFile(
-      join(directory, 'backend_override.tf'),
-      `terraform {\n  backend "local" {\n    path = "${statePath(box, name)}"\n  }\n}\n`,
-    )
+    if (state.backend === 'local') {
+      await writeFile(
+        join(directory, 'backend_override.tf'),
+        `terraform {\n  backend "local" {\n    path = "${statePath(box, name)}"\n  }\n}\n`,
+      )
+    }
   } else modules = await choose()
+  if (name === 'bootstrap') {
+    const first = {
+      file: isLocal ? statePath(box, name) : join(directory, `${environment.name}.tfstate`),
+      override: join(directory, 'backend_override.tf'),
+      backend,
+    }
+    if (await useFirstState(first, () => stateBucketExists(environment))) stack.firstState = first
+  }
   if (modules.kind !== 'registry') {
     await writeManifest(directory, dataDirectory, modules, builtProgram(box, 'terraform-config-inspect'))
   }
@@ -103,7 +115,7 @@ export async function prepareStack(name: StackName, environment: Environment): P
   }
   // CI refuses providers that the committed lock file lacks, instead of adding them to it.
   const lock = !isLocal && environment.isCi ? ['-lockfile=readonly'] : []
-  await run(stack, ['init', '-no-color', '-reconfigure', ...lock, ...backend])
+  await run(stack, ['init', '-no-color', '-reconfigure', ...lock, ...(stack.firstState ? [] : backend)])
   return stack
 }
 
@@ -147,8 +159,9 @@ export interface State {
   config: Record<string, string>
 }
 
+/** In the box, only the bootstrap stack has its state in the bucket, as on AWS. */
 async function stateOf(name: StackName, environment: Environment): Promise<State> {
-  if (environment.name === 'local') {
+  if (environment.name === 'local' && name !== 'bootstrap') {
     return { backend: 'local', config: { path: statePath(environment.box, name) } }
   }
   const { name: bucket, region } = await stateBucket(environment)
@@ -314,7 +327,7 @@ export async function networkSource({ name, network }: Environment): Promise<Net
   )
 }
 
-/** An environment's stacks in the order of application. Bootstrap is applied once, by hand. */
+/** An environment's stacks in the order of application. Bootstrap is applied once, by name. */
 export function stacksOf({ name }: Environment): StackName[] {
   const files = readdirSync(join(root, 'environments', name))
   return STACKS.filter((stack) => files.includes(`${stack}.tfvars`))
@@ -346,10 +359,27 @@ async function copyStack(name: StackName, base: string): Promise<void> {
  */
 export async function stateBucket(environment: Environment): Promise<{ name: string; region: string }> {
   const region = await readRegion(environment, 'backend.hcl')
+  const { sts } = awsClients(environment, region)
   try {
-    const { Account } = await new STSClient({ region }).send(new GetCallerIdentityCommand({}))
+    const { Account } = await sts.send(new GetCallerIdentityCommand({}))
     return { name: `fastify-eks-state-${Account}-${region}`, region }
   } catch (cause) {
     throw needsCredentials(environment, cause)
+  }
+}
+
+/** @throws ActionableError when the caller is not signed in to AWS, or may not read the bucket. */
+async function stateBucketExists(environment: Environment): Promise<boolean> {
+  const { name: Bucket, region } = await stateBucket(environment)
+  try {
+    await awsClients(environment, region).s3.send(new HeadBucketCommand({ Bucket }))
+    return true
+  } catch (cause) {
+    if (cause instanceof Error && cause.name === 'NotFound') return false
+    throw new ActionableError(
+      `the state bucket ${Bucket} cannot be read: ${rootCause(cause)}`,
+      'use the credentials of an administrator of the account',
+      { cause },
+    )
   }
 }

@@ -13,6 +13,7 @@ import { shareCacheToken } from './cache-token.ts'
 import { monthlyCost, renderCost } from './cost.ts'
 import { planForCost } from './cost-plans.ts'
 import { destroyStacks } from './destroy.ts'
+import { moveFirstState } from './first-state.ts'
 import { HelmPlatform } from './helm-platform.ts'
 import { recoverCluster } from './interrupted.ts'
 import {
@@ -283,6 +284,7 @@ export async function apply(request: Request): Promise<void> {
     }
     // Even without changes, because a previous run may have been interrupted before it.
     if (name === 'data') await shareCacheToken(environment)
+    if (stack.firstState !== undefined) await moveFirstState(stack, stack.firstState)
     if (!isEmpty(planned.summary)) {
       console.log(`applied ${titleOf(stack)} (${((Date.now() - since) / 1000).toFixed(1)} s)`)
     }

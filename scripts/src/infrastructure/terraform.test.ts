@@ -14,6 +14,7 @@ t.test('each known error of Terraform has its own next step', async (t) => {
       /terraform import/,
     ],
     ['operation error STS: ExpiredToken', /sign in to AWS/],
+    ['S3 bucket "states" does not exist.', /`make apply STACK=bootstrap ENV=local`/],
     ['unexpected', /most likely in infrastructure-hcl\/environments\/local\/cluster\.tfvars/],
   ] as const) {
     const directory = t.testdir({ terraform: `#!/bin/sh\necho 'Error: ${error}' >&2\nexit 1\n` })

@@ -20,6 +20,17 @@ export interface Stack {
   variables: Record<string, string | undefined>
   /** Options for the commands that read the stack's variables. */
   options: string[]
+  /** Set while the state is in a file, because the stack itself creates the bucket of the states. */
+  firstState?: FirstState
+}
+
+/** The state of the bootstrap stack until its first apply ends. */
+export interface FirstState {
+  file: string
+  /** The file that makes Terraform use it. */
+  override: string
+  /** Options for `terraform init` that select the bucket. */
+  backend: string[]
 }
 
 /** Commands wait this long for the state's lock: enough for another run's plan or short apply. */
@@ -51,6 +62,11 @@ const remedies: readonly { pattern: RegExp; nextStep: (stack: Stack) => string }
   {
     pattern: /Resource already managed by Terraform/,
     nextStep: () => 'another run has imported it in the meantime: run the command again',
+  },
+  {
+    pattern: /S3 bucket "[^"]*" does not exist/,
+    nextStep: ({ environment }) =>
+      `the account is not set up yet: create the bucket with \`make apply STACK=bootstrap ENV=${environment.name}\` (docs/getting-started-aws.md)`,
   },
   {
     // When it is interrupted, the AWS provider abandons requests that AWS is still carrying out.

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs'
 import t from 'tap'
-import { operate, RESOURCES } from '../operator.ts'
+import { NETWORK_RESOURCES, operate, RESOURCES } from '../operator.ts'
 
 const { config, make, aws, kubectl } = await operate('e2e-environment', 26_100, { NETWORK: 'stack' })
 
@@ -16,32 +16,9 @@ t.teardown(async () => {
 })
 await make('box')
 
-/**
- * What the stack `network` creates, by what it is; the box's own network has other resources of these kinds. Network
- * interfaces are not among them, because the emulator keeps those of deleted NAT gateways.
- */
-const NETWORK: Readonly<Record<string, readonly string[]>> = {
-  VPCs: ['ec2', 'describe-vpcs', '--query', 'Vpcs[].VpcId'],
-  subnets: ['ec2', 'describe-subnets', '--query', 'Subnets[].SubnetId'],
-  'route tables': ['ec2', 'describe-route-tables', '--query', 'RouteTables[].RouteTableId'],
-  'internet gateways': [
-    ...['ec2', 'describe-internet-gateways', '--query', 'InternetGateways[].InternetGatewayId'],
-  ],
-  'NAT gateways': [
-    ...['ec2', 'describe-nat-gateways', '--query'],
-    'NatGateways[?State!=`deleted`].NatGatewayId',
-  ],
-  addresses: ['ec2', 'describe-addresses', '--query', 'Addresses[].AllocationId'],
-  endpoints: [
-    ...['ec2', 'describe-vpc-endpoints', '--query'],
-    'VpcEndpoints[?State!=`deleted`].VpcEndpointId',
-  ],
-  'flow logs': ['ec2', 'describe-flow-logs', '--query', 'FlowLogs[].FlowLogId'],
-}
-
 async function networkResources(): Promise<Record<string, string[]>> {
   const found: Record<string, string[]> = {}
-  for (const [what, query] of Object.entries(NETWORK)) found[what] = (await aws(...query)).sort()
+  for (const [what, query] of Object.entries(NETWORK_RESOURCES)) found[what] = (await aws(...query)).sort()
   return found
 }
 
