@@ -1,6 +1,7 @@
 """Starts moto with identifiers that depend only on its seed.
 
-RDS names the secrets of master users with identifiers of its own, which would differ after each restart of the box.
+RDS names the secrets of master users with identifiers of its own, which would differ after each restart of the box, and
+gives all instances the same resource id.
 """
 
 import sys
@@ -11,4 +12,13 @@ from moto.rds import models
 from moto.server import main
 
 models.uuid = SimpleNamespace(uuid4=mock_random.uuid4)
+initialize = models.DBInstance.__init__
+
+
+def initialize_with_resource_id(instance, *args, **kwargs):
+    initialize(instance, *args, **kwargs)
+    instance.dbi_resource_id = f"db-{mock_random.uuid4().hex[:26].upper()}"
+
+
+models.DBInstance.__init__ = initialize_with_resource_id
 sys.exit(main())
