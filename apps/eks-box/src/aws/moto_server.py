@@ -1,7 +1,9 @@
 """Starts moto with identifiers that depend only on its seed.
 
 RDS names the secrets of master users with identifiers of its own, which would differ after each restart of the box, and
-gives all instances the same resource id.
+gives all instances the same resource id. Its automated snapshots are named after the minute: if an instance is created
+again while its former one's remain, in the same minute or when the account is restored, the creation fails. The box
+has automated backups of its own.
 """
 
 import sys
@@ -21,4 +23,5 @@ def initialize_with_resource_id(instance, *args, **kwargs):
 
 
 models.DBInstance.__init__ = initialize_with_resource_id
+models.DBInstance.save_automated_backup = lambda instance: None
 sys.exit(main())

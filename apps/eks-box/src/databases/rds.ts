@@ -21,8 +21,8 @@ export interface RdsOptions {
   rds: RDSClient
   secretsManager: SecretsManagerClient
   keys: AccountKeys
-  server: PostgresServer
-  backups: Backups
+  server: Pick<PostgresServer, 'apply' | 'dump' | 'load' | 'restart'>
+  backups: Pick<Backups, 'begin' | 'retain' | 'discard' | 'delete' | 'list' | 'recover'>
   /** Gives the server the address of an instance in one of these subnets, or takes it away. */
   setAddress: (entry: { host: string; subnetId: string } | undefined) => Promise<void>
   /** Directory with the data of snapshots. */
@@ -234,7 +234,7 @@ export class Rds {
       console.error(
         `the database is not yet what the account says: ${error instanceof Error ? error.message : error}`,
       )
-      this.#retry = setTimeout(() => this.refresh(), retryDelay)
+      this.#retry = setTimeout(() => this.refresh(), retryDelay).unref()
     }
   }
 
