@@ -19,6 +19,7 @@ const tasks = `${service}/api/v1/tasks`
 const inService = '--namespace=fastify-app'
 const directory = t.testdir()
 const values = join(directory, 'values.json')
+const snapshot = `${CLUSTER_NAME}-before-the-change`
 const instance = ['--db-instance-identifier', CLUSTER_NAME]
 
 t.teardown(async () => {
@@ -121,14 +122,14 @@ await t.test('the service is deployed, with a database whose backups outlive it'
 await t.test('a snapshot brings back deleted tasks and a dropped table', async (t) => {
   const expected = await readTitles()
   await measure(t, 'snapshot', () =>
-    aws('rds', 'create-db-snapshot', ...instance, '--db-snapshot-identifier', 'before-the-change'),
+    aws('rds', 'create-db-snapshot', ...instance, '--db-snapshot-identifier', snapshot),
   )
   const [first] = await readTasks()
   t.equal((await fetch(`${tasks}/${first?.id}`, { method: 'DELETE' })).status, 204)
   await psql('DROP TABLE tasks')
   t.equal((await fetch(tasks)).status, 500)
   const said = await measure(t, 'apply of the snapshot', () =>
-    applyData({ restore: { snapshot_id: 'before-the-change' }, credentials_version: 2 }),
+    applyData({ restore: { snapshot_id: snapshot }, credentials_version: 2 }),
   )
   t.match(said, /replace +aws_db_instance\.this/)
   await measure(t, 'until the pods answer', answers)
@@ -172,6 +173,21 @@ await t.test('a migration that fails changes nothing, and no request fails', asy
   t.match(said, /no pod was replaced/)
   t.strictSame(failures(await clients.stop()), {})
   t.equal(await schemaVersion(), '2')
+})
+
+await t.test('a new master password is used by the next migration, and no request fails', async (t) => {
+  const secret: string = await aws(
+    ...['rds', 'describe-db-instances', ...instance],
+    ...['--query', 'DBInstances[0].MasterUserSecret.SecretArn', '--output', 'text'],
+  )
+  const read = () =>
+    aws(...['secretsmanager', 'get-secret-value', '--secret-id', secret, '--query', 'SecretString'])
+  const before = await read()
+  const clients = load(tasks, 20)
+  await aws('rds', 'modify-db-instance', ...instance, '--rotate-master-user-password', '--apply-immediately')
+  t.not(await read(), before)
+  await deploy()
+  t.strictSame(failures(await clients.stop()), {})
 })
 
 await t.test('a point in time brings back what a migration has destroyed', async (t) => {
