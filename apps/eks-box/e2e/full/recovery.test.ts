@@ -125,7 +125,10 @@ await t.test('a snapshot brings back deleted tasks and a dropped table', async (
     aws('rds', 'create-db-snapshot', ...instance, '--db-snapshot-identifier', snapshot),
   )
   const [first] = await readTasks()
-  t.equal((await fetch(`${tasks}/${first?.id}`, { method: 'DELETE' })).status, 204)
+  t.equal(
+    (await fetch(`${tasks}/${first?.id}`, { method: 'DELETE', headers: { 'if-match': '*' } })).status,
+    204,
+  )
   await psql('DROP TABLE tasks')
   t.equal((await fetch(tasks)).status, 500)
   const said = await measure(t, 'apply of the snapshot', () =>
