@@ -114,10 +114,10 @@ resource "aws_db_instance" "this" {
     for_each = var.restore.point_in_time[*]
 
     content {
-      source_db_instance_identifier            = restore_to_point_in_time.value.source_instance_id
-      source_db_instance_automated_backups_arn = restore_to_point_in_time.value.automated_backup_arn
-      restore_time                             = restore_to_point_in_time.value.time
-      use_latest_restorable_time               = restore_to_point_in_time.value.time == null ? true : null
+      source_db_instance_identifier = restore_to_point_in_time.value.source_instance_id
+      source_dbi_resource_id        = restore_to_point_in_time.value.source_resource_id
+      restore_time                  = restore_to_point_in_time.value.time
+      use_latest_restorable_time    = restore_to_point_in_time.value.time == null ? true : null
     }
   }
 }

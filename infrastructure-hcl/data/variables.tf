@@ -138,12 +138,15 @@ variable "passwords" {
 }
 
 variable "restore" {
-  description = "What the database is created from, instead of empty: a snapshot, or an instance or its automated backup at a point in time. A change replaces the database, so keep the value afterwards"
+  description = "What the database is created from, instead of empty: a snapshot, or another instance at a point in time. A change replaces the database, so keep the value afterwards"
   type = object({
     snapshot_id = optional(string)
     point_in_time = optional(object({
-      source_instance_id   = optional(string)
-      automated_backup_arn = optional(string)
+      # An instance that exists.
+      source_instance_id = optional(string)
+      # The resource id of an instance, such as db-ABCDEFGHIJKLMNOPQRSTUVWXYZ. The instance may have been deleted, if its
+      # automated backups remain.
+      source_resource_id = optional(string)
       # In UTC, such as 2026-11-22T21:00:00Z. If null, the latest time.
       time = optional(string)
     }))
@@ -156,8 +159,8 @@ variable "restore" {
   }
 
   validation {
-    condition     = var.restore.point_in_time == null ? true : length(compact([var.restore.point_in_time.source_instance_id, var.restore.point_in_time.automated_backup_arn])) == 1
-    error_message = "restore.point_in_time needs either source_instance_id or automated_backup_arn."
+    condition     = var.restore.point_in_time == null ? true : length(compact([var.restore.point_in_time.source_instance_id, var.restore.point_in_time.source_resource_id])) == 1
+    error_message = "restore.point_in_time needs either source_instance_id or source_resource_id."
   }
 
   validation {

@@ -208,6 +208,22 @@ run "it_restores_a_point_in_time" {
   }
 }
 
+run "it_restores_a_deleted_database" {
+  command = plan
+
+  variables {
+    restore = { point_in_time = { source_resource_id = "db-ABCDEFGHIJKLMNOPQRSTUVWXYZ" } }
+  }
+
+  assert {
+    condition = (
+      aws_db_instance.this.restore_to_point_in_time[0].source_dbi_resource_id == "db-ABCDEFGHIJKLMNOPQRSTUVWXYZ" &&
+      aws_db_instance.this.restore_to_point_in_time[0].use_latest_restorable_time
+    )
+    error_message = "The database must be created from the automated backups, as it was at the end."
+  }
+}
+
 run "subnets_in_one_zone_are_refused" {
   command = plan
 

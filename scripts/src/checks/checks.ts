@@ -166,6 +166,10 @@ const steps: readonly Step[] = [
   longTest('resilience', 'disturbances under load, each protection switched off, an interrupted destroy'),
   longTest('rotation', 'new passwords and a failover of the database, under load'),
   longTest(
+    'recovery',
+    'lost data, a bad migration, a lost state and a lost cluster, and how each comes back',
+  ),
+  longTest(
     'monitoring',
     '`make monitoring`: targets, the HPA on custom metrics, every expression',
     MONITORING_TOOLS,

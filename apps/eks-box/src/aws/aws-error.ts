@@ -39,6 +39,7 @@ export type Reason =
   | 'databaseQuota'
   /** The snapshot does not exist. */
   | 'noDatabaseSnapshot'
+  | 'noAutomatedBackup'
   /** The box has a single cache server, which serves another replication group. */
   | 'cacheQuota'
   | 'noCacheSubnetGroup'
@@ -82,6 +83,7 @@ const query: Readonly<Record<Reason, StatusAndCode>> = {
   noLaunchTemplate: [400, 'InvalidLaunchTemplateName.NotFoundException'],
   databaseQuota: [400, 'InstanceQuotaExceeded'],
   noDatabaseSnapshot: [404, 'DBSnapshotNotFound'],
+  noAutomatedBackup: [404, 'DBInstanceAutomatedBackupNotFound'],
   cacheQuota: [400, 'ClusterQuotaForCustomerExceeded'],
   noCacheSubnetGroup: [400, 'CacheSubnetGroupNotFoundFault'],
   cacheSubnetGroupExists: [400, 'CacheSubnetGroupAlreadyExists'],

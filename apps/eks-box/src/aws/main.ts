@@ -22,6 +22,7 @@ import { AGENT_ADDRESS, CLUSTER_NAME, CONTROL_PLANE_IP, oidcIssuer, PORTS, SERVI
 import { kubectl } from '../components/kubectl.ts'
 import { databaseHosts, type Server, ServerAddresses, serverAddress } from '../databases/addresses.ts'
 import { DatabaseAuthority } from '../databases/authority.ts'
+import { Backups } from '../databases/backups.ts'
 import { CacheServer } from '../databases/cache-server.ts'
 import { ElastiCache } from '../databases/elasticache.ts'
 import { PostgresServer } from '../databases/postgres-server.ts'
@@ -44,7 +45,12 @@ import { AUDIENCE, EksAuth } from '../pod-identity/eks-auth.ts'
 import { buildPodIdentityWebhook } from '../pod-identity/webhook.ts'
 import { accountKeysPath, cachePasswordPath, cacheUsersPath } from '../preparation/credentials.ts'
 import { cacheCertificates } from '../preparation/databases.ts'
-import { POSTGRES_DATA, POSTGRES_PROGRAMS, POSTGRES_SOCKETS } from '../preparation/postgres-data.ts'
+import {
+  POSTGRES_BACKUPS,
+  POSTGRES_DATA,
+  POSTGRES_PROGRAMS,
+  POSTGRES_SOCKETS,
+} from '../preparation/postgres-data.ts'
 import { boxPaths } from '../state-directory.ts'
 import { seedAccount } from './account.ts'
 import { AddonWorkloads } from './addon-workloads.ts'
@@ -101,17 +107,19 @@ async function setServerAddress(server: Server, subnetId: string, names: readonl
   await serverAddresses.set(server, { address, names })
 }
 
+const postgres = {
+  authority,
+  data: POSTGRES_DATA,
+  programs: POSTGRES_PROGRAMS,
+  sockets: POSTGRES_SOCKETS,
+  restartTimeout: timeLimits(config).componentStart,
+}
 const rds = new Rds({
   rds: new RDSClient(own),
   secretsManager: new SecretsManagerClient(own),
   keys,
-  server: new PostgresServer({
-    authority,
-    data: POSTGRES_DATA,
-    programs: POSTGRES_PROGRAMS,
-    sockets: POSTGRES_SOCKETS,
-    restartTimeout: timeLimits(config).componentStart,
-  }),
+  server: new PostgresServer(postgres),
+  backups: new Backups({ server: postgres, directory: POSTGRES_BACKUPS }),
   setAddress: (entry) =>
     entry === undefined
       ? serverAddresses.set('database', undefined)

@@ -1,6 +1,9 @@
 """Starts moto with identifiers that depend only on its seed, and with what the box's stacks need and it lacks.
 
-RDS names the secrets of master users with identifiers of its own, which would differ after each restart of the box.
+RDS names the secrets of master users with identifiers of its own, which would differ after each restart of the box, and
+gives all instances the same resource id. Its automated snapshots are named after the minute: if an instance is created
+again while its former one's remain, in the same minute or when the account is restored, the creation fails. The box
+has automated backups of its own.
 """
 
 import json
@@ -78,4 +81,14 @@ FakeBucket.get_permission = get_permission
 FakeBucket.set_lifecycle = set_lifecycle_with_versions
 S3Response.serialized = serialized_with_versions
 models.uuid = SimpleNamespace(uuid4=mock_random.uuid4)
+initialize = models.DBInstance.__init__
+
+
+def initialize_with_resource_id(instance, *args, **kwargs):
+    initialize(instance, *args, **kwargs)
+    instance.dbi_resource_id = f"db-{mock_random.uuid4().hex[:26].upper()}"
+
+
+models.DBInstance.__init__ = initialize_with_resource_id
+models.DBInstance.save_automated_backup = lambda instance: None
 sys.exit(main())

@@ -1,9 +1,11 @@
 import { join } from 'node:path'
 import type { BoxConfig } from 'shared/box'
 import { PORTS } from '../cluster.ts'
+import { archiveSettings } from '../databases/backups.ts'
 import { RULES_FILE } from '../databases/postgres-server.ts'
 import {
   asPostgres,
+  POSTGRES_BACKUPS,
   POSTGRES_DATA,
   POSTGRES_PROGRAMS,
   POSTGRES_SOCKETS,
@@ -32,7 +34,7 @@ unix_socket_directories = '${POSTGRES_SOCKETS}'
 cluster_name = 'eks-box-${config.name}'
 hba_file = '${POSTGRES_DATA}/${RULES_FILE}'
 ssl = on
-`,
+${archiveSettings(POSTGRES_BACKUPS)}`,
     },
     probe: { kind: 'command', command: client('pg_isready') },
     // SIGINT rolls back open transactions and exits; SIGTERM would wait until every client disconnects.

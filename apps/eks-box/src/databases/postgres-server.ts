@@ -32,8 +32,8 @@ export interface PostgresServerOptions {
 /** Roles and databases that belong to the box itself. */
 const own = { roles: ['postgres'], databases: ['postgres'] }
 
-/** Rules for the box itself. */
-const ownRules = 'local all all trust\n'
+/** Rules for the box itself. A base backup needs the second. */
+const ownRules = 'local all all trust\nlocal replication all trust\n'
 
 /** The rules that a server starts with, before the account has an instance. */
 export const initialRules = ownRules
@@ -79,6 +79,20 @@ ${name === undefined ? '' : createDatabase(name, masterUser)}`)
     if (!existsSync(file) || (await readFile(file, 'utf8')).split('\n')[0] === formerPid) return false
     const { failed } = await execa(this.#program('pg_isready'), this.#connection, { reject: false })
     return !failed
+  }
+
+  /** Completes the present segment of the log, so that it is archived, and returns its name. */
+  async completeLog(): Promise<string> {
+    // A recovery to any earlier time needs a later transaction, at which it ends.
+    await this.#query('SELECT pg_current_xact_id();')
+    const [segment = ''] = await this.#list('SELECT pg_walfile_name(pg_switch_wal())')
+    return segment
+  }
+
+  /** Whether the server accepts connections and does not replay a log. */
+  async isPrimary(): Promise<boolean> {
+    const replays = await this.#list('SELECT pg_is_in_recovery()').catch(() => ['unknown'])
+    return replays[0] === 'f'
   }
 
   /** Writes the instance's roles and databases to a new directory. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -8,9 +9,11 @@ import {
   type RDSClient,
 } from '@aws-sdk/client-rds'
 import { GetSecretValueCommand, type SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
-import { AwsError } from '../aws/aws-error.ts'
+import { ACCOUNT, REGION } from 'shared/box'
+import { AwsError, escapeXml } from '../aws/aws-error.ts'
 import type { AccountKeys } from '../aws/keys.ts'
 import { type AwsRequest, type AwsResponse, operation, parameter } from '../aws/request.ts'
+import type { Backup, Backups } from './backups.ts'
 import type { Database, PostgresServer } from './postgres-server.ts'
 
 export interface RdsOptions {
@@ -18,7 +21,8 @@ export interface RdsOptions {
   rds: RDSClient
   secretsManager: SecretsManagerClient
   keys: AccountKeys
-  server: PostgresServer
+  server: Pick<PostgresServer, 'apply' | 'dump' | 'load' | 'restart'>
+  backups: Pick<Backups, 'begin' | 'retain' | 'discard' | 'delete' | 'list' | 'recover'>
   /** Gives the server the address of an instance in one of these subnets, or takes it away. */
   setAddress: (entry: { host: string; subnetId: string } | undefined) => Promise<void>
   /** Directory with the data of snapshots. */
@@ -32,9 +36,9 @@ type Forward = (request: AwsRequest) => Promise<AwsResponse>
 /** Delay before another attempt after an error, in milliseconds. */
 const retryDelay = 2000
 
-/** Operations that would need a second server, or a log of all changes. */
+/** Operations that would need a second server. */
 const unsupported =
-  /^(CreateDBInstanceReadReplica|RestoreDBInstanceToPointInTime|RestoreDBInstanceFromS3|CreateDBCluster|RestoreDBCluster\w*|CreateBlueGreenDeployment|CopyDBSnapshot)$/
+  /^(CreateDBInstanceReadReplica|RestoreDBInstanceFromS3|CreateDBCluster|RestoreDBCluster\w*|CreateBlueGreenDeployment|CopyDBSnapshot)$/
 
 /**
  * Makes the box's PostgreSQL server the RDS instance of the emulated account. The emulator keeps what the instance is;
@@ -55,21 +59,25 @@ export class Rds {
   async handle(request: AwsRequest, forward: Forward): Promise<AwsResponse> {
     const name = operation(request) ?? ''
     if (unsupported.test(name)) {
-      throw new AwsError(
-        'invalid',
-        `The box does not support ${name}: it has one PostgreSQL server without a log of changes`,
-      )
+      throw new AwsError('invalid', `The box does not support ${name}: it has one PostgreSQL server`)
     }
     if (name === 'DescribeDBInstances') return this.#complete(await forward(request))
+    if (name === 'DescribeDBInstanceAutomatedBackups') return this.#describeBackups(request)
     if (name === 'DescribeDBParameters') return withSource(await forward(request))
     if (/^(Describe|List|Download)/.test(name)) return forward(request)
     return this.#alone(async () => {
+      if (name === 'DeleteDBInstanceAutomatedBackup') return this.#deleteBackup(request)
       await this.#before(name, request)
-      const response = await forward(request)
+      const [deleted] = name === 'DeleteDBInstance' ? await this.#instances() : []
+      const response =
+        name === 'RestoreDBInstanceToPointInTime'
+          ? renamed(await forward(await this.#recover(request)), 'CreateDBInstance', name)
+          : await forward(request)
       if (response.status >= 400) return response
       if (name === 'DeleteDBSnapshot') {
         await rm(this.#snapshot(parameter(request, 'DBSnapshotIdentifier')), { recursive: true, force: true })
       }
+      if (deleted !== undefined) await this.#endBackup(request, deleted)
       if (name === 'RebootDBInstance') await this.#options.server.restart()
       await this.#tryToApply()
       await this.#keepInsights(request)
@@ -104,12 +112,11 @@ export class Rds {
   /** What must be done before the emulator carries out a change. @throws AwsError when the box cannot carry it out. */
   async #before(name: string, request: AwsRequest): Promise<void> {
     const { server } = this.#options
-    if (name === 'CreateDBInstance' || name === 'RestoreDBInstanceFromDBSnapshot') {
+    if (/^(CreateDBInstance|RestoreDBInstance(FromDBSnapshot|ToPointInTime))$/.test(name)) {
       const [present] = await this.#instances()
-      if (
-        present !== undefined &&
-        present.DBInstanceIdentifier !== parameter(request, 'DBInstanceIdentifier')
-      ) {
+      const identifier =
+        parameter(request, 'DBInstanceIdentifier') ?? parameter(request, 'TargetDBInstanceIdentifier')
+      if (present !== undefined && present.DBInstanceIdentifier !== identifier) {
         throw new AwsError(
           'databaseQuota',
           `The box has one PostgreSQL server, which serves the instance ${present.DBInstanceIdentifier}: delete that one first.`,
@@ -118,7 +125,7 @@ export class Rds {
       const engine = parameter(request, 'Engine') ?? 'postgres'
       if (engine !== 'postgres')
         throw new AwsError('invalid', `The box supports the engine postgres, not ${engine}`)
-      if (name === 'CreateDBInstance' || present !== undefined) return
+      if (name !== 'RestoreDBInstanceFromDBSnapshot' || present !== undefined) return
       const snapshot = this.#snapshot(parameter(request, 'DBSnapshotIdentifier'))
       if (!existsSync(snapshot)) {
         throw new AwsError('noDatabaseSnapshot', `${parameter(request, 'DBSnapshotIdentifier')} not found.`)
@@ -136,6 +143,82 @@ export class Rds {
     }
   }
 
+  /** Keeps the automated backup of a deleted instance, if the request says so. Its data is still in the server. */
+  #endBackup(request: AwsRequest, deleted: DBInstance): Promise<void> {
+    const { backups } = this.#options
+    return parameter(request, 'DeleteAutomatedBackups') === 'false'
+      ? backups.retain(creationParameters(deleted))
+      : backups.discard()
+  }
+
+  /**
+   * Restores a deleted instance to a point in time, and returns the request that creates it in the emulator, which knows
+   * no deleted ones.
+   */
+  async #recover(request: AwsRequest): Promise<AwsRequest> {
+    const { backups, server, snapshots } = this.#options
+    const input = new URLSearchParams(request.body.toString())
+    // The emulator refuses both: the name is in use, or there is no source.
+    if ((await this.#instances()).length > 0 || !input.has('SourceDbiResourceId')) return request
+    const backup = await this.#backup(input.get('SourceDbiResourceId'))
+    const time = input.get('RestoreTime') ?? undefined
+    if (time !== undefined && !isWithin(time, backup)) {
+      throw new AwsError(
+        'invalid',
+        `RestoreTime must be from ${backup.from} to ${backup.until ?? 'the present'}, not ${time}.`,
+      )
+    }
+    const recovered = join(snapshots, '.recovered')
+    await backups.recover(backup, time, recovered)
+    await server.load(recovered)
+    await rm(recovered, { recursive: true, force: true })
+    const own = ['RestoreTime', 'UseLatestRestorableTime', 'TargetDBInstanceIdentifier']
+    const kept = [...input].filter(([name]) => !own.includes(name) && !name.startsWith('Source'))
+    const created = new URLSearchParams({
+      ...backup.instance,
+      ...Object.fromEntries(kept),
+      Action: 'CreateDBInstance',
+      DBInstanceIdentifier: input.get('TargetDBInstanceIdentifier') ?? '',
+    })
+    return { ...request, body: Buffer.from(created.toString()) }
+  }
+
+  async #backup(resourceId: string | null): Promise<Backup & { until: string }> {
+    const found = (await this.#options.backups.list()).find((backup) => backup.resourceId === resourceId)
+    if (found === undefined) {
+      throw new AwsError(
+        'noAutomatedBackup',
+        `There is no automated backup with the resource id ${resourceId}.`,
+      )
+    }
+    if (found.until !== undefined) return { ...found, until: found.until }
+    throw new AwsError(
+      'databaseQuota',
+      'The box has one PostgreSQL server, which serves the source: delete that instance with --no-delete-automated-backups first.',
+    )
+  }
+
+  async #describeBackups(request: AwsRequest): Promise<AwsResponse> {
+    const identifier = parameter(request, 'DBInstanceIdentifier')
+    const resourceId = parameter(request, 'DbiResourceId')
+    const [instance] = await this.#instances()
+    const present = instance === undefined ? {} : creationParameters(instance)
+    const described = (await this.#options.backups.list())
+      .map((backup) => ({ instance: present, ...backup }))
+      .filter((backup) => identifier === undefined || backup.instance['DBInstanceIdentifier'] === identifier)
+      .filter((backup) => resourceId === undefined || backup.resourceId === resourceId)
+    return backupsResponse(
+      request,
+      `<DBInstanceAutomatedBackups>${described.map(backupXml).join('')}</DBInstanceAutomatedBackups>`,
+    )
+  }
+
+  async #deleteBackup(request: AwsRequest): Promise<AwsResponse> {
+    const backup = await this.#backup(parameter(request, 'DbiResourceId') ?? null)
+    await this.#options.backups.delete(backup)
+    return backupsResponse(request, backupXml({ instance: {}, ...backup }))
+  }
+
   /** The directory with a snapshot's data. Its ARN ends with its name. */
   #snapshot(name = ''): string {
     return join(this.#options.snapshots, encodeURIComponent((name.split(':').at(-1) ?? '').toLowerCase()))
@@ -151,12 +234,12 @@ export class Rds {
       console.error(
         `the database is not yet what the account says: ${error instanceof Error ? error.message : error}`,
       )
-      this.#retry = setTimeout(() => this.refresh(), retryDelay)
+      this.#retry = setTimeout(() => this.refresh(), retryDelay).unref()
     }
   }
 
   async #apply(): Promise<void> {
-    const { server, setAddress } = this.#options
+    const { server, backups, setAddress } = this.#options
     const [instance] = await this.#instances()
     if (instance === undefined) {
       await setAddress(undefined)
@@ -164,6 +247,8 @@ export class Rds {
     }
     const host = instance.Endpoint?.Address ?? ''
     await server.apply(await this.#describe(instance, host))
+    if (instance.BackupRetentionPeriod === 0) await backups.discard()
+    else await backups.begin(instance.DbiResourceId ?? '')
     await setAddress({ host, subnetId: instance.DBSubnetGroup?.Subnets?.[0]?.SubnetIdentifier ?? '' })
   }
 
@@ -251,5 +336,62 @@ function withSource(response: AwsResponse): AwsResponse {
   const body = response.body
     .toString()
     .replaceAll('</ParameterValue>', '</ParameterValue><Source>user</Source>')
+  return { ...response, body: Buffer.from(body) }
+}
+
+/** The parameters of a request that creates an instance like this one again. */
+function creationParameters(instance: DBInstance): Record<string, string> {
+  const { DBInstanceIdentifier, Engine, EngineVersion, MasterUsername, DBName } = instance
+  const { AllocatedStorage, StorageType, StorageEncrypted, KmsKeyId } = instance
+  const parameters = {
+    ...{ DBInstanceIdentifier, Engine, EngineVersion, MasterUsername, DBName },
+    ...{ AllocatedStorage, StorageType, StorageEncrypted, KmsKeyId },
+    ManageMasterUserPassword: true,
+  }
+  return Object.fromEntries(
+    Object.entries(parameters).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, String(value)]],
+    ),
+  )
+}
+
+function isWithin(time: string, { from, until }: Backup & { until: string }): boolean {
+  return Date.parse(time) >= Date.parse(from) && Date.parse(time) <= Date.parse(until)
+}
+
+function backupXml({
+  resourceId,
+  from,
+  until,
+  instance,
+}: Backup & Required<Pick<Backup, 'instance'>>): string {
+  const { DBInstanceIdentifier = '', Engine = '', EngineVersion = '' } = instance
+  const fields = {
+    DBInstanceArn: `arn:aws:rds:${REGION}:${ACCOUNT}:db:${DBInstanceIdentifier}`,
+    ...{ DbiResourceId: resourceId, Region: REGION, DBInstanceIdentifier, Engine, EngineVersion },
+    Status: until === undefined ? 'active' : 'retained',
+  }
+  const texts = Object.entries(fields).map(([name, value]) => `<${name}>${escapeXml(value)}</${name}>`)
+  const latest = until ?? new Date().toISOString()
+  return `<DBInstanceAutomatedBackup>${texts.join('')}<RestoreWindow><EarliestTime>${from}</EarliestTime><LatestTime>${latest}</LatestTime></RestoreWindow></DBInstanceAutomatedBackup>`
+}
+
+function backupsResponse(request: AwsRequest, result: string): AwsResponse {
+  const name = operation(request) ?? ''
+  const requestId = randomUUID()
+  return {
+    status: 200,
+    headers: { 'content-type': 'text/xml', 'x-amzn-requestid': requestId },
+    body: Buffer.from(
+      `<${name}Response xmlns="http://rds.amazonaws.com/doc/2014-10-31/"><${name}Result>${result}</${name}Result><ResponseMetadata><RequestId>${requestId}</RequestId></ResponseMetadata></${name}Response>`,
+    ),
+  }
+}
+
+/** A response to another operation with the same result. */
+function renamed(response: AwsResponse, sent: string, name: string): AwsResponse {
+  const body = response.body
+    .toString()
+    .replaceAll(new RegExp(`(</?)${sent}(Response|Result)`, 'g'), `$1${name}$2`)
   return { ...response, body: Buffer.from(body) }
 }

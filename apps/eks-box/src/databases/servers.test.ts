@@ -10,6 +10,7 @@ import t from 'tap'
 import { openPort } from '../lifecycle/ports.ts'
 import { asPostgres, findPrograms } from '../preparation/postgres-data.ts'
 import { DatabaseAuthority } from './authority.ts'
+import { archiveSettings, Backups } from './backups.ts'
 import { CacheServer, noClients, tokenHash, usersConfiguration } from './cache-server.ts'
 import {
   type Database,
@@ -40,6 +41,7 @@ const programs = findPrograms(undefined)
 await t.test('the database', async (t) => {
   const data = join(directory, 'data')
   const sockets = join(directory, 'sockets')
+  const archive = join(directory, 'backups')
   const port = await freePort()
   for (const path of [data, sockets]) {
     await execa('install', ['--directory', '--owner=postgres', '--group=postgres', '--mode=0700', path])
@@ -48,7 +50,7 @@ await t.test('the database', async (t) => {
   await execa(prefix, [...rest, join(programs, 'initdb'), '-D', data, '--auth=reject'], { cwd: '/' })
   writeFileSync(
     join(data, 'postgresql.conf'),
-    `listen_addresses = '127.0.0.1'\nport = ${port}\nunix_socket_directories = '${sockets}'\nhba_file = '${data}/${RULES_FILE}'\nssl = on\n`,
+    `listen_addresses = '127.0.0.1'\nport = ${port}\nunix_socket_directories = '${sockets}'\nhba_file = '${data}/${RULES_FILE}'\nssl = on\n${archiveSettings(archive)}`,
   )
   writeFileSync(join(data, RULES_FILE), initialRules)
   const initial = await authority.renew('', ['localhost'])
@@ -75,7 +77,8 @@ await t.test('the database', async (t) => {
     !(await execa(join(programs, 'pg_isready'), [`--host=${sockets}`], { reject: false })).failed
   while (!(await isReady())) await sleep(100)
 
-  const server = new PostgresServer({ authority, data, programs, sockets, restartTimeout: 60_000 })
+  const options = { authority, data, programs, sockets, restartTimeout: 60_000 }
+  const server = new PostgresServer(options)
   const host = 'shop.aaaaaaaaaa.eu-central-1.rds.amazonaws.com'
   const database: Database = {
     host,
@@ -162,6 +165,35 @@ await t.test('the database', async (t) => {
     await server.apply(database)
     t.equal(await query('SELECT title FROM tasks', { user: 'service', password: 'of-the-service' }), 'kept')
     t.equal(await query("SELECT tableowner FROM pg_tables WHERE tablename = 'tasks'"), 'master')
+  })
+
+  await t.test('the backup of a deleted instance restores each point in time', async (t) => {
+    const backups = new Backups({ server: options, directory: archive })
+    const titles = "SELECT string_agg(title, ',' ORDER BY title) FROM tasks"
+    await backups.begin('db-1')
+    await query("INSERT INTO tasks VALUES ('later')")
+    const later = await query('SELECT to_char(clock_timestamp(), \'YYYY-MM-DD"T"HH24:MI:SS.USOF\')')
+    await query('DELETE FROM tasks')
+    await backups.retain({ Engine: 'postgres' })
+    await server.apply(undefined)
+    const [backup] = await backups.list()
+    t.match(backup, { resourceId: 'db-1', instance: { Engine: 'postgres' }, until: String })
+    if (backup === undefined) return
+    const recovered = join(directory, 'recovered')
+    for (const [time, expected] of [
+      [later, 'kept,later'],
+      [undefined, ''],
+    ] as const) {
+      await backups.recover(backup, time, recovered)
+      await server.load(recovered)
+      await server.apply(database)
+      t.equal(await query(titles), expected, time ?? 'the end')
+    }
+    await backups.begin('db-2')
+    t.strictSame((await backups.list()).map(({ resourceId }) => resourceId).sort(), ['db-1', 'db-2'])
+    await backups.delete(backup)
+    await backups.discard()
+    t.strictSame(await backups.list(), [])
   })
 })
 

@@ -12,6 +12,9 @@ const home = '/var/lib/postgresql'
 /** The data directory, by the path inside the box's mount namespace. */
 export const POSTGRES_DATA = join(home, 'data')
 
+/** Directory of the automated backups, by the path inside the box's mount namespace. */
+export const POSTGRES_BACKUPS = join(home, 'backups')
+
 /** Default socket directory of Debian's PostgreSQL clients. */
 export const POSTGRES_SOCKETS = '/run/postgresql'
 
