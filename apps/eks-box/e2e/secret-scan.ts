@@ -1,6 +1,6 @@
 /** Searches for passwords in what a box stores and prints. */
-import { chmodSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { execa } from 'execa'
 
@@ -51,8 +51,11 @@ export async function readRuns(directory: string): Promise<{ places: Places; pas
 
 /** The files below a directory. */
 export function readFiles(directory: string): Places {
-  const files = globSync('**', { cwd: directory }).filter((path) => statSync(join(directory, path)).isFile())
-  return new Map(files.map((path) => [path, readFileSync(join(directory, path))]))
+  // Symbolic links, such as those of the kubelet's logs, lead to files of their node.
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+  return new Map(files.map((path) => [relative(directory, path), readFileSync(path)]))
 }
 
 /** The contents of an archive's files, such as those of a saved plan. */

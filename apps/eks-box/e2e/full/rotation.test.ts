@@ -168,22 +168,22 @@ await t.test('no password is in a state, a plan, an output, a log or a value of 
   }
 
   // What is no secret is found, so passwords would be.
-  const { host } = await connectionUrl('DATABASE_URL')
-  const name = host.replace(/:.*/, '')
-  const withName = findIn(runs.places, [name])
-  for (const file of ['data.tfstate', 'data.tfstate.backup', 'plan', 'plan.json']) {
+  const { hostname } = await connectionUrl('DATABASE_URL')
+  const controls: [keyof typeof places, string, RegExp][] = [
+    ['terraform', hostname, /data\.tfstate$/],
+    ['terraform', hostname, /data\.tfstate\.backup$/],
+    ['terraform', hostname, /plan$/],
+    ['terraform', hostname, /plan\.json$/],
+    ['outputs', 'fastify-app is served at', /make deploy/],
+    ['logs', 'database system is ready', /postgres\.log$/],
+    ['logs', 'the shared cache answers', /fastify-app.*\.log$/],
+    ['objects', 'fastify-eks-cluster/fastify-app', /^ExternalSecret /],
+    ['objects', 'fastify-eks-cluster/fastify-app', /^Secret .*sh\.helm\.release/],
+  ]
+  for (const [what, control, place] of controls) {
     t.ok(
-      withName.some((path) => path.endsWith(`/${file}`)),
-      file,
-    )
-  }
-  t.not(findIn(outputs, ['fastify-app is served at']).length, 0)
-  t.not(findIn(places.logs, [name]).length, 0)
-  const withSecret = findIn(places.objects, ['fastify-eks-cluster/fastify-app'])
-  for (const object of [/^Secret .*sh\.helm\.release/, /^ExternalSecret /]) {
-    t.ok(
-      withSecret.some((found) => object.test(found)),
-      String(object),
+      findIn(places[what], [control]).some((found) => place.test(found)),
+      `${what}: ${place}`,
     )
   }
 
