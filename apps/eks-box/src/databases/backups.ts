@@ -102,7 +102,7 @@ export class Backups {
    * Writes the roles and databases of a deleted instance, as they were at a time, to a new directory, from which
    * {@link PostgresServer.load} reads them. A second server replays the log for that.
    *
-   * @param time in ISO 8601; the end of the log if it is undefined
+   * @param time in UTC, such as 2026-11-22T21:00:00Z; the end of the log if it is undefined
    */
   async recover({ resourceId }: Backup, time: string | undefined, target: string): Promise<void> {
     const { server } = this.#options
@@ -112,7 +112,8 @@ export class Backups {
     await writeFile(join(data, 'recovery.signal'), '')
     const settings = {
       restore_command: `cp ${this.#path(resourceId, 'wal')}/%f %p`,
-      ...(time === undefined ? {} : { recovery_target_time: time }),
+      // When PostgreSQL reads its settings, it does not know abbreviations of time zones yet, such as Z.
+      ...(time === undefined ? {} : { recovery_target_time: time.replace('Z', '+00') }),
       recovery_target_action: 'promote',
       archive_mode: 'off',
       hba_file: join(data, RULES_FILE),

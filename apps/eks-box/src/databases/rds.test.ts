@@ -11,6 +11,7 @@ import {
   DeleteDBInstanceCommand,
   DescribeDBInstanceAutomatedBackupsCommand,
   DescribeDBInstancesCommand,
+  ModifyDBInstanceCommand,
   RDSClient,
   RestoreDBInstanceFromDBSnapshotCommand,
   RestoreDBInstanceToPointInTimeCommand,
@@ -55,6 +56,7 @@ async function startAccount(t: Test) {
   const emulator = new Emulator({ host: '127.0.0.1', port: motoPort }, join(directory, 'journal.jsonl'))
   await emulator.restore(() => {})
   const calls: unknown[][] = []
+  const passwords = new Set<string>()
   const recorded =
     (name: string) =>
     async (...args: unknown[]) => {
@@ -100,6 +102,7 @@ async function startAccount(t: Test) {
     server: {
       apply: async (database) => {
         calls.push(['apply', database?.name])
+        if (database !== undefined) passwords.add(database.masterPassword)
       },
       dump: async (path) => {
         mkdirSync(path, { recursive: true })
@@ -176,7 +179,7 @@ async function startAccount(t: Test) {
       }),
     )
   const replay = () => emulator.restore(() => {})
-  return { client, calls, snapshots, describe, backupsOf, remove, restore, replay }
+  return { client, calls, passwords, snapshots, describe, backupsOf, remove, restore, replay }
 }
 
 await t.test('each instance has a resource id of its own, and an automated backup', async (t) => {
@@ -192,6 +195,19 @@ await t.test('each instance has a resource id of its own, and an automated backu
   ])
   await remove(true)
   t.strictSame(await backupsOf(), [])
+})
+
+await t.test('a rotation gives the server a new master password', async (t) => {
+  const { client, describe, passwords } = await startAccount(t)
+  await client.send(
+    new ModifyDBInstanceCommand({
+      DBInstanceIdentifier: 'shop',
+      RotateMasterUserPassword: true,
+      ApplyImmediately: true,
+    }),
+  )
+  t.equal(passwords.size, 2)
+  t.equal((await describe())?.DBInstanceStatus, 'available')
 })
 
 await t.test('a deleted instance is restored to a point in time', async (t) => {

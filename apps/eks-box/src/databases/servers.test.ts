@@ -172,7 +172,9 @@ await t.test('the database', async (t) => {
     const titles = "SELECT string_agg(title, ',' ORDER BY title) FROM tasks"
     await backups.begin('db-1')
     await query("INSERT INTO tasks VALUES ('later')")
-    const later = await query('SELECT to_char(clock_timestamp(), \'YYYY-MM-DD"T"HH24:MI:SS.USOF\')')
+    const later = await query(
+      `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`,
+    )
     await query('DELETE FROM tasks')
     await backups.retain({ Engine: 'postgres' })
     await server.apply(undefined)
