@@ -151,6 +151,7 @@ async function startAccount(t: Test) {
       Engine: 'postgres',
       EngineVersion: '17.6',
       AllocatedStorage: 30,
+      PreferredBackupWindow: '01:00-02:00',
       DBName: 'orders',
       MasterUsername: 'master',
       ManageMasterUserPassword: true,
@@ -223,6 +224,7 @@ await t.test('a deleted instance is restored to a point in time', async (t) => {
   const restored = {
     ...{ DBName: 'orders', MasterUsername: 'master', Engine: 'postgres', EngineVersion: '17.6' },
     ...{ AllocatedStorage: 30, DBInstanceClass: 'db.t4g.small' },
+    PreferredBackupWindow: '01:00-02:00',
   }
   t.match(DBInstance, restored)
   t.match(await describe(), restored)

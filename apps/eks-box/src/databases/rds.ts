@@ -343,9 +343,11 @@ function withSource(response: AwsResponse): AwsResponse {
 function creationParameters(instance: DBInstance): Record<string, string> {
   const { DBInstanceIdentifier, Engine, EngineVersion, MasterUsername, DBName } = instance
   const { AllocatedStorage, StorageType, StorageEncrypted, KmsKeyId } = instance
+  const { BackupRetentionPeriod, PreferredBackupWindow, PreferredMaintenanceWindow } = instance
   const parameters = {
     ...{ DBInstanceIdentifier, Engine, EngineVersion, MasterUsername, DBName },
     ...{ AllocatedStorage, StorageType, StorageEncrypted, KmsKeyId },
+    ...{ BackupRetentionPeriod, PreferredBackupWindow, PreferredMaintenanceWindow },
     ManageMasterUserPassword: true,
   }
   return Object.fromEntries(
