@@ -155,19 +155,25 @@ t.test('either the HPA or the Deployment sets the number of replicas', async (t)
   t.equal(off.HorizontalPodAutoscaler, undefined)
 })
 
-t.test('the local environment scales down sooner, but otherwise like production', async (t) => {
-  const prod = (await renderEnvironment('prod')).HorizontalPodAutoscaler?.spec
-  const local = (await renderEnvironment('local')).HorizontalPodAutoscaler?.spec
-  t.equal(prod?.behavior?.scaleUp?.stabilizationWindowSeconds, 0)
-  t.equal(prod?.behavior?.scaleDown?.stabilizationWindowSeconds, 300)
-  t.strictSame(local, {
-    ...prod,
-    behavior: {
-      ...prod?.behavior,
-      scaleDown: { ...prod?.behavior?.scaleDown, stabilizationWindowSeconds: 30 },
-    },
-  })
-})
+t.test(
+  'the local environment scales by CPU alone and down sooner, but otherwise like production',
+  async (t) => {
+    const prod = (await renderEnvironment('prod')).HorizontalPodAutoscaler?.spec
+    const local = (await renderEnvironment('local')).HorizontalPodAutoscaler?.spec
+    t.equal(prod?.behavior?.scaleUp?.stabilizationWindowSeconds, 0)
+    t.equal(prod?.behavior?.scaleDown?.stabilizationWindowSeconds, 300)
+    const [cpu, requests] = prod?.metrics ?? []
+    t.match([cpu?.resource?.name, requests?.pods?.metric.name], ['cpu', 'http_requests_per_second'])
+    t.strictSame(local, {
+      ...prod,
+      metrics: [cpu],
+      behavior: {
+        ...prod?.behavior,
+        scaleDown: { ...prod?.behavior?.scaleDown, stabilizationWindowSeconds: 30 },
+      },
+    })
+  },
+)
 
 t.test('a PodDisruptionBudget covers the pods of the Deployment unless it is disabled', async (t) => {
   const { PodDisruptionBudget, Deployment } = await render()
