@@ -561,8 +561,9 @@ export async function deleteExternalSecrets(
     return (found as { items: { metadata: { name: string; namespace: string } }[] }).items
   }
   for (const { metadata } of await list()) {
-    await custom.deleteNamespacedCustomObject({ ...kind, ...metadata }).catch(ignoreNotFound)
-    console.log(`deleted ExternalSecret ${metadata.namespace}/${metadata.name}`)
+    const { name, namespace } = metadata
+    await custom.deleteNamespacedCustomObject({ ...kind, name, namespace }).catch(ignoreNotFound)
+    console.log(`deleted ExternalSecret ${namespace}/${name}`)
   }
   await waitForController(
     'external-secrets',

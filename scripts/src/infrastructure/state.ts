@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
-import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { GetObjectCommand } from '@aws-sdk/client-s3'
 import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
-import { needsCredentials } from './aws.ts'
+import { awsClients, needsCredentials } from './aws.ts'
 import { stateBucket, statePath } from './prepare-stack.ts'
 import { run, type Stack, type StackName } from './terraform.ts'
 
@@ -52,11 +52,11 @@ function localState({ box }: Environment): StateReader {
 
 async function remoteState(environment: Environment): Promise<StateReader> {
   const { name, region } = await stateBucket(environment)
-  const client = new S3Client({ region })
+  const { s3 } = awsClients(environment, region)
   return async (stack) => {
     const key = `${environment.name}/${stack}.tfstate`
     try {
-      const { Body } = await client.send(new GetObjectCommand({ Bucket: name, Key: key }))
+      const { Body } = await s3.send(new GetObjectCommand({ Bucket: name, Key: key }))
       return (await Body?.transformToString()) ?? ''
     } catch (cause) {
       if (!(cause instanceof Error)) throw cause
