@@ -504,7 +504,8 @@ await t.test('a second load balancer, which no controller manages, sends request
   const ofGroup = ['--target-group-arn', group.TargetGroupArn]
   await elbv2(
     ...['modify-target-group-attributes', ...ofGroup],
-    ...['--attributes', 'Key=deregistration_delay.timeout_seconds,Value=5'],
+    // Long enough to see the target drain on a busy machine.
+    ...['--attributes', 'Key=deregistration_delay.timeout_seconds,Value=30'],
   )
   const register = (...ips: string[]) =>
     elbv2('register-targets', ...ofGroup, '--targets', ...ips.map((ip) => `Id=${ip}`))
