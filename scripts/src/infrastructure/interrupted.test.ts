@@ -1,5 +1,5 @@
 import t from 'tap'
-import { isOrphanedCluster, unfinishedClusters } from './interrupted.ts'
+import { isOrphanedCluster, unfinishedClusters, unfinishedDatabase } from './interrupted.ts'
 import { parseState } from './state.ts'
 
 const cluster = (more: object) => ({
@@ -37,4 +37,23 @@ t.test('a cluster that is missing from the state is recognised by its IAM role',
     false,
     'the cluster is in the state',
   )
+})
+
+t.test('only a database whose creation was interrupted is recovered', async (t) => {
+  const plan = (action_reason?: string) => ({
+    resource_changes: [
+      {
+        ...{ address: 'aws_db_instance.this', mode: 'managed', type: 'aws_db_instance' },
+        ...(action_reason === undefined ? {} : { action_reason }),
+        change: { actions: ['delete', 'create'], before: { identifier: 'shop' } },
+      },
+    ],
+  })
+  t.strictSame(unfinishedDatabase(plan('replace_because_tainted')), {
+    address: 'aws_db_instance.this',
+    identifier: 'shop',
+  })
+  t.equal(unfinishedDatabase(plan('replace_because_cannot_update')), undefined, 'as for another snapshot')
+  t.equal(unfinishedDatabase(plan()), undefined)
+  t.equal(unfinishedDatabase({}), undefined)
 })

@@ -7,6 +7,8 @@ export interface PlanDocument {
     mode: string
     type?: string
     deposed?: string
+    /** Why Terraform replaces or deletes it, such as `replace_because_tainted`. */
+    action_reason?: string
     change: Change
   }[]
   output_changes?: Record<string, Change>

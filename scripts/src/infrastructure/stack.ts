@@ -15,9 +15,8 @@ import { planForCost } from './cost-plans.ts'
 import { destroyStacks } from './destroy.ts'
 import { moveFirstState } from './first-state.ts'
 import { HelmPlatform } from './helm-platform.ts'
-import { recoverCluster } from './interrupted.ts'
+import { recoverInterrupted } from './interrupted.ts'
 import {
-  creates,
   describePlan,
   isEmpty,
   type PlanDocument,
@@ -274,8 +273,9 @@ export async function apply(request: Request): Promise<void> {
     const stack = await prepareStack(name, environment)
     let planned =
       reviewedPlan === undefined ? await makePlan(stack, planOptions) : await readPlan(stack, reviewedPlan)
-    const createsCluster = reviewedPlan === undefined && creates(planned.document, 'aws_eks_cluster')
-    if (createsCluster && (await recoverCluster(stack))) planned = await makePlan(stack, planOptions)
+    if (reviewedPlan === undefined && (await recoverInterrupted(stack, planned.document))) {
+      planned = await makePlan(stack, planOptions)
+    }
     console.log(describePlan(titleOf(stack), planned.summary))
     if (!isEmpty(planned.summary)) {
       checkApproval(titleOf(stack), planned.digest, approvedDigest)

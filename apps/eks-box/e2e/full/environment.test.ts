@@ -6,7 +6,9 @@ import { existsSync } from 'node:fs'
 import t from 'tap'
 import { NETWORK_RESOURCES, operate, RESOURCES } from '../operator.ts'
 
-const { config, make, aws, kubectl } = await operate('e2e-environment', 26_100, { NETWORK: 'stack' })
+const { config, make, interrupt, aws, kubectl } = await operate('e2e-environment', 26_100, {
+  NETWORK: 'stack',
+})
 
 await make('down')
 t.teardown(async () => {
@@ -51,10 +53,31 @@ await t.test('an environment with an existing network plans no other one', async
   )
 })
 
-await t.test('the stacks are applied in order, and a second plan has no changes', async (t) => {
-  const said = await make('apply')
-  const order = [...said.matchAll(/^applied (\w+)/gm)].map(([, stack]) => stack)
-  t.strictSame(order, ['network', 'cluster', 'data', 'platform'])
+await t.test('the stacks are applied in order, through five interruptions', async (t) => {
+  let said = ''
+  // When each is interrupted, and for how many seconds its changes take.
+  for (const [moment, duration] of [
+    [/^network \(local\): /, 30],
+    [/^cluster \(local\): /, 60],
+    [/^data \(local\): /, 20],
+    [/aws_db_instance\.this: Still creating/, 40],
+    [/^platform \(local\): /, 15],
+  ] as const) {
+    const wait = Math.round(Math.random() * duration * 1000)
+    const part = await interrupt('apply', moment, wait)
+    t.comment(`interrupted ${wait} ms after ${moment}, in: ${part.trimEnd().split('\n').at(-1)}`)
+    t.match(part, /run the command again to continue|applied platform/, 'it says what to do')
+    said += part
+  }
+  said += await make('apply')
+  // An interruption can come after a stack is applied. Then nothing says so.
+  const order = [...said.matchAll(/^(\w+) \(local\): /gm)].map(([, stack]) => stack)
+  t.strictSame([...new Set(order)], ['network', 'cluster', 'data', 'platform'])
+  t.notMatch(said, /replace +aws_db_instance/, 'the database is created once')
+})
+
+await t.test('a second plan has no changes', async (t) => {
+  const order = ['network', 'cluster', 'data', 'platform']
   const plan = await make('plan')
   // In particular, network and cluster agree on the tags of the subnets.
   for (const stack of order) t.match(plan, new RegExp(`^${stack} \\(local\\): no changes`, 'm'))
