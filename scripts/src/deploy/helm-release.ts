@@ -62,6 +62,14 @@ export function helmCause(output: string): string {
     .replace(/^execution error at \([^)]*\): /, '')
 }
 
+/**
+ * Whether Helm stopped waiting before its timeout. Helm takes a custom resource without conditions for ready. If its
+ * controller sets the first conditions just when Helm stops waiting for that reason, Helm reports that it is not ready.
+ */
+export function stoppedWaitingEarly(output: string): boolean {
+  return /not ready\. status: InProgress/.test(output) && !output.includes('context deadline exceeded')
+}
+
 /** A Helm release in a cluster. */
 export class HelmRelease {
   readonly #helm: string

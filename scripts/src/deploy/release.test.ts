@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { readBoxConfig } from 'shared/box'
 import t, { type Test } from 'tap'
-import { helmCause, helmProgram, lastDeployed } from './helm-release.ts'
+import { helmCause, helmProgram, lastDeployed, stoppedWaitingEarly } from './helm-release.ts'
 import { chartWarnings, Release } from './release.ts'
 
 t.test('the newest revision that was fully rolled out is the last deployed one', async (t) => {
@@ -46,6 +46,13 @@ context deadline exceeded
     helmCause(output),
     'Deployment web is not ready: Available: 0/1; NodePool small is not ready: Failed',
   )
+})
+
+t.test('a wait that ends before the timeout is told from one that times out', async (t) => {
+  const early = `Error: resource NodePool//small not ready. status: InProgress, message: NodeClassReady=Unknown`
+  t.equal(stoppedWaitingEarly(early), true)
+  t.equal(stoppedWaitingEarly(`${early}\ncontext deadline exceeded`), false)
+  t.equal(stoppedWaitingEarly('Error: resource NodePool//small not ready. status: Failed'), false, 'final')
 })
 
 t.test('any other failure is reported by the last line, without its prefix', async (t) => {

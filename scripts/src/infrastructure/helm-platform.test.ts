@@ -117,7 +117,8 @@ t.test("Helm's options are the arguments of the Helm provider", async (t) => {
 
 /**
  * A Helm that keeps a release as a directory with a file for each property, and records the commands that change
- * releases. An upgrade of the release that the file `fails` names fails, and leaves the release behind.
+ * releases. An upgrade of the release that the file `fails` names fails, and leaves the release behind. One that the file
+ * `early` names stops waiting early, once.
  */
 const fakeHelm = (directory: string) => `#!/bin/sh -eu
 command=$1 name=$2 chart=\${3:-} description='Install complete'
@@ -150,8 +151,12 @@ case "$command" in
   history) printf '[{"revision":1,"status":"%s"}]' "$(of "$name" status)" ;;
   uninstall) rm -rf "releases/$name" ;;
   upgrade)
-    status=deployed
+    status=deployed cause='context deadline exceeded'
     [ "$(cat fails)" != "$name" ] || status=failed
+    if [ "$(cat early)" = "$name" ]; then
+      status=failed cause='resource NodePool//nodes not ready. status: InProgress, message: Unknown'
+      : > early
+    fi
     mkdir -p "releases/$name"
     cat > "releases/$name/values"
     printf %s "$namespace" > "releases/$name/namespace"
@@ -159,7 +164,7 @@ case "$command" in
     printf %s "$status" > "releases/$name/status"
     printf %s "$(basename "$chart" .tgz)" > "releases/$name/chart"
     printf %s "$description" > "releases/$name/description"
-    [ "$status" = deployed ] || { echo 'Error: UPGRADE FAILED: context deadline exceeded' >&2; exit 1; }
+    [ "$status" = deployed ] || { echo "Error: UPGRADE FAILED: $cause" >&2; exit 1; }
     ;;
 esac
 `
@@ -186,7 +191,14 @@ contexts: [{ name: here, context: { cluster: c, user: u } }]
 
 /** A box whose cluster stack is applied. */
 function newBox(t: Test) {
-  const directory = t.testdir({ box: { terraform: {} }, cache: {}, releases: {}, commands: '', fails: '' })
+  const directory = t.testdir({
+    box: { terraform: {} },
+    cache: {},
+    releases: {},
+    commands: '',
+    fails: '',
+    early: '',
+  })
   const at = (name: string) => join(directory, name)
   const local = readEnvironment({ ENV: 'local' })
   const box = { ...local.box, stateDir: at('box'), cacheDir: at('cache') }
@@ -212,6 +224,7 @@ function newBox(t: Test) {
       writeFileSync(at(`releases/${name}/${property}`), value),
     withoutOutputs: () => writeState({}),
     failAt: (name: string) => writeFileSync(at('fails'), name),
+    stopEarlyAt: (name: string) => writeFileSync(at('early'), name),
     lock: (process: number) => writeFileSync(join(at('box'), 'terraform', 'platform.lock'), String(process)),
   }
 }
@@ -317,6 +330,15 @@ t.test('a failed release is restored and reported; later stages are not installe
   )
   failAt('')
   t.match((await platform.plan([])).summary, { add: 2, change: 0 }, 'the next run continues')
+})
+
+t.test('if Helm stops waiting early, it waits again', async (t) => {
+  const { platform, commands, stopEarlyAt } = newBox(t)
+  t.capture(console, 'log')
+  stopEarlyAt('karpenter-nodes')
+  await platform.apply(await platform.plan([]))
+  t.strictSame(commands().slice(-2), ['upgrade karpenter-nodes', 'upgrade karpenter-nodes'])
+  t.strictSame((await platform.plan([])).lines, [])
 })
 
 t.test('what an interrupted run left pending is ended before the release is installed', async (t) => {

@@ -15,7 +15,7 @@ import {
   summarizeDiagnosis,
   watchForPermanentFailure,
 } from '../deploy/diagnosis.ts'
-import { HelmRelease, helmCause, helmProgram } from '../deploy/helm-release.ts'
+import { HelmRelease, helmCause, helmProgram, stoppedWaitingEarly } from '../deploy/helm-release.ts'
 import type { PlanSummary } from './plan.ts'
 import {
   changeLines,
@@ -235,11 +235,16 @@ export class HelmPlatform {
     await this.#recover(helmRelease, status)
     const abort = new AbortController()
     const ended = new AbortController()
-    const running = helmRelease.helm(upgradeArguments(release, directory), {
-      // As JSON, so that Helm gets exactly the values that a later plan compares.
-      input: JSON.stringify(parseValues(release)),
-      signal: AbortSignal.any([abort.signal, interruption]),
-    })
+    const signal = AbortSignal.any([abort.signal, interruption])
+    const upgrade = () =>
+      helmRelease.helm(upgradeArguments(release, directory), {
+        // As JSON, so that Helm gets exactly the values that a later plan compares.
+        input: JSON.stringify(parseValues(release)),
+        signal,
+      })
+    const running = upgrade().then((result) =>
+      result.failed && !signal.aborted && stoppedWaitingEarly(result.all) ? upgrade() : result,
+    )
     const kubeConfig = loadKubeConfig(this.#access)
     const apis = { core: kubeConfig.makeApiClient(CoreV1Api), apps: kubeConfig.makeApiClient(AppsV1Api) }
     const diagnose = () => diagnoseDeployments(apis, namespace, `app.kubernetes.io/instance=${name}`)

@@ -7,11 +7,9 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import { kubeconfigPath } from 'shared/box'
-import { programPath } from 'shared/tools'
 import t from 'tap'
 import type { Pod } from '../objects.ts'
-import { operate, WITHOUT_LOAD_SHEDDING } from '../operator.ts'
+import { eventually, operate, WITHOUT_LOAD_SHEDDING } from '../operator.ts'
 import {
   findIn,
   keepingTerraform,
@@ -27,7 +25,7 @@ const directory = t.testdir({})
 const box = await operate('e2e-rotation', 26_100, {
   PATH: `${await keepingTerraform(directory)}:${process.env['PATH']}`,
 })
-const { environment, config, aws, kubectl, list, killAndRecover } = box
+const { environment, config, aws, kubectl, list, exec, killAndRecover } = box
 const service = `http://127.0.0.1:${config.ports.service}`
 const inService = '--namespace=fastify-app'
 const values = join(directory, 'values.json')
@@ -54,16 +52,15 @@ const pods = async () =>
     .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
     .map(({ metadata }) => metadata.name)
 
-/** The path of a pod's API at the API server. */
-const through = (pod: string) => `/api/v1/namespaces/fastify-app/pods/${pod}:3000/proxy/api/v1/tasks`
-
 async function createTask(pod: string, title: string): Promise<void> {
-  const args = ['--kubeconfig', kubeconfigPath(config), 'create', '--raw', through(pod), '--filename', '-']
-  await execa(programPath(config, 'kubectl'), args, { input: JSON.stringify({ title }) })
+  const address = await kubectl('get', 'pod', pod, inService, '--output=jsonpath={.status.podIP}')
+  const task = ['--header', 'content-type: application/json', '--data', JSON.stringify({ title })]
+  await exec('curl', '--silent', '--show-error', '--fail', ...task, `http://${address}:3000/api/v1/tasks`)
 }
 
 async function titlesSeenBy(pod: string): Promise<string[]> {
-  const page = JSON.parse(await kubectl('get', '--raw', through(pod))) as { items: { title: string }[] }
+  const proxy = `/api/v1/namespaces/fastify-app/pods/${pod}:3000/proxy/api/v1/tasks`
+  const page = JSON.parse(await kubectl('get', '--raw', proxy)) as { items: { title: string }[] }
   return page.items.map(({ title }) => title).sort()
 }
 
@@ -82,6 +79,10 @@ await t.test('the service is deployed with a database that it verifies', async (
   )
   for (const target of ['box', 'apply', 'build', 'push']) await make(target)
   await deploy()
+  await eventually(
+    'the autoscaler has added the second pod',
+    async () => (await pods()).length === 2 || undefined,
+  )
   const url = await connectionUrl('DATABASE_URL')
   t.match(url, { username: 'fastify_app_a', search: '?sslmode=verify-full' })
   t.equal((await connectionUrl('REDIS_URL')).protocol, 'rediss:')
