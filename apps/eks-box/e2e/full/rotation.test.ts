@@ -79,10 +79,8 @@ await t.test('the service is deployed with a database that it verifies', async (
   )
   for (const target of ['box', 'apply', 'build', 'push']) await make(target)
   await deploy()
-  await eventually(
-    'the autoscaler has added the second pod',
-    async () => (await pods()).length === 2 || undefined,
-  )
+  await eventually('the autoscaler adds the second pod', async () => (await pods()).length === 2 || undefined)
+  await kubectl('rollout', 'status', 'deployment/fastify-app', inService, '--timeout=600s')
   const url = await connectionUrl('DATABASE_URL')
   t.match(url, { username: 'fastify_app_a', search: '?sslmode=verify-full' })
   t.equal((await connectionUrl('REDIS_URL')).protocol, 'rediss:')
