@@ -204,7 +204,9 @@ await t.test('the environment sleeps at night and is the same in the morning', a
   await aws('eks', 'wait', 'nodegroup-active', ...cluster, '--nodegroup-name', group)
   for (const step of ['database-on', 'system-nodes-on', 'alarms-on']) await run(step)
   await eventually('two system nodes are back', async () => ((await nodes()).length === 2 ? true : undefined))
-  t.equal(await databaseStatus(), 'available')
+  await eventually('the database is available', async () =>
+    (await databaseStatus()) === 'available' ? true : undefined,
+  )
   t.strictSame(await silent(), [])
   const asApplied = { STACK: 'cluster', ARGS: variable('system_nodes', systemNodes) }
   t.match(await make('plan', asApplied), /cluster \(local\): no changes/)
