@@ -137,6 +137,5 @@ await t.test('destroy leaves nothing but the zone', async (t) => {
     t.strictSame((await aws('logs', 'describe-log-groups', ...query)).logGroups, [], region)
   }
   t.strictSame(await webAcls('CLOUDFRONT', 'us-east-1'), [])
-  const { DistributionList } = await aws('cloudfront', 'list-distributions')
-  t.equal(DistributionList.Quantity, 0)
+  t.strictSame(await aws('cloudfront', 'list-distributions', '--query', 'DistributionList.Items || `[]`'), [])
 })
