@@ -55,17 +55,17 @@ await t.test('an environment with an existing network plans no other one', async
 
 await t.test('the stacks are applied in order, through five interruptions', async (t) => {
   let said = ''
-  // When each is interrupted, and for how many seconds its changes take.
-  for (const [moment, duration] of [
+  // After which line an apply is interrupted, and for at most how many seconds it continues.
+  for (const [line, longest] of [
     [/^network \(local\): /, 30],
     [/^cluster \(local\): /, 60],
-    [/^data \(local\): /, 20],
-    [/aws_db_instance\.this: Still creating/, 40],
-    [/^platform \(local\): /, 15],
+    [/^data \(local\): /, 60],
+    [/^platform \(local\): /, 6],
+    [/^platform \(local\): /, 6],
   ] as const) {
-    const wait = Math.round(Math.random() * duration * 1000)
-    const part = await interrupt('apply', moment, wait)
-    t.comment(`interrupted ${wait} ms after ${moment}, in: ${part.trimEnd().split('\n').at(-1)}`)
+    const wait = Math.round(Math.random() * longest * 1000)
+    const part = await interrupt('apply', line, wait)
+    t.comment(`interrupted ${wait} ms after ${line}, in: ${part.trimEnd().split('\n').at(-1)}`)
     t.match(part, /run the command again to continue|applied platform/, 'it says what to do')
     said += part
   }
