@@ -53,7 +53,7 @@ await make('apply', { STACK: 'cluster', ARGS: variable('system_nodes', systemNod
 const { Address } = await aws(
   ...['rds', 'create-db-instance', '--db-instance-identifier', 'checked', '--engine', 'postgres'],
   ...['--db-instance-class', 'db.t4g.micro', '--allocated-storage', '20'],
-  ...['--master-username', 'checked', '--master-user-password', 'only-for-this-test'],
+  ...['--master-username', 'checked', '--manage-master-user-password'],
   ...['--query', 'DBInstance.Endpoint'],
 )
 const [{ SubnetId, VpcId }] = await aws('ec2', 'describe-subnets', '--query', 'Subnets[:1]')

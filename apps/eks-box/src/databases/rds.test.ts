@@ -183,6 +183,15 @@ async function startAccount(t: Test) {
   return { client, calls, passwords, snapshots, describe, backupsOf, remove, restore, replay }
 }
 
+await t.test('a master password of the caller is refused', async (t) => {
+  const { client, describe } = await startAccount(t)
+  const change = { DBInstanceIdentifier: 'shop', MasterUserPassword: 'of-the-caller' }
+  await t.rejects(client.send(new ModifyDBInstanceCommand(change)), {
+    message: /use ManageMasterUserPassword/,
+  })
+  t.equal((await describe())?.DBInstanceStatus, 'available')
+})
+
 await t.test('each instance has a resource id of its own, and an automated backup', async (t) => {
   const { describe, backupsOf, remove } = await startAccount(t)
   const instance = await describe()

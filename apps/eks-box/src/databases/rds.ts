@@ -112,6 +112,12 @@ export class Rds {
   /** What must be done before the emulator carries out a change. @throws AwsError when the box cannot carry it out. */
   async #before(name: string, request: AwsRequest): Promise<void> {
     const { server } = this.#options
+    if (parameter(request, 'MasterUserPassword') !== undefined) {
+      throw new AwsError(
+        'invalid',
+        'The box supports only instances whose master password RDS manages: use ManageMasterUserPassword.',
+      )
+    }
     if (/^(CreateDBInstance|RestoreDBInstance(FromDBSnapshot|ToPointInTime))$/.test(name)) {
       const [present] = await this.#instances()
       const identifier =
