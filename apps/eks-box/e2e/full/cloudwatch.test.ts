@@ -50,13 +50,26 @@ function stateOf(stack: string, outputs: Record<string, Record<string, string> |
 
 await make('apply', { STACK: 'cluster', ARGS: variable('system_nodes', systemNodes) })
 
+const subnets: { SubnetId: string; VpcId: string }[] = await aws(
+  ...['ec2', 'describe-subnets', '--query', 'Subnets[:2]'],
+)
+const [{ SubnetId, VpcId } = { SubnetId: '', VpcId: '' }] = subnets
+await aws(
+  ...['rds', 'create-db-subnet-group', '--db-subnet-group-name', 'checked'],
+  ...[
+    '--db-subnet-group-description',
+    'checked',
+    '--subnet-ids',
+    ...subnets.map((subnet) => subnet.SubnetId),
+  ],
+)
 const { Address } = await aws(
   ...['rds', 'create-db-instance', '--db-instance-identifier', 'checked', '--engine', 'postgres'],
+  ...['--db-subnet-group-name', 'checked'],
   ...['--db-instance-class', 'db.t4g.micro', '--allocated-storage', '20'],
   ...['--master-username', 'checked', '--manage-master-user-password'],
   ...['--query', 'DBInstance.Endpoint'],
 )
-const [{ SubnetId, VpcId }] = await aws('ec2', 'describe-subnets', '--query', 'Subnets[:1]')
 const { AllocationId } = await aws('ec2', 'allocate-address', '--domain', 'vpc')
 const { NatGateway } = await aws(
   ...['ec2', 'create-nat-gateway', '--subnet-id', SubnetId, '--allocation-id', AllocationId],

@@ -192,6 +192,15 @@ await t.test('a master password of the caller is refused', async (t) => {
   t.equal((await describe())?.DBInstanceStatus, 'available')
 })
 
+await t.test('an instance without a subnet group, which would get no address, is refused', async (t) => {
+  const { client, remove, describe } = await startAccount(t)
+  await remove(true)
+  const instance = { DBInstanceIdentifier: 'shop', DBInstanceClass: 'db.t4g.micro', Engine: 'postgres' }
+  const command = new CreateDBInstanceCommand({ ...instance, ManageMasterUserPassword: true })
+  await t.rejects(client.send(command), { message: /use DBSubnetGroupName/ })
+  t.equal(await describe(), undefined)
+})
+
 await t.test('each instance has a resource id of its own, and an automated backup', async (t) => {
   const { describe, backupsOf, remove } = await startAccount(t)
   const instance = await describe()

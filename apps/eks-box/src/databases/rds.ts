@@ -131,6 +131,12 @@ export class Rds {
       const engine = parameter(request, 'Engine') ?? 'postgres'
       if (engine !== 'postgres')
         throw new AwsError('invalid', `The box supports the engine postgres, not ${engine}`)
+      if (name === 'CreateDBInstance' && parameter(request, 'DBSubnetGroupName') === undefined) {
+        throw new AwsError(
+          'invalid',
+          'The box supports only instances in a subnet group: use DBSubnetGroupName.',
+        )
+      }
       if (name !== 'RestoreDBInstanceFromDBSnapshot' || present !== undefined) return
       const snapshot = this.#snapshot(parameter(request, 'DBSnapshotIdentifier'))
       if (!existsSync(snapshot)) {
