@@ -50,18 +50,12 @@ function stateOf(stack: string, outputs: Record<string, Record<string, string> |
 
 await make('apply', { STACK: 'cluster', ARGS: variable('system_nodes', systemNodes) })
 
-const subnets: { SubnetId: string; VpcId: string }[] = await aws(
-  ...['ec2', 'describe-subnets', '--query', 'Subnets[:2]'],
-)
-const [{ SubnetId, VpcId } = { SubnetId: '', VpcId: '' }] = subnets
+const subnets = await aws('ec2', 'describe-subnets', '--query', 'Subnets[:2]')
+const [{ SubnetId, VpcId }] = subnets
+const subnetIds: string[] = subnets.map((subnet: { SubnetId: string }) => subnet.SubnetId)
 await aws(
   ...['rds', 'create-db-subnet-group', '--db-subnet-group-name', 'checked'],
-  ...[
-    '--db-subnet-group-description',
-    'checked',
-    '--subnet-ids',
-    ...subnets.map((subnet) => subnet.SubnetId),
-  ],
+  ...['--db-subnet-group-description', 'checked', '--subnet-ids', ...subnetIds],
 )
 const { Address } = await aws(
   ...['rds', 'create-db-instance', '--db-instance-identifier', 'checked', '--engine', 'postgres'],

@@ -32,7 +32,7 @@ async function request(url: string): Promise<string> {
   return all
 }
 
-/** Where the zone's records of a type lead, without those of the zone itself. Route 53 ends names with a dot. */
+/** Where the zone's records of a type lead, without those of the zone itself. Route 53 can end names with a dot. */
 async function records(type: string): Promise<string[]> {
   const { HostedZones } = await aws('route53', 'list-hosted-zones')
   const zone = HostedZones.find(({ Name }: { Name: string }) => Name === 'company.example.')

@@ -70,7 +70,7 @@ await t.test('the stacks are applied in order, through five interruptions', asyn
     said += part
   }
   said += await make('apply')
-  // An interruption can come after a stack is applied. Then nothing says so.
+  // Not every stack says that it was applied: an interruption can come just after Terraform has finished.
   const order = [...said.matchAll(/^(\w+) \(local\): /gm)].map(([, stack]) => stack)
   t.strictSame([...new Set(order)], ['network', 'cluster', 'data', 'platform'])
   t.notMatch(said, /replace +aws_db_instance/, 'the database is created once')
