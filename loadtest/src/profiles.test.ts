@@ -73,6 +73,31 @@ t.test('a spike can consist of CPU work', async (t) => {
   )
 })
 
+t.test('a ramp rises to a quarter of its peak in 20 s and to the peak in another 120 s', async (t) => {
+  const load = PROFILES.ramp(local, { TRAFFIC: 'work', PEAK_RATE: '80' })
+  t.match(load, {
+    traffic: 'work',
+    description: 'Rises from 1 to 80 requests/s of 8 ms CPU in 140 s and holds them for 40 s.',
+    scenario: {
+      startRate: 1,
+      stages: [
+        { duration: '30s', target: 1 },
+        { duration: '20s', target: 20 },
+        { duration: '120s', target: 80 },
+        { duration: '40s', target: 80 },
+      ],
+    },
+    seconds: 210,
+    peakEnds: 210,
+    moments: [{ second: 170, text: 'the load reaches 80 requests/s' }],
+  })
+  t.match(PROFILES.ramp(prod, { RAMP: '70s', HOLD: '5s' }), {
+    traffic: 'mix',
+    description: 'Rises from 3 to 200 requests/s in 70 s and holds them for 5 s.',
+    seconds: 105,
+  })
+})
+
 t.test('sizes follow the environment', async (t) => {
   t.equal(PROFILES.average(local, {}).description, 'Rises to 20 requests/s in 30 s and holds them for 240 s.')
   t.equal(PROFILES.average(prod, {}).description, 'Rises to 50 requests/s in 30 s and holds them for 240 s.')

@@ -62,7 +62,7 @@ const vusPerRate = 4
 /**
  * The load of each profile: always an arrival rate, so that a slow service receives no fewer requests. Variables replace
  * the sizes: PEAK_RATE (requests/s), RAMP and HOLD for loads that rise, RATE and DURATION for constant ones. Durations
- * are whole seconds or minutes: `90s`, `2m`. TRAFFIC=work makes a spike of CPU work instead of the mix.
+ * are whole seconds or minutes: `90s`, `2m`. TRAFFIC=work makes a spike or a ramp of CPU work instead of the mix.
  *
  * @throws RangeError when a variable has an invalid value.
  */
@@ -73,6 +73,7 @@ export const PROFILES: Readonly<Record<ProfileName, (size: Size, variables: Vari
   average: ({ average }, variables) => rampAndHold(variables, average, 30, 240),
   stress: ({ peak }, variables) => rampAndHold(variables, peak, 60, 240),
   spike,
+  ramp,
   soak: ({ average, soakMinutes }, variables) =>
     constant(
       'mix',
@@ -113,6 +114,32 @@ function spike({ average }: Size, variables: Variables): Load {
     { seconds: 0, rate: ordinary },
     { seconds: quiet, rate: ordinary },
   ])
+}
+
+/**
+ * Rises for minutes, as fast as the ramp in the benchmark that the authors of arXiv 2604.19705 published for their
+ * forecasting autoscaler (GitHub platformatic/k8s-watt-performance-demo, next/loadtest.sh at c04f273): 10 requests/s, to a
+ * quarter of the peak in 20 s, to the peak of 800 in another 120 s, and 40 s there. They compared it with HPA and KEDA
+ * between 4 and 20 pods of one CPU each.
+ */
+function ramp({ peak: usualPeak }: Size, variables: Variables): Load {
+  const peak = readRate(variables, 'PEAK_RATE', usualPeak)
+  const rise = readDuration(variables, 'RAMP', 140)
+  const hold = readDuration(variables, 'HOLD', 40)
+  const traffic = readTraffic(variables)
+  const low = Math.ceil(peak / 80)
+  const what = traffic === 'work' ? 'requests/s of 8 ms CPU' : 'requests/s'
+  return rising(
+    traffic,
+    `Rises from ${low} to ${peak} ${what} in ${rise} s and holds them for ${hold} s.`,
+    low,
+    [
+      { seconds: 30, rate: low },
+      { seconds: Math.round(rise / 7), rate: Math.ceil(peak / 4) },
+      { seconds: rise - Math.round(rise / 7), rate: peak },
+      { seconds: hold, rate: peak },
+    ],
+  )
 }
 
 /** Rises slowly, until the recorder stops it because the service no longer meets its SLO. */

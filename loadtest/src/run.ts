@@ -65,9 +65,9 @@ Environment:
   ENV, KUBE_CONTEXT            the cluster, as for \`make deploy\`: the box by default
   CONFIRM=prod                 required to send load to ENV=prod
   BASE_URL                     URL of the service, by default that of the box or of the environment's Ingress
-  PEAK_RATE, RAMP, HOLD        average, stress, spike, breakpoint, scaling: requests/s, length of rise and peak
+  PEAK_RATE, RAMP, HOLD        average, stress, spike, ramp, breakpoint, scaling: requests/s, length of rise and peak
   RATE, DURATION               smoke, soak, steady: requests/s and length
-  TRAFFIC                      spike: mix (default), or work for requests that burn 8 ms of CPU
+  TRAFFIC                      spike, ramp: mix (default), or work for requests that burn 8 ms of CPU
   K6_IMAGE                     image of the generators, for nodes that cannot pull Grafana's from Docker Hub
 
 Exit code: 0 SLO met, ${sloMissed} SLO missed, ${couldNotRun} could not run, 128 + n stopped by signal n.`,

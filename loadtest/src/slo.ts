@@ -48,6 +48,7 @@ export const SLO = {
   average: usual,
   stress: usual,
   spike: { ...usual, recoverySeconds: 60 },
+  ramp: usual,
   soak: usual,
   breakpoint: usual,
   scaling: { ...usual, readyReplicas: 4 },

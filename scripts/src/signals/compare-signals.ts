@@ -49,7 +49,7 @@ const program = new Command('compare-signals')
   .addHelpText(
     'after',
     `
-A round takes about 5 min under spike and 8 min under climb. See docs/load-test.md.`,
+A round takes about 5 min under spike and ramp, and 8 min under climb. See docs/load-test.md.`,
   )
 
 const stop = new AbortController()

@@ -49,6 +49,8 @@ t.test('the loads rise at the second from which the figures count', async (t) =>
     stages: { duration: string }[]
   }
   t.equal(stages[0]?.duration, `${LOADS.climb.risesAt}s`)
+  const ramp = PROFILES.ramp(SIZES.local, LOADS.ramp.variables).scenario as { stages: { duration: string }[] }
+  t.equal(ramp.stages[0]?.duration, `${LOADS.ramp.risesAt}s`)
 })
 
 t.test('the remaining time follows from the loads, and then from the rounds that have ended', async (t) => {

@@ -57,13 +57,13 @@ export function releaseValues(signal: Signal, { eluPercent, requestsPerSecond }:
 
 /** A load test with its variables. */
 interface LoadDefinition {
-  profile: 'spike' | 'scaling'
+  profile: 'spike' | 'scaling' | 'ramp'
   variables: Readonly<Record<string, string>>
   /** When the load begins to rise, in seconds after the first request. */
   risesAt: number
 }
 
-/** Both loads rise to 44 requests/s of 8 ms CPU, about as much as the box carries beside itself and k6 on two cores. */
+/** All loads rise to 44 requests/s of 8 ms CPU, about as much as the box carries beside itself and k6 on two cores. */
 export const LOADS = {
   /** From 11 to 44 requests/s at once, for two minutes. */
   spike: {
@@ -76,6 +76,12 @@ export const LOADS = {
     profile: 'scaling',
     variables: { PEAK_RATE: '44', RAMP: '4m', HOLD: '60s' },
     risesAt: 60,
+  },
+  /** From 1 to 44 requests/s in 140 s. */
+  ramp: {
+    profile: 'ramp',
+    variables: { TRAFFIC: 'work', PEAK_RATE: '44' },
+    risesAt: 30,
   },
 } as const satisfies Record<string, LoadDefinition>
 export type LoadName = keyof typeof LOADS
