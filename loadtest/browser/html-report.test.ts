@@ -1,16 +1,16 @@
 /** Opens the reports in Chromium, from file://. `SCREENSHOTS=docs` renews the screenshots of the documents. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { AxeResults } from 'axe-core'
-import { type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core'
+import type { BrowserContextOptions, Locator, Page } from 'playwright-core'
 import { REPOSITORY_ROOT } from 'shared/environment'
-import { ActionableError } from 'shared/errors'
 import t, { type Test } from 'tap'
 import { compareRuns } from '../src/compare.ts'
 import { renderComparison, renderRun } from '../src/html-report.ts'
 import type { RunReport } from '../src/run-report.ts'
+import { launchChromium } from './chromium.ts'
 
 const fixture = (name: string) =>
   JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', `${name}.json`), 'utf8')) as RunReport
@@ -32,24 +32,8 @@ mkdirSync(screenshots, { recursive: true })
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8')
 
-const browser = await chromium.launch({
-  executablePath: findBrowser(),
-  // Chromium's sandbox does not work for root.
-  chromiumSandbox: process.getuid?.() !== 0,
-})
+const browser = await launchChromium()
 t.teardown(() => browser.close())
-
-function findBrowser(): string {
-  const names = ['chromium', 'chromium-browser', 'google-chrome']
-  const directories = (process.env['PATH'] ?? '').split(delimiter)
-  const found = names
-    .flatMap((name) => directories.map((directory) => join(directory, name)))
-    .find((path) => existsSync(path))
-  if (found === undefined) {
-    throw new ActionableError('Chromium is not installed', 'install it: `apt-get install chromium`')
-  }
-  return found
-}
 
 /** Opens a page and uses it. The test fails if the page logs an error or requests anything but itself. */
 async function visit(

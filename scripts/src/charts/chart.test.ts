@@ -658,6 +658,19 @@ t.test('each dashboard is a ConfigMap that the sidecar finds', async (t) => {
   t.equal((await render()).other('ConfigMap', '-dashboard-fastify-app'), undefined)
 })
 
+t.test('dashboards know how often the service is scraped', async (t) => {
+  const rendered = await render({
+    dashboards: { enabled: true },
+    serviceMonitor: { enabled: true, intervalSeconds: 15 },
+  })
+  const map = rendered.other<V1ConfigMap>('ConfigMap', '-dashboard-fastify-app')
+  const { panels } = JSON.parse(map?.data?.['fastify-app.json'] ?? '') as {
+    panels: { title: string; interval?: string; targets?: { interval?: string }[] }[]
+  }
+  const rate = panels.find(({ title }) => title === 'Rate')
+  t.match(rate, { interval: '15s', targets: [{ interval: '15s' }] })
+})
+
 t.test('monitoring objects exist only in environments with Prometheus', async (t) => {
   const monitored = await Promise.all(
     ENVIRONMENTS.map(async (name) => {

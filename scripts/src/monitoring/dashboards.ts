@@ -1,5 +1,5 @@
 /**
- * The Grafana dashboards. `write-dashboards.ts` writes them as JSON into the charts, which ship them as ConfigMaps, and
+ * The Grafana dashboards. `write-monitoring.ts` writes them as JSON into the charts, which ship them as ConfigMaps, and
  * docker-compose.yml mounts the same files.
  */
 import { type Dashboard, TextBoxVariableBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
@@ -17,6 +17,12 @@ import {
 
 /** Grafana replaces it by a range of at least four scrapes. */
 const RATE = '[$__rate_interval]'
+
+/**
+ * For the service's own series: the default of `serviceMonitor.intervalSeconds`, which the chart replaces by its value.
+ * Prometheus scrapes everything else every 30 s, which would show a spike as a gentle hill.
+ */
+const OWN = { scraped: '5s' } as const
 
 /** The labels of the service's own series. */
 const SERVICE = 'namespace=~"$namespace", job="$job"'
@@ -81,13 +87,15 @@ function service(): Dashboard {
     {
       title: 'Now',
       panels: [
-        stat('Pods', 'Pods that Prometheus can scrape.', `sum(up{${SERVICE}})`, { unit: 'short' }),
-        stat('Requests', 'Requests per second.', `sum(${rate(REQUESTS)})`, { unit: 'reqps' }),
+        stat('Pods', 'Pods that Prometheus can scrape.', `sum(up{${SERVICE}})`, { ...OWN, unit: 'short' }),
+        stat('Requests', 'Requests per second.', `sum(${rate(REQUESTS)})`, { ...OWN, unit: 'reqps' }),
         stat('Errors', 'Share of requests that end in a 5xx.', errorRatio(''), {
+          ...OWN,
           unit: 'percentunit',
           thresholds: [[0.001, 'red']],
         }),
         stat('Duration', '95th percentile of the response time.', `${quantile(0.95, '')} >= 0`, {
+          ...OWN,
           unit: 's',
           thresholds: [[0.3, 'red']],
         }),
@@ -100,19 +108,19 @@ function service(): Dashboard {
           'Rate',
           'Requests per second.',
           { '{{route}}': `sum by (route) (${rate(REQUESTS)})` },
-          { unit: 'reqps' },
+          { ...OWN, unit: 'reqps' },
         ),
         graph(
           'Errors',
           'Share of requests that end in a 5xx.',
           { '{{route}}': errorRatio('route') },
-          { unit: 'percentunit', lines: OF_ROUTE },
+          { ...OWN, unit: 'percentunit', lines: OF_ROUTE },
         ),
         graph(
           'Duration',
           'Median and 99th percentile of the response time. With traces, the points are single requests.',
           { '{{route}}, p50': quantile(0.5, 'route'), '{{route}}, p99': quantile(0.99, 'route') },
-          { unit: 's', exemplars: true, lines: OF_ROUTE },
+          { ...OWN, unit: 's', exemplars: true, lines: OF_ROUTE },
         ),
       ],
     },
@@ -127,21 +135,19 @@ function service(): Dashboard {
               `nodejs_eventloop_utilization_histogram_count{${SERVICE}}`,
             )}`,
           },
-          { unit: 'percentunit', max: 1 },
+          { ...OWN, unit: 'percentunit', max: 1 },
         ),
         graph(
           'Event loop lag, 99th percentile',
           'Delay of timers. A pod answers 503 if the mean exceeds config.pressure.maxEventLoopDelayMilliseconds.',
           { '{{pod}}': `nodejs_eventloop_lag_p99_seconds{${SERVICE}}` },
-          { unit: 's' },
+          { ...OWN, unit: 's' },
         ),
         graph(
           'CPU',
           'CPU cores that the process uses.',
           { '{{pod}}': rate(`process_cpu_seconds_total{${SERVICE}}`) },
-          {
-            unit: 'short',
-          },
+          { ...OWN, unit: 'none' },
         ),
         graph(
           'Memory',
@@ -150,13 +156,13 @@ function service(): Dashboard {
             '{{pod}}, resident': `process_resident_memory_bytes{${SERVICE}}`,
             '{{pod}}, heap': `nodejs_heap_size_used_bytes{${SERVICE}}`,
           },
-          { unit: 'bytes' },
+          { ...OWN, unit: 'bytes' },
         ),
         graph(
           'Garbage collection',
           'Share of time that the process spends on garbage collection.',
           { '{{pod}}': `sum by (pod) (${rate(`nodejs_gc_duration_seconds_sum{${SERVICE}}`)})` },
-          { unit: 'percentunit' },
+          { ...OWN, unit: 'percentunit' },
         ),
         graph(
           'Scrapes',
@@ -165,7 +171,7 @@ function service(): Dashboard {
             answering: `sum(up{${SERVICE}})`,
             silent: `count(up{${SERVICE}} == 0) or vector(0)`,
           },
-          { unit: 'short' },
+          { ...OWN, unit: 'short' },
         ),
       ],
     },
@@ -176,19 +182,19 @@ function service(): Dashboard {
           'Cache reads',
           'Reads through the cache per second: hits, stale values that are being reloaded, and misses.',
           { '{{outcome}}': `sum by (outcome) (${rate(`cache_requests_total{${SERVICE}}`)})` },
-          { unit: 'ops' },
+          { ...OWN, unit: 'ops' },
         ),
         graph(
           'Database connections',
           'Connections of all pools by state, and calls that wait for one.',
           { '{{state}}': `sum by (state) (database_pool_connections{${SERVICE}})` },
-          { unit: 'short' },
+          { ...OWN, unit: 'short' },
         ),
         graph(
           'Pods without a response',
           'Pods that get no response from the database or from the shared cache.',
           { database: silent('database_up'), cache: silent('cache_store_up') },
-          { unit: 'short' },
+          { ...OWN, unit: 'short' },
         ),
       ],
     },
@@ -235,7 +241,12 @@ function autoscaling(): Dashboard {
     {
       title: 'Load and replicas',
       panels: [
-        graph('Requests', 'Requests per second.', { requests: `sum(${rate(REQUESTS)})` }, { unit: 'reqps' }),
+        graph(
+          'Requests',
+          'Requests per second.',
+          { requests: `sum(${rate(REQUESTS)})` },
+          { ...OWN, unit: 'reqps' },
+        ),
         graph(
           'Replicas',
           'What the HPA wants, what exists, what is ready, and the limits of the HPA.',
@@ -262,15 +273,13 @@ function autoscaling(): Dashboard {
               `nodejs_eventloop_utilization_histogram_count{${SERVICE}}`,
             )})`,
           },
-          { unit: 'percentunit', max: 1 },
+          { ...OWN, unit: 'percentunit', max: 1 },
         ),
         graph(
           'Duration, 95th percentile',
           'What users notice until new pods are ready.',
           { p95: quantile(0.95, '') },
-          {
-            unit: 's',
-          },
+          { ...OWN, unit: 's' },
         ),
         graph(
           'HPA conditions',
@@ -485,7 +494,7 @@ function objectives({ availabilityPercent, p95Milliseconds }: Objectives): Dashb
           {
             '{{method}} {{route}} {{status_code}}': `sum by (method, route, status_code) (${rate(FAILED)})`,
           },
-          { unit: 'reqps' },
+          { ...OWN, unit: 'reqps' },
         ),
         graph(
           'Alerts',

@@ -44,6 +44,8 @@ export type Queries = Readonly<Record<string, string>>
 interface PanelOptions {
   /** Unit of Grafana, such as `s` or `percentunit`. */
   unit: string
+  /** How often the series are scraped, such as `5s`, if more often than the data source says. */
+  scraped?: string
   /** Colour from a value on, in ascending order. */
   thresholds?: readonly (readonly [value: number, color: string])[]
 }
@@ -59,19 +61,23 @@ interface GraphOptions extends PanelOptions {
 
 /** A number with its recent course. */
 export function stat(title: string, description: string, expr: string, options: PanelOptions) {
-  const { unit, thresholds = [] } = options
-  return new StatPanelBuilder()
+  const { unit, thresholds = [], scraped } = options
+  const panel = new StatPanelBuilder()
     .title(title)
     .description(description)
     .datasource(DATASOURCE)
     .unit(unit)
     .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']))
     .thresholds(steps(thresholds))
-    .withTarget(query('A', title, expr))
+    .withTarget(query('A', title, expr, scraped))
     .height(4)
+  return scraped === undefined ? panel : panel.interval(scraped)
 }
 
-/** Series over time. */
+/** Least upper end of an axis, by unit. If all values are 0, Grafana's own axis ends at 100, or at 10000 %. */
+const SMALLEST_TOP: Readonly<Record<string, number>> = { percentunit: 0.01, short: 1 }
+
+/** Series over time, as lines: the areas of many pods would cover each other. */
 export function graph(title: string, description: string, queries: Queries, options: GraphOptions) {
   const panel = new GraphPanelBuilder()
     .title(title)
@@ -79,7 +85,7 @@ export function graph(title: string, description: string, queries: Queries, opti
     .datasource(DATASOURCE)
     .unit(options.unit)
     .min(0)
-    .fillOpacity(10)
+    .fillOpacity(0)
     .showPoints(VisibilityMode.Never)
     .legend(
       new VizLegendOptionsBuilder()
@@ -89,7 +95,10 @@ export function graph(title: string, description: string, queries: Queries, opti
     )
     .tooltip(new VizTooltipOptionsBuilder().mode(TooltipDisplayMode.Multi).sort(SortOrder.Descending))
     .height(8)
+  const top = SMALLEST_TOP[options.unit]
   if (options.max !== undefined) panel.max(options.max)
+  else if (top !== undefined) panel.axisSoftMax(top)
+  if (options.scraped !== undefined) panel.interval(options.scraped)
   if (options.thresholds !== undefined) panel.thresholds(steps(options.thresholds))
   if (options.lines !== undefined) {
     panel.dataLinks([
@@ -97,7 +106,7 @@ export function graph(title: string, description: string, queries: Queries, opti
     ])
   }
   Object.entries(queries).forEach(([legend, expr], index) => {
-    const target = query(String.fromCharCode('A'.charCodeAt(0) + index), legend, expr)
+    const target = query(String.fromCharCode('A'.charCodeAt(0) + index), legend, expr, options.scraped)
     panel.withTarget(options.exemplars ? target.exemplar(true) : target)
   })
   return panel
@@ -156,8 +165,18 @@ function steps(thresholds: readonly (readonly [number, string])[]) {
     ])
 }
 
-function query(refId: string, legend: string, expr: string) {
-  return new DataqueryBuilder().refId(refId).datasource(DATASOURCE).expr(expr).legendFormat(legend).range()
+/**
+ * By `interval`, a query states how often its series are scraped. Together with the panel's, it makes
+ * `$__rate_interval` four times as long; by default, the interval of the data source counts.
+ */
+function query(refId: string, legend: string, expr: string, interval: string | undefined) {
+  const target = new DataqueryBuilder()
+    .refId(refId)
+    .datasource(DATASOURCE)
+    .expr(expr)
+    .legendFormat(legend)
+    .range()
+  return interval === undefined ? target : target.interval(interval)
 }
 
 type Panel = ReturnType<typeof stat> | ReturnType<typeof graph> | ReturnType<typeof lines>
