@@ -47,7 +47,7 @@ async function screenshot({ grafana, from, to, output }: Options): Promise<void>
       await page.waitForLoadState('networkidle')
       await page.locator(LOADING).first().waitFor({ state: 'detached' })
       const errors = await page.locator(ERROR).count()
-      if (errors > 0) failures.push(`${title}: ${errors} panels show an error`)
+      if (errors > 0) failures.push(`panels with errors in ${title}: ${errors}`)
       const area = await grid.boundingBox()
       const height = area === null ? TALL.height : Math.ceil(area.y + area.height)
       const path = join(output, `dashboard-${uid}.png`)
