@@ -9,7 +9,7 @@ import { execa } from 'execa'
 import { kubeconfigPath } from 'shared/box'
 import { programPath } from 'shared/tools'
 import t, { type Test } from 'tap'
-import { CLUSTER_NAME, CONTROL_PLANE_IP, PORTS } from '../../src/cluster.ts'
+import { CLUSTER_NAME, PORTS } from '../../src/cluster.ts'
 import { batch, hasCondition, type KubernetesObject, type NodeClaim } from '../objects.ts'
 import { eventually, operate, repository } from '../operator.ts'
 
@@ -102,9 +102,9 @@ async function underLoad(path: string, rate: number, action: () => Promise<unkno
   }
 }
 
-/** A rule of the box's firewall that rejects connections to a port of the control plane's address. */
+/** A rule of the box's firewall that rejects connections of pods to a port, at all addresses of the box. */
 function firewall(port: number, ...match: string[]) {
-  const rule = ['INPUT', '--protocol', 'tcp', '--destination', CONTROL_PLANE_IP, '--dport', String(port)]
+  const rule = ['INPUT', '!', '--in-interface', 'lo', '--protocol', 'tcp', '--dport', String(port)]
   const change = (how: string) =>
     exec('iptables', '--wait', how, ...rule, ...match, '--jump', 'REJECT', '--reject-with', 'tcp-reset')
   return { close: () => change('--insert'), open: () => change('--delete') }
