@@ -220,7 +220,7 @@ await t.test('the HPA scales by event loop utilisation', async (t) => {
 })
 
 /** How often Prometheus scrapes the service's pods, and kube-state-metrics. In seconds. */
-const [podScrape, stateScrape] = [15, 30]
+const [podScrape, stateScrape] = [5, 30]
 
 /** Columns of the report, and where Prometheus has the same. */
 const stateColumns = [

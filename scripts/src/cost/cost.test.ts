@@ -4,14 +4,9 @@ import { REPOSITORY_ROOT } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
 import { type Price, type Prices, PRICES as RECORDED } from 'shared/prices'
 import t from 'tap'
-import {
-  type CostLine,
-  type CostPlan,
-  monthlyCost,
-  type PlannedModule,
-  type PlannedResource,
-  renderCost,
-} from './cost.ts'
+import { type CostLine, renderCost } from './bill.ts'
+import { monthlyCost } from './cost.ts'
+import type { CostPlan, PlannedModule, PlannedResource } from './plan.ts'
 
 const price = (usd: number, per: string, seen = ['one', 'another']): Price => ({
   usd,
@@ -481,7 +476,7 @@ t.test('all types without a rule are reported, so the total is never silently to
     () => cost(CLUSTER, resource('aws_fsx_backup'), resource('aws_efs'), resource('aws_efs')),
     new ActionableError(
       'there is no rule for the cost of aws_efs, aws_fsx_backup',
-      'add a rule, or add it to FREE_TYPES, in scripts/src/infrastructure/cost.ts, with its price in prices.json',
+      'add a rule, or add it to FREE_TYPES, in scripts/src/cost/cost.ts, with its price in prices.json',
     ),
   )
 })

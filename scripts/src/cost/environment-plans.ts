@@ -3,7 +3,6 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Environment } from 'shared/environment'
 import { ActionableError } from 'shared/errors'
-import type { CostPlan } from './cost.ts'
 import {
   buildsOnCluster,
   hasResources,
@@ -11,9 +10,10 @@ import {
   type State,
   statePath,
   variableFiles,
-} from './prepare-stack.ts'
-import { describeReleases } from './releases.ts'
-import { follow, run, type StackName } from './terraform.ts'
+} from '../infrastructure/prepare-stack.ts'
+import { describeReleases } from '../infrastructure/releases.ts'
+import { follow, run, type StackName } from '../infrastructure/terraform.ts'
+import type { CostPlan } from './plan.ts'
 
 /** An output in a state. */
 interface Output {

@@ -1,6 +1,6 @@
 import { readEnvironment } from 'shared/environment'
 import t from 'tap'
-import { planForCost, withPlanned } from './cost-plans.ts'
+import { planForCost, withPlanned } from './environment-plans.ts'
 
 t.test('without the stacks that others read, the command names the one to apply', async (t) => {
   const local = readEnvironment({ ENV: 'local' })
