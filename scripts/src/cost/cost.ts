@@ -87,7 +87,7 @@ const FREE_TYPES: ReadonlySet<string> = new Set([
 /** Rounded up: state files and their old versions are far smaller. */
 const STATE_BUCKET_GB = 1
 
-export const rules: Readonly<Record<string, Rule>> = {
+const rules: Readonly<Record<string, Rule>> = {
   aws_eks_cluster: controlPlane,
   aws_eks_node_group: nodeGroup,
   aws_kms_key: ({ address }, { prices }) => [line(`KMS key ${address}`, 1, prices.prices.kmsKey)],
