@@ -11,11 +11,9 @@ import { ACCOUNT, kubeconfigPath } from 'shared/box'
 import { PAUSE_IMAGE, programPath } from 'shared/tools'
 import t from 'tap'
 import { CLUSTER_NAME, oidcIssuer } from '../src/cluster.ts'
-import { COMPONENT_NAMES, NODE_COMPONENT_NAMES, type NodeComponentName } from '../src/components/component.ts'
 import { cgroupRoot } from '../src/components/kubelet.ts'
 import { runningBox } from '../src/lifecycle/box.ts'
 import { loadBalancerAddress } from '../src/load-balancer/addresses.ts'
-import { readNodes } from '../src/node/status.ts'
 import { traces } from './machine.ts'
 import { testNetworkPolicies } from './network-policy.ts'
 import { operate, RESOURCES, repository, WITHOUT_LOAD_SHEDDING } from './operator.ts'
@@ -23,9 +21,13 @@ import { operate, RESOURCES, repository, WITHOUT_LOAD_SHEDDING } from './operato
 const minute = 60_000
 
 const results = t.testdir({ 'values.json': JSON.stringify(WITHOUT_LOAD_SHEDDING) })
-const { environment, config, make, aws, kubectl, list, exec, killAndRecover } = await operate('e2e', 24_600, {
-  VALUES: join(results, 'values.json'),
-})
+const { environment, config, make, aws, kubectl, list, killAndRecover, served } = await operate(
+  'e2e',
+  24_600,
+  {
+    VALUES: join(results, 'values.json'),
+  },
+)
 
 /** Runs a load test and returns its report. The caller checks the results. */
 async function load(profile: string, args: string[], extra: Record<string, string> = {}) {
@@ -50,40 +52,6 @@ const ofRelease = ['--selector', 'app.kubernetes.io/instance=fastify-app']
 /** Waits until the Deployment has exactly the replicas it wants, and all are ready. */
 async function settled(): Promise<void> {
   await kubectl(...inService, 'rollout', 'status', 'deployment/fastify-app', '--timeout=120s')
-}
-
-/** Kills a component of the first node, and waits until the node has restarted it. */
-async function killOnNode(name: NodeComponentName): Promise<void> {
-  const find = async () => {
-    const [node] = await readNodes(config)
-    return { node, component: node?.components.find((component) => component.name === name) }
-  }
-  const before = await find()
-  if (before.component === undefined) throw new Error(`${name} is not running`)
-  const { instanceId, name: nodeName } = before.node ?? {}
-  // Each of them names its node in its arguments, in one of two ways.
-  const command = `${name} .*(/${instanceId}/|=${nodeName})`
-  await exec('pkill', '--signal=KILL', '--full', command)
-  const deadline = Date.now() + 3 * minute
-  for (;;) {
-    const { component } = await find()
-    if (component?.state === 'ready' && component.restarts > before.component.restarts) return
-    if (Date.now() > deadline) throw new Error(`${name} did not come back: ${JSON.stringify(component)}`)
-    await sleep(200)
-  }
-}
-
-/** Waits until the service responds; resolves to the last response, for the message of a failed assertion. */
-async function served(): Promise<string> {
-  const deadline = Date.now() + 3 * minute
-  for (;;) {
-    const last = await fetch(`http://127.0.0.1:${config.ports.service}/readyz`).then(
-      async (response) => `${response.status} ${await response.text()}`,
-      String,
-    )
-    if (last.startsWith('200') || Date.now() > deadline) return last
-    await sleep(500)
-  }
 }
 
 await make('down')
@@ -392,7 +360,7 @@ await t.test(
   },
 )
 
-// resilience.test.ts covers further disturbances.
+// full/resilience.test.ts covers further disturbances, and full/components.test.ts the components of the box.
 await t.test('no request fails during a restart, a deletion and a failed deployment', async (t) => {
   const steady = load('steady', [], { RATE: '65', DURATION: '150s' })
   await sleep(5000)
@@ -600,33 +568,6 @@ await t.test('a second load balancer, which no controller manages, sends request
     await sleep(100)
   t.equal(loadBalancerAddress(config, balancer.DNSName), undefined)
   await limitReplicas(10)
-})
-
-await t.test('no request fails while each control plane component is killed in turn', async (t) => {
-  const steady = load('steady', ['--no-cluster'], { RATE: '40', DURATION: '60s' })
-  for (const name of ['etcd', 'kube-apiserver', 'kube-scheduler', 'kube-controller-manager'] as const) {
-    await killAndRecover(name)
-  }
-  const { summary } = await steady
-  t.strictSame(summary.failures, {}, 'no request failed')
-  t.ok(summary.requests >= 2000, `${summary.requests} requests`)
-})
-
-await t.test('every other component restarts after it is killed, and one that hangs', async (t) => {
-  // The box notices a hang only after several failed probes.
-  const hung = killAndRecover('kube-scheduler', 'STOP').catch((error: unknown) => error)
-  const controlPlane = ['etcd', 'kube-apiserver', 'kube-scheduler', 'kube-controller-manager']
-  for (const name of COMPONENT_NAMES.filter((candidate) => !controlPlane.includes(candidate))) {
-    await killAndRecover(name)
-    t.match(await served(), /^200/, `the service responds after ${name} was killed`)
-  }
-  for (const name of NODE_COMPONENT_NAMES) {
-    await killOnNode(name)
-    t.match(await served(), /^200/, `the service responds after ${name} was killed on a node`)
-  }
-  t.equal(await hung, undefined, 'the component that hangs is restarted')
-  t.match(await make('status'), /box e2e: ready/)
-  t.match(await make('plan'), /no changes/, 'the emulated AWS has lost nothing')
 })
 
 await t.test('a killed host process stops the whole box, and `up` restores it', async (t) => {

@@ -244,8 +244,21 @@ export async function operate(name: string, firstPort: number, settings: Record<
     }
   }
 
+  /** Waits until the service responds; resolves to the last response, for the message of a failed assertion. */
+  async function served(): Promise<string> {
+    const deadline = Date.now() + 180_000
+    for (;;) {
+      const last = await fetch(`http://127.0.0.1:${config.ports.service}/readyz`).then(
+        async (response) => `${response.status} ${await response.text()}`,
+        String,
+      )
+      if (last.startsWith('200') || Date.now() > deadline) return last
+      await sleep(500)
+    }
+  }
+
   return {
     ...{ environment, config, make, interrupt, aws, kubectl, apply, list },
-    ...{ observe, ec2, exec, killAndRecover },
+    ...{ observe, ec2, exec, killAndRecover, served },
   }
 }

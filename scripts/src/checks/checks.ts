@@ -163,6 +163,7 @@ const steps: readonly Step[] = [
   longTest('karpenter', "Karpenter's behaviour with the project's NodePool"),
   longTest('scale-out', 'load, until Karpenter launches nodes and removes them again'),
   longTest('generators', 'load from pods of the cluster: counts, interruption, failures of pods'),
+  longTest('components', 'every component of the box killed in turn'),
   longTest('resilience', 'disturbances under load, each protection switched off, an interrupted destroy'),
   longTest('rotation', 'new passwords and a failover of the database, under load'),
   longTest(

@@ -297,16 +297,19 @@ t.test('all objects for which controllers hold resources in AWS are deleted', as
       named('outside', { spec: { type: 'LoadBalancer' } }),
     ],
     '/apis/karpenter.sh/v1/nodepools': [{ metadata: { name: 'default' } }],
+    '/apis/karpenter.k8s.aws/v1/ec2nodeclasses': [{ metadata: { name: 'default' } }],
   })
   t.strictSame((await deleteObjectsBackedByAws(cluster)).deleted, [
     'Ingress shop/web',
     'Service shop/outside',
     'NodePool default',
+    'EC2NodeClass default',
   ])
   t.strictSame(deleted, [
     '/apis/networking.k8s.io/v1/namespaces/shop/ingresses/web',
     '/api/v1/namespaces/shop/services/outside',
     '/apis/karpenter.sh/v1/nodepools/default',
+    '/apis/karpenter.k8s.aws/v1/ec2nodeclasses/default',
   ])
 })
 

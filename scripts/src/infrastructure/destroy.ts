@@ -249,8 +249,17 @@ function isSameServer(one: string, other: string): boolean {
 }
 
 /**
+ * The kinds for which Karpenter holds instances and launch templates. It deletes the templates of an EC2NodeClass with
+ * it, after the last of its nodes; else they stay until they have not been used for a while.
+ */
+const KARPENTER_KINDS = [
+  ['NodePool', { group: 'karpenter.sh', version: 'v1', plural: 'nodepools' }],
+  ['EC2NodeClass', { group: 'karpenter.k8s.aws', version: 'v1', plural: 'ec2nodeclasses' }],
+] as const
+
+/**
  * Deletes the Kubernetes objects for which controllers hold resources in AWS: Ingresses, Services of type LoadBalancer,
- * NodePools, and PersistentVolumeClaims with the workloads that use them.
+ * NodePools and EC2NodeClasses, and PersistentVolumeClaims with the workloads that use them.
  *
  * @returns what was deleted, and the EBS volumes of the claims
  * @throws ActionableError, before deleting anything, when a volume has the reclaim policy Retain
@@ -290,16 +299,17 @@ export async function deleteObjectsBackedByAws(
     )
   }
   if (claims.length > 0) deleted.push(...(await deleteWorkloads(claims, cluster)))
-  const pools = { group: 'karpenter.sh', version: 'v1', plural: 'nodepools' }
-  // Without Karpenter the kind does not exist.
-  const list = ((await custom.listClusterCustomObject(pools).catch(ignoreNotFound)) ?? { items: [] }) as {
-    items: { metadata: { name: string } }[]
-  }
-  for (const { metadata } of list.items) {
-    await remove(
-      `NodePool ${metadata.name}`,
-      custom.deleteClusterCustomObject({ ...pools, name: metadata.name }),
-    )
+  for (const [kind, resource] of KARPENTER_KINDS) {
+    // Without Karpenter the kind does not exist.
+    const list = ((await custom.listClusterCustomObject(resource).catch(ignoreNotFound)) ?? {
+      items: [],
+    }) as {
+      items: { metadata: { name: string } }[]
+    }
+    for (const { metadata } of list.items) {
+      const { name } = metadata
+      await remove(`${kind} ${name}`, custom.deleteClusterCustomObject({ ...resource, name }))
+    }
   }
   return { deleted, volumeIds: volumes.flatMap(({ spec }) => spec?.csi?.volumeHandle ?? []) }
 }
