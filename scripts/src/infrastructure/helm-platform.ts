@@ -347,6 +347,8 @@ export class HelmPlatform {
     process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
     try {
       await change(interruption.signal)
+      // Even if Helm had finished just then: the caller must not go on to the next stack.
+      this.#throwIfInterrupted(interruption.signal)
     } finally {
       process.removeListener('SIGINT', interrupt).removeListener('SIGTERM', interrupt)
       await rm(lock, { force: true })

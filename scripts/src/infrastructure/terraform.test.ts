@@ -1,9 +1,23 @@
 import { chmodSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { REPOSITORY_ROOT, readEnvironment } from 'shared/environment'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { parse } from 'yaml'
-import { OPTIONAL_STACKS, run, STACKS, type Stack } from './terraform.ts'
+import { follow, OPTIONAL_STACKS, run, STACKS, type Stack } from './terraform.ts'
+
+/** A stack for which a shell script stands in for Terraform. */
+function stackWith(t: Test, terraform: string): Stack {
+  const directory = t.testdir({ terraform: `#!/bin/sh\n${terraform}\n` })
+  chmodSync(join(directory, 'terraform'), 0o755)
+  return {
+    name: 'cluster',
+    environment: readEnvironment({ ENV: 'local' }),
+    directory,
+    dataDirectory: directory,
+    variables: { PATH: `${directory}:${process.env['PATH']}` },
+    options: [],
+  }
+}
 
 t.test('each known error of Terraform has its own next step', async (t) => {
   for (const [error, nextStep] of [
@@ -17,18 +31,20 @@ t.test('each known error of Terraform has its own next step', async (t) => {
     ['S3 bucket "states" does not exist.', /`make apply STACK=bootstrap ENV=local`/],
     ['unexpected', /most likely in infrastructure-hcl\/environments\/local\/cluster\.tfvars/],
   ] as const) {
-    const directory = t.testdir({ terraform: `#!/bin/sh\necho 'Error: ${error}' >&2\nexit 1\n` })
-    chmodSync(join(directory, 'terraform'), 0o755)
-    const stack: Stack = {
-      name: 'cluster',
-      environment: readEnvironment({ ENV: 'local' }),
-      directory,
-      dataDirectory: directory,
-      variables: { PATH: `${directory}:${process.env['PATH']}` },
-      options: [],
-    }
+    const stack = stackWith(t, `echo 'Error: ${error}' >&2\nexit 1`)
     await t.rejects(run(stack, ['plan']), { message: new RegExp(`terraform plan: ${error}`), nextStep })
   }
+})
+
+t.test('Ctrl-C ends a command, even if Terraform had just finished', async (t) => {
+  // As in a terminal, where both get the signal.
+  await t.rejects(
+    follow(stackWith(t, 'kill -INT $PPID; exit 0'), ['plan'], () => {}),
+    {
+      message: 'cluster (local): interrupted; its state is saved',
+      nextStep: /run the command again to continue/,
+    },
+  )
 })
 
 t.test('the workflows plan and deploy the stacks of `make apply`, in its order', async (t) => {

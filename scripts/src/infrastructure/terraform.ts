@@ -132,7 +132,7 @@ export async function run(stack: Stack, args: string[], input?: string): Promise
  * Runs a Terraform command that supports `-json`, and reports its progress.
  *
  * @param onMessage - receives a line for each change that is in progress or complete
- * @throws ActionableError with Terraform's errors, one per line
+ * @throws ActionableError with Terraform's errors, one per line, or after Ctrl-C
  */
 export async function follow(
   stack: Stack,
@@ -165,13 +165,14 @@ export async function follow(
   const result = await running
   process.removeListener('SIGINT', onInterrupt)
   if (result.code === 'ENOENT') throw terraformMissing()
-  if (!result.failed) return
+  // Even if Terraform had finished just then: the caller must not go on to the next step.
   if (interrupted) {
     throw new ActionableError(
       `${stack.name} (${stack.environment.name}): interrupted; its state is saved`,
       'nothing is lost: run the command again to continue',
     )
   }
+  if (!result.failed) return
   const lines = errors.map(describe)
   const message = lines.length > 0 ? lines.join('\n') : [...unreadable, result.stderr].join('\n').trim()
   throw failure(stack, `${stack.name} (${stack.environment.name}): ${message}`, message, command)
