@@ -82,7 +82,7 @@ const steps: readonly Step[] = [
       'typecheck',
       'test',
       '--output-logs=errors-only',
-      '--concurrency=2',
+      '--concurrency=3',
       '--continue',
     ],
     environment: pinned,
