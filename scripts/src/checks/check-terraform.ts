@@ -63,15 +63,34 @@ async function testStack(name: Tested, work: string, registryAnswers: boolean): 
     }
     await writeManifest(stack, data, standIns, builtProgram(box, 'terraform-config-inspect'))
   }
-  const { failed, all } = await execa('terraform', ['init', '-backend=false', '-no-color'], {
-    cwd: stack,
-    env,
-    all: true,
-    reject: false,
-  })
-  if (failed) throw new ActionableError(`${name} cannot be initialised: ${all}`, 'fix what Terraform reports')
-  await checked('terraform', ['validate', '-no-color'], stack, env)
-  await checked('terraform', ['test', '-no-color'], stack, env)
+  const terraform = async (command: string, ...args: string[]): Promise<string> => {
+    const { failed, all } = await execa('terraform', [command, ...args, '-no-color'], {
+      cwd: stack,
+      env,
+      all: true,
+      reject: false,
+    })
+    if (failed) {
+      throw new ActionableError(`${name}: terraform ${command} failed:\n${all}`, 'fix what Terraform reports')
+    }
+    return all
+  }
+  await terraform('init', '-backend=false')
+  const output = [await terraform('validate'), await terraform('test')]
+  console.log([`${name}:`, ...output].join('\n'))
+}
+
+/** How many stacks are tested at the same time. Each one keeps about a core busy, and the smallest machine has two. */
+const CONCURRENCY = 2
+
+/** Tests all stacks, also after a failure: the other one still uses the directory. */
+async function testStacks(work: string, registryAnswers: boolean): Promise<void> {
+  const waiting = tested.values()
+  const worker = async () => {
+    for (const name of waiting) await testStack(name, work, registryAnswers)
+  }
+  const results = await Promise.allSettled(Array.from({ length: CONCURRENCY }, worker))
+  for (const result of results) if (result.status === 'rejected') throw result.reason
 }
 
 async function check(): Promise<void> {
@@ -106,7 +125,7 @@ async function check(): Promise<void> {
         filter: (path) => !path.includes('.terraform'),
       })
     }
-    for (const name of tested) await testStack(name, work, registryAnswers)
+    await testStacks(work, registryAnswers)
   } finally {
     await rm(work, { recursive: true, force: true })
   }
